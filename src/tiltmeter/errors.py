@@ -1,0 +1,36 @@
+"""The one error a user sees: what is wrong, where, why, and what to do next. Never a traceback."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """A mistake in the input or the environment that the user can mend.
+
+    `str(error)` is one line: `what (where): why; next step`. `where` names the file, row and column where known.
+    Rows are counted from 0, like `row_index`; for line-based files the line, counted from 1, is named too.
+    """
+
+    exit_code = 2
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        why: str = "",
+        fix: str = "",
+        file: object = None,
+        row: int | None = None,
+        line: int | None = None,
+        column: str | None = None,
+    ) -> None:
+        self.what, self.why, self.fix = what, why, fix
+        self.file, self.row, self.line, self.column = file, row, line, column
+        places = [
+            str(file) if file is not None else "",
+            f"line {line}" if line is not None else "",
+            f"row {row}" if row is not None else "",
+            f"column '{column}'" if column is not None else "",
+        ]
+        where = ", ".join(p for p in places if p)
+        text = what + (f" ({where})" if where else "") + (f": {why}" if why else "") + (f". {fix}" if fix else "")
+        super().__init__(" ".join(text.split()))

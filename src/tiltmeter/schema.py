@@ -1,0 +1,169 @@
+"""The constitution: what every artifact's columns are called, hold and mean. Imports nothing but NumPy and Arrow.
+
+Sign, everywhere: + = expressed more in chosen = training will amplify it; - = expressed more in rejected = suppress.
+Ids of groups and of concepts are two types: a group is a set of pairs, a concept is a set of features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NewType
+
+import numpy as np
+import pyarrow as pa
+
+PairId = NewType("PairId", str)  # 20 hex digits of the content's SHA-256; "-2", "-3", … for exact duplicates
+ConceptId = NewType("ConceptId", int)  # row number of concepts.parquet
+GroupId = NewType("GroupId", int)  # 0 = silent group; 1 … K = clusters; -1 = not a group (global effects)
+FeatureId = NewType("FeatureId", int)  # one latent of the dictionary, 0 … n_features - 1
+
+SPANS = ("prompt", "chosen", "rejected")
+SILENT_GROUP = GroupId(0)
+EVERYWHERE = GroupId(-1)
+
+_message = pa.struct([("role", pa.string()), ("content", pa.string()), ("extra", pa.string())])
+
+PAIRS = pa.schema(
+    [
+        ("pair_id", pa.string()),
+        ("row_index", pa.int64()),  # row of the source, from 0
+        ("prompt", pa.list_(_message)),  # `extra`: JSON of tool_calls, name, …, or null
+        ("chosen", pa.list_(_message)),
+        ("rejected", pa.list_(_message)),
+        ("is_chat", pa.bool_()),  # False: plain strings, which the trainer reads without a chat template
+        ("tools", pa.string()),  # JSON, or null
+        ("template_kwargs", pa.string()),  # JSON, or null
+        ("source", pa.string()),  # the source's own name of where the row comes from, or null
+        ("chosen_model", pa.string()),
+        ("rejected_model", pa.string()),
+        ("chosen_score", pa.float64()),
+        ("rejected_score", pa.float64()),
+        ("meta", pa.string()),  # JSON object of every other source column
+        ("component_id", pa.int32()),  # connected component of near-duplicate prompts
+        ("split", pa.string()),  # "train" | "heldout"
+        ("n_prompt_tokens", pa.int32()),  # content tokens; template and special tokens are not content
+        ("n_chosen_tokens", pa.int32()),
+        ("n_rejected_tokens", pa.int32()),
+        ("truncated", pa.bool_()),  # a response was cut at max_length, as the trainer would
+    ]
+)
+
+DROPPED = pa.schema([("row_index", pa.int64()), ("reason", pa.string()), ("detail", pa.string())])
+
+TOKENS = pa.schema(
+    [("pair_id", pa.string())]
+    + [(f"{span}_ids", pa.list_(pa.int32())) for span in SPANS]  # exactly what the trainer trains on
+    + [(f"{span}_content", pa.list_(pa.bool_())) for span in SPANS]  # False: template or special token
+)
+
+SPAN_FEATURES = pa.schema(  # one file per shard and span; one row per pair, in the order of pairs.parquet
+    [
+        ("pair_id", pa.string()),
+        ("n_tokens", pa.int32()),  # content tokens of the span
+        ("feature_id", pa.list_(pa.int32())),  # ascending
+        ("fire_count", pa.list_(pa.int32())),  # content tokens with activation > 0, >= 1
+        ("act_max", pa.list_(pa.float32())),  # > 0
+    ]
+)
+
+PEAKS = pa.schema(  # the strongest tokens of every feature over all spans, strongest first
+    [
+        ("feature_id", pa.int32()),
+        ("pair_id", pa.string()),
+        ("span", pa.string()),
+        ("position", pa.int32()),  # index into that span's ids in tokens.parquet
+        ("act", pa.float32()),
+    ]
+)
+
+TOKEN_COUNTS = pa.schema(  # how often each feature fired on each vocabulary entry, response spans only
+    [("feature_id", pa.int32()), ("token_id", pa.int32()), ("fire_count", pa.int64())]
+)
+
+CONCEPTS = pa.schema(
+    [
+        ("concept_id", pa.int32()),
+        ("kind", pa.string()),  # "community" | "feature"
+        ("feature_ids", pa.list_(pa.int32())),
+        ("size", pa.int32()),
+        ("name", pa.string()),  # readable, made without any language model; no statistic reads it
+        ("phrases", pa.list_(pa.string())),  # tokens and phrases that tell where it fires, best first
+        ("n_pairs_active", pa.int64()),  # pairs in which it fires in either response
+        ("prevalence", pa.float64()),  # share of response spans in which it fires
+        ("length_correlation", pa.float64()),  # Pearson of u with the difference in content tokens
+        ("mean_u_paper", pa.float64()),  # global mean of the signed disparity, three forms (docs/statistics.md)
+        ("mean_u_count2", pa.float64()),
+        ("mean_u_freq", pa.float64()),
+    ]
+)
+
+GROUPS = pa.schema(
+    [
+        ("group_id", pa.int32()),
+        ("size", pa.int64()),  # training pairs
+        ("name", pa.string()),
+        ("phrases", pa.list_(pa.string())),
+        ("concept_ids", pa.list_(pa.int32())),  # the concepts it is about, strongest first
+    ]
+)
+
+GROUP_MEMBERS = pa.schema([("pair_id", pa.string()), ("group_id", pa.int32())])  # held-out pairs by stored centroids
+
+HYPOTHESES = pa.schema(  # one row per (view, where, concept)
+    [
+        ("hypothesis_id", pa.string()),  # "global:*:7", "group:12:7"
+        ("view", pa.string()),  # "global" | "group" | "prompt"
+        ("where", pa.int32()),  # group_id; -1 for global
+        ("concept_id", pa.int32()),
+        ("n_in", pa.int64()),
+        ("n_out", pa.int64()),
+        ("mean_in", pa.float64()),
+        ("mean_out", pa.float64()),
+        ("delta", pa.float64()),  # mean_in - mean_out; for global rows the mean itself
+        ("z", pa.float64()),  # Welch; for global rows mean / component-robust se
+        ("cohens_d", pa.float64()),
+        ("delta_a", pa.float64()),  # split-half by row parity
+        ("delta_b", pa.float64()),
+        ("sign_consistent", pa.bool_()),
+        ("delta_min", pa.float64()),  # min(|delta_a|, |delta_b|), >= 0
+        ("ci_lo", pa.float64()),  # 95 %, by near-duplicate component
+        ("ci_hi", pa.float64()),
+        ("shown", pa.bool_()),  # passes the display rules; all rows count as tested
+        ("direction", pa.string()),  # "amplify" (delta > 0) | "suppress"
+        ("rank", pa.int32()),  # 1 = first among the shown of its view and direction; 0 = not shown
+    ]
+)
+
+EVIDENCE = pa.schema(  # the responsible pairs of the hypotheses that are shown, ranked
+    [
+        ("hypothesis_id", pa.string()),
+        ("rank", pa.int32()),  # 1 = largest contribution in the hypothesis' own direction
+        ("pair_id", pa.string()),
+        ("u", pa.float64()),  # the pair's signed disparity for the concept
+        ("contribution", pa.float64()),  # its signed share of delta; all pairs' contributions sum to delta
+        ("prompt_text", pa.string()),
+        ("chosen_pieces", pa.list_(pa.string())),  # content tokens as text; their concatenation is the response
+        ("chosen_acts", pa.list_(pa.float32())),  # summed activation of the concept's features on each of them
+        ("rejected_pieces", pa.list_(pa.string())),
+        ("rejected_acts", pa.list_(pa.float32())),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Concepts:
+    """Concepts as the statistics need them.
+
+    `membership` is a (n_features, n_concepts) 0/1 CSC matrix; `size` its column sums; `is_community` says which columns
+    are communities (the others are single features outside every community).
+    """
+
+    membership: object  # scipy.sparse.csc_array
+    is_community: np.ndarray  # (n_concepts,) bool
+
+    @property
+    def size(self) -> np.ndarray:
+        return np.asarray(self.membership.sum(axis=0)).ravel()  # type: ignore[attr-defined]
+
+    def __len__(self) -> int:
+        return int(self.is_community.size)

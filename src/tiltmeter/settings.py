@@ -1,0 +1,104 @@
+"""What a run can be told: one field per option, with its default and its meaning. The command line and the Python
+interface are generated from it, so that default, type and help have one source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tiltmeter.errors import UserError
+
+
+class AuditSettings(BaseModel):
+    """Options of `tiltmeter audit`; the YAML file of `--config` has the same names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # what is read
+    source_config: str | None = Field(None, description="Configuration of a Hub dataset.")
+    split: str | None = Field(None, description="Split of a Hub dataset or of a saved dataset folder.")
+    revision: str | None = Field(None, description="Revision (branch, tag or commit) of a Hub dataset.")
+    columns: dict[str, str] = Field({}, description="Columns named by hand: our name → the source's name.")
+    turns: Literal["drop", "last"] = Field(
+        "drop",
+        description="Conversations that differ before their last turn: drop them, or keep the last turn where the "
+        "contexts then match.",
+    )
+    k_wise: Literal["best-worst", "best-random", "all"] = Field(
+        "best-worst", description="Which pairs to make of rows with several ranked answers."
+    )
+    limit: int | None = Field(None, ge=1, description="Read only the first N rows.")
+    max_length: int = Field(1024, ge=8, description="Tokens per prompt + response, truncated as the trainer does.")
+    holdout: float = Field(
+        0.1, ge=0, lt=1, description="Share of near-duplicate components set apart before anything is fitted."
+    )
+    seed: int = Field(0, ge=0, description="Seed of every random choice.")
+
+    # the lens
+    model: str | None = Field(None, description="The model about to be trained: Hub id or folder. Default: bundled.")
+    model_revision: str | None = Field(None, description="Revision of the model on the Hub.")
+    dictionary: str | None = Field(
+        None,
+        description="SAELens folder or release/sae_id of the dictionary. Default: bundled.",
+    )
+    layer: int | None = Field(None, ge=0, description="Decoder block whose output is read, from 0.")
+    device: str = Field("cpu", description="Torch device of the forward pass.")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Precision of the model.")
+    batch_tokens: int = Field(4096, ge=64, description="Token budget of one forward batch.")
+
+    # concepts, groups, tests
+    graph: Literal["mutual-knn", "paper"] = Field(
+        "mutual-knn", description="Co-firing graph: mutual nearest neighbours, or the paper's global top 1 %."
+    )
+    disparity: Literal["paper", "count2", "freq"] = Field(
+        "paper", description="Form of the signed disparity u (docs/statistics.md)."
+    )
+    freq_threshold: float = Field(0.01, gt=0, lt=1, description="Share of a response's tokens on which it must fire.")
+    groups: int | None = Field(
+        None, ge=1, description="Number of groups. Default: 512, fewer for small data, by a stated rule."
+    )
+    baseline: Literal["none", "random-dictionary"] = Field(
+        "none",
+        description="Put a baseline in place of the lens: random directions firing as often as the dictionary's.",
+    )
+    paper: bool = Field(False, description="The paper's graph, disparity, display rules and ranking, nothing of ours.")
+
+    @classmethod
+    def load(cls, config: Path | None = None, **given: Any) -> AuditSettings:
+        """Settings from a YAML file, overridden by the arguments that are not None.
+
+        Raises UserError for an unknown name or a value of the wrong type or range, naming it.
+        """
+        values: dict[str, Any] = {}
+        if config is not None:
+            try:
+                read = yaml.safe_load(config.read_text(encoding="utf-8"))
+            except OSError as error:
+                raise UserError(
+                    "the configuration cannot be read", file=config, why=error.strerror or str(error)
+                ) from error
+            except (yaml.YAMLError, UnicodeDecodeError) as error:
+                raise UserError("the configuration is not valid YAML", file=config, why=str(error)) from error
+            if not isinstance(read, dict | None):
+                raise UserError("the configuration is not a mapping of names to values", file=config)
+            values.update(read or {})
+        values.update({name: value for name, value in given.items() if value is not None})
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            known = ", ".join(cls.model_fields)
+            fix = f"Known options: {known}" if first["type"] == "extra_forbidden" else ""
+            raise UserError(f"option '{name}' is not accepted", why=first["msg"], fix=fix, file=config) from error
+
+    def resolved(self) -> AuditSettings:
+        """The same settings with `paper` spelled out."""
+        return self.model_copy(update={"graph": "paper", "disparity": "paper"}) if self.paper else self
+
+    @classmethod
+    def help(cls, name: str) -> str:
+        return cls.model_fields[name].description or ""
