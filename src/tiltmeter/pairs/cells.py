@@ -1,0 +1,222 @@
+"""One row under its canonical column names, read with type checks that name file, row and the source's own column."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tiltmeter.errors import UserError
+from tiltmeter.pairs.messages import (
+    ASKING_ROLES,
+    Place,
+    describe,
+    is_message,
+    is_transcript,
+    parse_messages,
+    parse_transcript,
+)
+from tiltmeter.pairs.messages import checked_text as _checked_text
+from tiltmeter.pairs.pair import Message
+
+TEXT = "text"
+TRANSCRIPT = "a Human/Assistant transcript"
+MESSAGES = "messages"
+WRAPPED = "an object with messages"
+TURNS = "a list of input/output turns"
+TEXTS = "a list of texts"
+NUMBERS = "a list of numbers"
+OBJECTS = "a list of objects"
+# Columns of lists: where a cell is a JSON text (as in CSV files), it is always meant as the list.
+_RATED = ("generations", "ratings", "generation_models", "all_generated_responses", "all_rm_scores")
+_LISTS = ("answers", "completions", "conversation", "history", *_RATED)
+
+
+def shape_of(value: Any) -> str:
+    """What a cell looks like, in one word: mostly a constant of this module; "" for nothing in it."""
+    if value is None or (isinstance(value, (list, tuple, dict)) and not value):
+        return ""
+    if isinstance(value, str):
+        return TRANSCRIPT if is_transcript(value) else TEXT if value.strip() else ""
+    if is_message(value):
+        return MESSAGES
+    if isinstance(value, Mapping):
+        if isinstance(value.get("role", value.get("from")), (list, tuple)):
+            return MESSAGES
+        return WRAPPED if isinstance(value.get("messages"), (list, tuple)) else describe(value)
+    if isinstance(value, (list, tuple)):
+        if is_message(value[0]):
+            return MESSAGES
+        if isinstance(value[0], Mapping):
+            return TURNS if {"input", "output"} <= set(value[0]) else OBJECTS
+        if isinstance(value[0], str):
+            return TEXTS
+        known = [v for v in value if v is not None]
+        return NUMBERS if known and all(isinstance(v, (int, float)) for v in known) else describe(value)
+    return describe(value)
+
+
+def _from_json(value: Any) -> Any:
+    """The list or object that a text holds as JSON; the value itself if it holds none."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What a sample of rows says about the columns.
+
+    `shapes`: canonical name → the commonest shape among its non-empty cells ("" if all are empty); `source`: canonical
+    name → the source's own name; `as_json`: columns whose cells are JSON texts of lists or objects (as in CSV files).
+    """
+
+    shapes: dict[str, str]
+    source: dict[str, str]
+    as_json: frozenset[str]
+    opening_roles: dict[str, str] = field(default_factory=dict)  # commonest role of the first message
+
+    def has(self, *names: str) -> bool:
+        """True if every one of these columns has something in it."""
+        return all(self.shapes.get(n) for n in names)
+
+    def first(self, names: Iterable[str]) -> str | None:
+        return next((n for n in names if self.has(n)), None)
+
+    def shape(self, name: str | None) -> str:
+        return self.shapes.get(name, "") if name else ""
+
+
+def survey(sample: Sequence[Mapping[str, Any]], renames: Mapping[str, str]) -> Columns:
+    """Look at the columns of a sample; `renames` maps canonical names given by hand to the source's names."""
+    source = canonical_names(dict.fromkeys(n for row in sample for n in row), renames)
+    shapes, as_json, roles = {}, set(), {}
+    for name, own in source.items():
+        cells = [row.get(own) for row in sample]
+        kinds = Counter(k for k in map(shape_of, cells) if k)
+        if kinds and kinds.most_common(1)[0][0] == TEXT:
+            decoded = Counter(k for k in (shape_of(_from_json(c)) for c in cells) if k)
+            inner = decoded.most_common(1)[0][0] if decoded else ""
+            if inner in (MESSAGES, WRAPPED) or (name in _LISTS and inner != TEXT):
+                kinds = decoded
+                as_json.add(name)
+                cells = [_from_json(c) for c in cells]
+        shapes[name] = kinds.most_common(1)[0][0] if kinds else ""
+        if shapes[name] == MESSAGES:
+            first = Counter(r for r in map(_opening_role, cells) if r)
+            roles[name] = first.most_common(1)[0][0] if first else ""
+    return Columns(shapes, source, frozenset(as_json), roles)
+
+
+def _opening_role(value: Any) -> str:
+    try:
+        messages = parse_messages(value, Place(None, 0, ""), Counter())
+    except UserError:  # the row itself is reported when it is read
+        return ""
+    return messages[0].role if messages else ""
+
+
+def canonical_names(columns: Iterable[str], renames: Mapping[str, str]) -> dict[str, str]:
+    """Canonical name → source name. A column whose own name was given to another one keeps it with a star."""
+    taken = set(renames.values())
+    names = {}
+    for own in columns:
+        if own not in taken:
+            names[f"{own}*" if own in renames else own] = own
+    return {**dict(renames), **names}
+
+
+@dataclass
+class Cells:
+    """A row being read. `used` collects the canonical columns that a reader has taken; the others go to `meta`."""
+
+    row: Mapping[str, Any]
+    index: int
+    file: object
+    columns: Columns
+    seen: Counter[str]
+    used: set[str] = field(default_factory=set)
+
+    def place(self, name: str) -> Place:
+        return Place(self.file, self.index, self.columns.source.get(name, name))
+
+    def value(self, name: str) -> Any:
+        self.used.add(name)
+        value = self.row.get(self.columns.source.get(name, name))
+        if name in self.columns.as_json and isinstance(value, str):
+            if not value.strip():
+                return None
+            try:
+                return json.loads(value)
+            except (ValueError, RecursionError) as error:
+                raise self.place(name).error("invalid JSON in the cell", str(error)) from error
+        return value
+
+    def text(self, name: str) -> str:
+        """The text of a cell, "" for null."""
+        value = self.value(name)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            raise self.place(name).error("wrong type", f"found {describe(value)}, expected text")
+        return _checked_text(value, self.place(name))
+
+    def messages(self, name: str) -> tuple[Message, ...]:
+        return parse_messages(self.value(name), self.place(name), self.seen)
+
+    def turns(self, name: str, role: str) -> tuple[Message, ...]:
+        """A cell as messages, in the shape the sample showed: text becomes one message of `role`; () if empty."""
+        shape = self.columns.shape(name)
+        if shape == MESSAGES:
+            return self.messages(name)
+        text = self.text(name)
+        if shape == TRANSCRIPT:
+            turns = parse_transcript(text, self.place(name))
+            if turns or role != "user":  # a prompt without any marker is the user's text; such a response is not known
+                return turns
+        return (Message(role, text),) if text else ()
+
+    def is_tie(self) -> bool:
+        """True if a `status` column calls the row a tie; other values of it are left for `meta`."""
+        status = self.row.get(self.columns.source.get("status", "status"))
+        return isinstance(status, str) and status.strip().lower() == "tie"
+
+    def number(self, name: str) -> float | None:
+        """The number in a cell, None for null or an empty text."""
+        value = self.value(name)
+        if value is None or value == "":
+            return None
+        number = as_number(value)
+        if number is None:
+            raise self.place(name).error("wrong type", f"found {describe(value)}, expected a number")
+        return number
+
+    def items(self, name: str) -> list[Any]:
+        value = self.value(name)
+        if value is None:
+            return []
+        if not isinstance(value, (list, tuple)):
+            raise self.place(name).error("wrong type", f"found {describe(value)}, expected a list")
+        return list(value)
+
+
+def as_number(value: Any) -> float | None:
+    """A finite number, also from a numeric text; None for everything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def is_whole_conversation(messages: Sequence[Message]) -> bool:
+    """True if the messages begin with a turn the model does not write, so that they include their prompt."""
+    return bool(messages) and messages[0].role in ASKING_ROLES
