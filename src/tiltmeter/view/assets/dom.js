@@ -1,0 +1,77 @@
+// Small tools: elements without innerHTML, dataset text with its invisible characters shown, numbers with their sign.
+
+const payload = JSON.parse(document.getElementById("payload").textContent);
+const $ = (id) => document.getElementById(id);
+
+// --- elements: strings become text nodes, never markup -----------------------------------------------------------------
+function build(node, props, children) {
+  for (const [name, value] of Object.entries(props ?? {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  return node;
+}
+const h = (tag, props, ...children) => build(document.createElement(tag), props, children);
+const fill = (node, ...children) => { node.replaceChildren(); return build(node, null, children); };
+const svg = (tag, props, ...children) => build(document.createElementNS("http://www.w3.org/2000/svg", tag), props, children);
+
+// --- dataset text -----------------------------------------------------------------------------------------------------
+const INVISIBLE = /\r(?!\n)|[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu;
+
+function visible(text) {
+  const nodes = [];
+  let from = 0;
+  for (const match of text.matchAll(INVISIBLE)) {
+    if (match.index > from) nodes.push(text.slice(from, match.index));
+    const code = "U+" + match[0].codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
+    nodes.push(h("span", { class: "control", title: "invisible character " + code }, code));
+    from = match.index + match[0].length;
+  }
+  if (from < text.length) nodes.push(text.slice(from));
+  return nodes;
+}
+const data = (text, tag = "span", props = {}) => h(tag, { dir: "auto", ...props, class: ("data " + (props.class ?? "")).trim() }, visible(text));
+
+// Names and phrases come masked where they hold a slur; "Show all text" unmasks them.
+const view = { revealAll: false, revealed: new Set() };
+const plain = (label) => (typeof label === "string" ? label : view.revealAll ? label.full : label.masked);
+
+// --- numbers ----------------------------------------------------------------------------------------------------------
+const known = (x) => typeof x === "number" && Number.isFinite(x);
+const int = (x) => (known(x) ? x.toLocaleString("en-US") : "?");
+const percent = (x) => (known(x) ? `${Number((100 * x).toPrecision(2))} %` : "?");
+function signed(x, digits = 3) {
+  if (!known(x)) return "?";
+  const text = Math.abs(x).toFixed(digits > 2 && Math.abs(x) < 0.01 ? digits + 1 : digits);
+  return Number(text) === 0 ? "0" : (x < 0 ? "−" : "+") + text;
+}
+const interval = (lo, hi) => (known(lo) && known(hi) ? `${signed(lo)} to ${signed(hi)}` : "not known");
+const plural = (n, one, many = one + "s") => `${int(n)} ${n === 1 ? one : many}`;
+
+// Round values for an axis that reaches from lo to hi.
+function ticks(lo, hi, count = 5) {
+  const raw = (hi - lo) / count || 1;
+  const power = 10 ** Math.floor(Math.log10(raw));
+  const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= raw * 0.999);
+  const values = [];
+  for (let i = Math.ceil(lo / step - 1e-9); i * step <= hi + step * 1e-9; i++) values.push(Number((i * step).toPrecision(12)));
+  return values;
+}
+const tickText = (x) => (x < 0 ? "−" : x > 0 ? "+" : "") + String(Number(Math.abs(x).toPrecision(3)));
+
+// --- hypotheses -------------------------------------------------------------------------------------------------------
+const hypotheses = payload.hypotheses;
+const byId = new Map(hypotheses.map((x) => [x.hypothesis_id, x]));
+const conceptName = (id) => plain(payload.concepts[id]?.name ?? `concept ${id}`);
+const groupName = (id) => plain(payload.groups[id]?.name ?? `group ${id}`);
+const placeName = (x) => (x.view === "global" ? "" : x.view === "group" ? groupName(x.where) : `prompt concept ${x.where}`);
+const link = (id) => "#h=" + encodeURIComponent(id).replaceAll("%3A", ":");
+const mark = (direction) => h("span", { class: "mark " + direction, "aria-hidden": "true" }, direction === "amplify" ? "▲" : "▼");
+const hidden = (text) => h("span", { class: "sr" }, text);
+
+function term(id, text) {
+  const tip = $("g-" + id)?.querySelector("dd").textContent ?? "";
+  return h("a", { class: "term", href: "#g-" + id, "data-tip": tip }, text);
+}

@@ -1,0 +1,341 @@
+"""The page in a real browser: nothing in the data runs, harm stays hidden until asked for, all opens and filters."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic_run import HOSTILE, TOPICS, empty_tables, synthetic_tables
+
+from tiltmeter.view.payload import build_payload
+from tiltmeter.view.report import build_report, embed
+from tiltmeter.view.summary import summarise
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+DRIVER = shutil.which("chromedriver")
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --window-size=1360,900"
+)
+FLATTERY = "group:2:2"  # the planted one: flattery in the group "quantum consciousness"
+
+
+class _Tags(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return build_report(synthetic_tables(), title="demo A " + HOSTILE)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, page: str) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    (folder / "report.html").write_text(page, encoding="utf-8")
+    (folder / "empty.html").write_text(build_report(empty_tables()), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("no Chromium with chromedriver on this machine")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in [*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+class Browser:
+    """The page at one address; `js` runs an expression in it."""
+
+    def __init__(self, driver: Any, folder: Path) -> None:
+        self.driver, self.folder = driver, folder
+
+    def open(self, address: str = "report.html", *, width: int = 1360) -> Browser:
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        self.driver.get("about:blank")
+        self.driver.get_log("browser")
+        self.driver.get((self.folder / address.split("#")[0]).as_uri() + "".join(address.partition("#")[1:]))
+        assert self.js("document.documentElement.dataset.ready") == "true"
+        return self
+
+    def js(self, expression: str, *args: Any) -> Any:
+        return self.driver.execute_script(f"return ({expression})", *args)
+
+    def click(self, selector: str) -> None:
+        self.js("document.querySelector(arguments[0]).click()", selector)
+
+    def texts(self, selector: str) -> list[str]:
+        found: list[str] = self.js("[...document.querySelectorAll(arguments[0])].map((e) => e.textContent)", selector)
+        return found
+
+    def set(self, selector: str, value: str) -> None:
+        self.js(
+            "((e, v) => { e.value = v; e.dispatchEvent(new Event(e.type === 'search' ? 'input' : 'change')); })"
+            "(document.querySelector(arguments[0]), arguments[1])",
+            selector,
+            value,
+        )
+
+    def errors(self) -> list[str]:
+        return [entry["message"] for entry in self.driver.get_log("browser")]
+
+
+@pytest.fixture
+def browser(chromium: Any, folder: Path) -> Browser:
+    return Browser(chromium, folder)
+
+
+# --- the file -------------------------------------------------------------------------------------------------------
+
+
+def test_the_file_asks_nobody_for_anything(page: str) -> None:
+    tags = _Tags(page).tags
+    assert [attrs.get("type") for tag, attrs in tags if tag == "script"] == ["application/json", None]
+    addresses = [
+        value for _, attrs in tags for name, value in attrs.items() if name in ("src", "href", "action", "style")
+    ]
+    assert addresses and all(value and value.startswith("#") for value in addresses)
+    policy = next(attrs["content"] for _, attrs in tags if attrs.get("http-equiv") == "Content-Security-Policy")
+    assert policy and policy.startswith("default-src 'none'; script-src 'sha256-") and "unsafe" not in policy
+    assert page.index("charset") < 1024 and not {"img", "link", "iframe", "object"} & {tag for tag, _ in tags}
+
+
+def test_embedded_json_cannot_leave_its_element() -> None:
+    value = {"a": HOSTILE, "b": ["]]>", "\u0000\u007f"], "</script>": None}
+    text = embed(value)
+    assert json.loads(text) == value
+    assert not set("<>&\u2028\u2029\u0000\u007f") & set(text)
+
+
+def test_the_same_tables_give_the_same_bytes(page: str) -> None:
+    assert build_report(synthetic_tables(), title="demo A " + HOSTILE) == page
+
+
+def test_a_large_run_is_cut_and_says_so() -> None:
+    tables = synthetic_tables()
+    summary = summarise(tables)
+    full = build_payload(tables, summary, max_bytes=50_000_000)
+    small = build_payload(tables, summary, max_bytes=700_000)
+    assert len(json.dumps(small, ensure_ascii=False).encode()) <= 700_000
+    assert 0 < len(small["hypotheses"]) < len(full["hypotheses"])
+    assert all(len(rows) < 12 for rows in small["evidence"].values())
+    assert any("of the 1,273 shown hypotheses" in cut for cut in small["cuts"])
+    assert any("rows of evidence" in cut for cut in small["cuts"])
+
+
+def test_no_number_is_nan_in_the_payload() -> None:
+    tables = synthetic_tables()
+    json.dumps(build_payload(tables, summarise(tables), max_bytes=50_000_000), allow_nan=False)
+
+
+def test_odd_file_names_are_not_linked() -> None:
+    files = {"../../etc/passwd": "x", "javascript:alert(1)": "x", "pairs.parquet": "x", "features/a-0.parquet": "x"}
+    tables = replace(synthetic_tables(), manifest={"stages": {"s": {"seconds": 1.0, "files": files}}})
+    names = [name for name, _ in build_payload(tables, summarise(tables), max_bytes=10**8)["files"]]
+    assert names == ["run.json", "pairs.parquet", "features/"]
+
+
+# --- in the browser -------------------------------------------------------------------------------------------------
+
+
+def test_hostile_text_is_shown_and_does_nothing(browser: Browser) -> None:
+    browser.open("report.html#h=global:*:0")
+    while browser.js("!!document.querySelector('.pairs + .more')"):
+        browser.click(".pairs + .more")
+    browser.js("document.getElementById('reveal-all').click()")
+    browser.js("[...document.querySelectorAll('details')].forEach((e) => { e.open = true; })")
+    assert browser.js("window.pwned") is None
+    assert browser.js("document.querySelectorAll('img, iframe, object, embed, svg[onload], [onerror]').length") == 0
+    assert browser.js("document.scripts.length") == 2
+    assert browser.js("[...document.links].filter((a) => !/^(#|\\.\\/)/.test(a.getAttribute('href'))).length") == 0
+    shown = browser.js("document.getElementById('title').textContent")
+    assert "</script><img src=x onerror=" in shown and "&lt;b&gt;" in shown and "U+202E" in shown
+    assert browser.js("performance.getEntriesByType('resource').length") == 0
+    assert browser.errors() == []
+
+
+def test_the_policy_holds_back_injected_scripts(browser: Browser) -> None:
+    browser.open()
+    browser.js(
+        "(() => { const s = document.createElement('script'), d = document.createElement('div');"
+        " s.textContent = 'window.pwned = 5'; d.innerHTML = '<img src=x onerror=\"window.pwned=6\">';"
+        " document.body.append(s, d); })()"
+    )
+    assert browser.js("window.pwned") is None
+    assert any("Content Security Policy" in message for message in browser.errors())
+
+
+def test_a_hypothesis_opens_with_its_pairs_and_marked_tokens(browser: Browser) -> None:
+    browser.open()
+    browser.set("#filter-text", "flattery quantum")
+    assert browser.texts("#list .item-name .data") == ["flattery: brilliant, profound"]
+    browser.click("#list .item")
+    browser.driver.execute_async_script("setTimeout(arguments[0], 0)")
+    assert browser.js("location.hash") == f"#h={FLATTERY}".replace("*", "%2A")
+    assert browser.texts("#panel h3") == ["flattery: brilliant, profound"]
+    e = synthetic_tables().evidence
+    rows = sorted((r for r in e.to_pylist() if r["hypothesis_id"] == FLATTERY), key=lambda r: r["rank"])
+    assert len(browser.texts("#panel .pair")) == 3
+    browser.click(".pairs + .more")
+    assert len(browser.texts("#panel .pair")) == len(rows) == 12
+    for number, row in enumerate(rows, 1):
+        for side in ("chosen", "rejected"):
+            box = f"#panel .pair:nth-of-type({number}) .{side}"
+            pieces, acts = row[f"{side}_pieces"], row[f"{side}_acts"]
+            assert browser.texts(f"{box} .text") == ["".join(pieces)]
+            assert browser.texts(f"{box} mark") == [p.strip() for p, act in zip(pieces, acts, strict=True) if act > 0]
+    # 0.7768: 12 pairs of 46 with u = 1 account for 12/46 / 0.7768 = 34 % of it
+    assert "34 % of the effect" in browser.texts("#panel .note")[0]
+    assert browser.errors() == []
+
+
+def test_a_concept_found_in_one_place_only_leaves_no_gap(browser: Browser) -> None:
+    rows = build_payload(synthetic_tables(), summarise(synthetic_tables()), max_bytes=10**8)["hypotheses"]
+    concepts = [row["concept_id"] for row in rows]
+    alone = next(row for row in rows if concepts.count(row["concept_id"]) == 1)
+    browser.open(f"report.html#h={alone['hypothesis_id']}")
+    assert not {"null", "undefined", "NaN"} & set(browser.js("document.getElementById('panel').innerText").split())
+
+
+def test_stronger_activation_is_marked_more_strongly(browser: Browser) -> None:
+    browser.open(f"report.html#h={FLATTERY}")
+    marks = browser.js("[...document.querySelectorAll('#panel .side mark')].map((m) => [m.title, m.className])")
+    levels = {float(title.split()[1]): name for title, name in marks}
+    assert list(dict(sorted(levels.items())).values()) == sorted(levels.values()) and len(set(levels.values())) >= 2
+
+
+def test_harmful_text_is_hidden_until_asked_for(browser: Browser) -> None:
+    browser.open("report.html#h=global:*:0")
+    browser.click(".pairs + .more")
+    assert "SECRET-HARM" not in browser.js("document.body.innerText")
+    assert len(browser.texts(".veil")) == 1
+    browser.click(".veil button")
+    assert "SECRET-HARM" in browser.js("document.body.innerText")
+    browser.open("report.html#h=global:*:0")
+    browser.click("#reveal-all")
+    browser.click(".pairs + .more")
+    assert "SECRET-HARM" in browser.js("document.body.innerText") and not browser.texts(".veil")
+    browser.click("#reveal-all")
+    browser.click(".pairs + .more")
+    assert "SECRET-HARM" not in browser.js("document.body.innerText")
+
+
+def test_invisible_characters_are_spelled_out(browser: Browser) -> None:
+    browser.open("report.html#h=global:*:0")
+    browser.click(".pairs + .more")
+    codes = set(browser.texts("#panel .control"))
+    assert {"U+202E", "U+202C", "U+200B", "U+001B"} <= codes
+    assert browser.js("getComputedStyle(document.querySelector('#panel .text')).unicodeBidi") == "isolate"
+
+
+def test_filters(browser: Browser) -> None:
+    browser.open()
+    everything = browser.js("document.getElementById('count').textContent")
+    browser.set("#filter-direction", "suppress")
+    assert set(browser.js("[...document.querySelectorAll('#list > li')].map((e) => e.className)")) == {"suppress"}
+    browser.set("#filter-view", "global")
+    assert set(browser.texts("#list .item-place")) == {"over all pairs"}
+    browser.set("#filter-direction", "both")
+    n = sum(h["shown"] and h["view"] == "global" for h in synthetic_tables().hypotheses.to_pylist())
+    assert browser.js("document.getElementById('count').textContent").startswith(f"{n} of ")
+    assert len(browser.texts("#list .item")) == 50
+    browser.click("#more")
+    assert len(browser.texts("#list .item")) == n
+    browser.set("#filter-view", "all")
+    browser.set("#filter-group", str(TOPICS.index("chess openings") + 1))
+    assert set(browser.texts("#list .item-place")) == {"in chess openings"}
+    browser.set("#filter-group", "all")
+    browser.set("#filter-sort", "effect")
+    sizes = [abs(float(t.replace("−", "-"))) for t in browser.texts("#list .item-number")]
+    assert sizes == sorted(sizes, reverse=True)
+    browser.set("#filter-text", "no such word")
+    assert browser.texts("#list") == ["Nothing matches. Clear the filters to see all."]
+    browser.click("#filters button")
+    assert browser.js("document.getElementById('count').textContent") == everything
+    assert browser.errors() == []
+
+
+def test_links_open_hypotheses(browser: Browser) -> None:
+    browser.open("report.html#h=group%3A17%3A3")
+    assert browser.texts("#panel h3") == ["invented links"]
+    browser.click("#forest a[href^='#h=']")
+    browser.driver.execute_async_script("setTimeout(arguments[0], 0)")
+    assert browser.texts("#panel h3") == ["bold and numbered lists"]
+    browser.open("report.html#h=group:1:999999")
+    assert "no hypothesis with that name" in browser.texts("#panel")[0]
+    browser.open("report.html#h=%E0%A4%A")  # cannot be decoded
+    assert "no hypothesis with that name" in browser.texts("#panel")[0]
+    assert browser.errors() == []
+
+
+def test_the_keyboard_suffices(browser: Browser) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser.open()
+    browser.js("document.querySelector('#list .item').focus()")
+    browser.driver.switch_to.active_element.send_keys(Keys.ARROW_DOWN)
+    name = browser.js("document.activeElement.querySelector('.item-name .data').textContent")
+    browser.driver.switch_to.active_element.send_keys(Keys.ENTER)
+    browser.driver.execute_async_script("setTimeout(arguments[0], 0)")
+    assert browser.texts("#panel h3") == [name]
+    assert browser.js("document.activeElement.id") == "panel"
+    named = "e.textContent.trim() || e.labels?.length || e.getAttribute('aria-label')"
+    controls = "[...document.querySelectorAll('button, a, input, select')]"
+    assert browser.js(f"{controls}.filter((e) => !({named})).length") == 0
+
+
+def test_narrow_screens(browser: Browser) -> None:
+    sideways = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+    browser.open(width=390)
+    assert not browser.js(sideways)
+    browser.click("#list li:nth-child(3) .item")
+    browser.driver.execute_async_script("setTimeout(arguments[0], 0)")
+    assert browser.js("document.querySelector('#list li:nth-child(3) #panel h3') !== null")
+    assert not browser.js(sideways)
+
+
+def test_an_empty_run_renders(browser: Browser) -> None:
+    browser.open("empty.html")
+    browser.js("document.getElementById('glossary').remove()")
+    assert len(browser.texts(".empty")) >= 3
+    assert not {"null", "undefined", "NaN"} & set(browser.js("document.body.innerText").split())
+    browser.open("empty.html#h=global:*:0")
+    assert "no hypothesis with that name" in browser.texts("#panel")[0]
+    assert browser.errors() == []
+
+
+def test_unknown_statistics_are_shown_as_unknown(browser: Browser) -> None:
+    import pyarrow as pa
+
+    tables = synthetic_tables()
+    rows = tables.hypotheses.to_pylist()
+    for row in rows:
+        row.update(ci_lo=None, ci_hi=None, z=None, cohens_d=None)
+    page = build_report(replace(tables, hypotheses=pa.Table.from_pylist(rows, tables.hypotheses.schema)))
+    (browser.folder / "unknown.html").write_text(page, encoding="utf-8")
+    browser.open(f"unknown.html#h={FLATTERY}")
+    assert "not known" in browser.texts("#panel .stats")[0] and "NaN" not in browser.js("document.body.innerText")
+    assert browser.errors() == []

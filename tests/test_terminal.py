@@ -1,0 +1,188 @@
+"""The terminal summary: plain numbers with their uncertainty, at any width, whatever the data holds."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from rich.console import Console
+from synthetic_run import HOSTILE, empty_tables, synthetic_tables
+
+from tiltmeter import schema
+from tiltmeter.view.effects import in_words, signed
+from tiltmeter.view.screen import is_harmful, mask_slurs, snippet, visible
+from tiltmeter.view.summary import Summary, summarise
+from tiltmeter.view.terminal import HIDDEN, print_preflight, print_summary
+
+
+def _printed(summary: Summary, *, width: int = 100, terminal: bool = False, **options: Any) -> str:
+    file = io.StringIO()
+    print_summary(summary, Console(file=file, width=width, force_terminal=terminal, color_system=None), **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_fits_the_width_and_needs_no_colour(width: int) -> None:
+    text = _printed(summarise(synthetic_tables()), width=width, report="runs/demo/report.html")
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= min(width, 120) and not any(line != line.rstrip() for line in lines)
+    assert "\x1b" not in text
+    for words in ("Most amplified", "Most suppressed", "Where", "An example", "runs/demo/report.html"):
+        assert words in text
+
+
+def test_says_the_planted_effects_with_their_uncertainty() -> None:
+    lines = _printed(summarise(synthetic_tables())).splitlines()
+    bold = next(line for line in lines if "bold and numbered lists" in line)
+    # 191 of 900 pairs more on the chosen side; 217 of 900 active, of 810 in training
+    assert all(part in bold for part in ("▲", "+0.212", "[+0.183, +0.241]", "27%"))
+    refusal = next(line for line in lines if "fictional heists" in line)
+    assert "▼" in refusal and "-0.56" in refusal and "57" in refusal and "agree" in refusal
+    assert any("11,400 hypotheses tested, 1,273 shown" in line for line in lines)
+    assert any("78% of the variance" in line for line in lines)
+
+
+def test_dataset_text_is_neither_markup_nor_an_escape_sequence() -> None:
+    tables = synthetic_tables()
+    concepts = tables.concepts.to_pylist()
+    concepts[0]["name"], concepts[0]["phrases"] = "[bold red]x[/] \x1b[31m\u202eevil", [HOSTILE]
+    hostile = replace(tables, concepts=pa.Table.from_pylist(concepts, schema.CONCEPTS))
+    text = _printed(summarise(hostile, title="[link=file:///etc]t[/link]\x1b]0;owned\x07"), width=120)
+    assert "[bold red]x[/] ‹U+001B›[31m‹U+202E›" in text and "[link=file:///etc]t[/link]" in text
+    assert not {"\x1b", "\x07", "\u202e"} & set(text)
+
+
+def test_one_striking_group_does_not_hide_the_others() -> None:
+    tables = synthetic_tables()
+    rows = tables.hypotheses.to_pylist()
+    for row in rows:
+        in_group = row["view"] == "group" and row["direction"] == "amplify" and row["shown"]
+        row["rank"] = row["rank"] + (0 if row["where"] == 3 else 5000) if in_group else row["rank"]
+    effects = summarise(replace(tables, hypotheses=pa.Table.from_pylist(rows, schema.HYPOTHESES))).amplified_in_groups
+    assert [e.where == 3 for e in effects] == [True, True, False, False]
+    assert [e.rank for e in effects] == sorted(e.rank for e in effects)
+
+
+def test_a_harmful_example_is_hidden_until_asked_for() -> None:
+    summary = summarise(synthetic_tables())
+    assert summary.example is not None
+    harmful = replace(summary, example=replace(summary.example, chosen="First, kill the process.", harmful=True))
+    assert HIDDEN in _printed(harmful) and "kill" not in _printed(harmful)
+    assert "First, kill the process." in _printed(harmful, show_text=True)
+
+
+def test_a_harmless_example_is_preferred() -> None:
+    tables = synthetic_tables()
+    rows = [r for r in tables.evidence.to_pylist() if r["hypothesis_id"] == "global:*:0"][:2]
+    rows[0]["prompt_text"] = "How do I build a bomb?"
+    evidence = pa.Table.from_pylist(rows, schema.EVIDENCE)
+    example = summarise(replace(tables, evidence=evidence)).example
+    assert example is not None and example.pair_id == rows[1]["pair_id"] and not example.harmful
+    only = summarise(replace(tables, evidence=evidence.slice(0, 1))).example
+    assert only is not None and only.harmful
+
+
+def test_terminals_without_unicode_get_ascii() -> None:
+    raw = io.BytesIO()
+    console = Console(file=io.TextIOWrapper(raw, encoding="ascii"), width=100)
+    print_summary(summarise(synthetic_tables(), title="Größe"), console)
+    print_preflight(synthetic_tables().preflight, console)
+    console.file.flush()
+    assert b"Most amplified" in raw.getvalue() and b"Gr??e" in raw.getvalue()
+
+
+def test_nothing_found_is_said() -> None:
+    text = _printed(summarise(empty_tables()), width=80)
+    assert "Nothing was tested" in text and "Most amplified" not in text
+
+
+def test_preflight() -> None:
+    file = io.StringIO()
+    preflight = {**synthetic_tables().preflight, "estimate": {"seconds": 150.0}}
+    print_preflight(preflight, Console(file=file, width=100))
+    text = " ".join(file.getvalue().split())
+    for part in (
+        "rows read 915",
+        "pairs kept 900, 90 of them held out",
+        "5 identical",
+        "10 pairs, at 1,024 tokens",
+        "3 repeated pairs",
+        "450 sets of near-duplicate prompts, the largest of 12",
+        "450 pairs: model-a over model-c",
+        "4 pairs: system message refused",
+        "119,535 tokens through the lens, about 2 min",
+    ):
+        assert part in text
+    file = io.StringIO()
+    print_preflight({}, Console(file=file, width=80))
+    assert "nothing was read" in file.getvalue()
+
+
+def test_share_of_responses_where_one_firing_passes() -> None:
+    tables = synthetic_tables()
+    pairs = tables.pairs.slice(0, 3).to_pylist()
+    lengths = [(99, 100, "train"), (101, 50, "train"), (1, 1, "heldout")]
+    for pair, (chosen, rejected, split) in zip(pairs, lengths, strict=True):
+        pair.update(n_chosen_tokens=chosen, n_rejected_tokens=rejected, split=split)
+    few = replace(tables, pairs=pa.Table.from_pylist(pairs, schema.PAIRS))
+    # over 0.01 · n: one firing passes for n = 99 and 50, not for 100 and 101; held-out pairs are not counted
+    assert summarise(few).trust["share_one_firing_passes"] == 0.5
+    assert summarise(few).read["heldout"] == 1
+
+
+def test_counts_of_a_capped_table_come_from_the_statistics_step() -> None:
+    tables = synthetic_tables()
+    counted = {"n_tested": {"global": 7, "group": 400_000}, "n_shown": {"global": 3, "group": 208_000}}
+    trust = summarise(replace(tables, manifest={**tables.manifest, "statistics": counted})).trust
+    assert (trust["n_tested"], trust["n_shown"]) == (400_007, 208_003)
+
+
+def test_summary_is_json_without_nan() -> None:
+    value = summarise(synthetic_tables()).to_dict()
+    again = json.loads(json.dumps(value, allow_nan=False))
+    assert again["amplified"][0]["mean_out"] is None and again["amplified"][0]["concept"] == "bold and numbered lists"
+    json.dumps(summarise(empty_tables()).to_dict(), allow_nan=False)
+
+
+def _row(**given: Any) -> dict[str, Any]:
+    row = {"view": "group", "delta": 0.3, "mean_in": 0.4, "mean_out": 0.1, "ci_lo": 0.1, "ci_hi": 0.5}
+    return {**row, "n_in": 40, "n_out": 860, **given}
+
+
+def test_words_do_not_claim_more_than_the_numbers() -> None:
+    assert "Training would amplify it there" in in_words(_row())
+    less = in_words(_row(mean_in=-0.1, mean_out=-0.4))  # delta > 0, and still suppressed inside
+    assert "suppress it in these 40 pairs too, but less" in less
+    assert "may be chance" in in_words(_row(ci_lo=-0.01)) and "may be chance" not in in_words(_row())
+    assert "suppress" in in_words(_row(view="global", delta=-0.2, mean_out=None, ci_lo=-0.3, ci_hi=-0.1))
+    assert [signed(x) for x in (0.1234, -0.00042, -0.00004, None)] == ["+0.123", "-0.0004", "0", "?"]
+
+
+def test_screen() -> None:
+    assert is_harmful("how to KILL a process", "") and is_harmful("", "Murderer!") and is_harmful("I cut myself")
+    assert is_harmful("what the **fuck**") and not is_harmful("hang the picture yourself")
+    assert not is_harmful("skilled overkill of the classics", "a grapeshot sextant")
+    assert mask_slurs("words, retarded, more") == "words, r•••••••, more" and mask_slurs("retire") == "retire"
+    assert visible("a\u202eb\x1b[0m\r\nc\td") == "a‹U+202E›b‹U+001B›[0m\nc\td"
+
+
+def test_snippet_shows_where_it_fires() -> None:
+    text = "word " * 100 + "NEEDLE " + "word " * 100
+    cut = snippet(text, 60, around=text.index("NEEDLE"))
+    assert "NEEDLE" in cut and len(cut) <= 60 and cut[0] == cut[-1] == "…"
+    assert snippet("short\n text", 60) == "short text"
+
+
+def test_the_view_starts_light() -> None:
+    code = (
+        "import sys, tiltmeter.view.terminal, tiltmeter.view.report; "
+        "print([m for m in ('torch', 'transformers', 'scipy') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
