@@ -53,6 +53,9 @@ class AuditSettings(BaseModel):
     graph: Literal["mutual-knn", "paper"] = Field(
         "mutual-knn", description="Co-firing graph: mutual nearest neighbours, or the paper's global top 1 %."
     )
+    resolution: float | None = Field(
+        None, gt=0, description="Leiden resolution, higher for smaller communities. Default: by the number of features."
+    )
     disparity: Literal["paper", "count2", "freq"] = Field(
         "paper", description="Form of the signed disparity u (docs/statistics.md)."
     )
@@ -97,7 +100,9 @@ class AuditSettings(BaseModel):
 
     def resolved(self) -> AuditSettings:
         """The same settings with `paper` spelled out."""
-        return self.model_copy(update={"graph": "paper", "disparity": "paper"}) if self.paper else self
+        return (
+            self.model_copy(update={"graph": "paper", "disparity": "paper", "resolution": self.resolution or 1.0}) if self.paper else self
+        )
 
     @classmethod
     def help(cls, name: str) -> str:

@@ -133,7 +133,7 @@ def _text_lines(stream: IO[bytes], path: Path) -> Iterator[tuple[int, str]]:
 
 def _parse(text: str, path: Path, first_line: int, row: int | None) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text.rstrip())  # an error at the end of a line is on that line
     except json.JSONDecodeError as error:
         raise UserError(
             "invalid JSON",

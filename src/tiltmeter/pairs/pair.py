@@ -69,7 +69,16 @@ class Drop:
     detail: str = ""
 
 
-DROP_REASONS = ("empty", "identical", "tie", "no common prompt", "diverging turns", "truncated away")
+DROP_REASONS = (
+    "empty",
+    "identical",
+    "tie",
+    "no common prompt",
+    "diverging turns",
+    "truncated away",
+    "no content token",
+    "chat template refused",
+)
 
 
 @dataclass(frozen=True)

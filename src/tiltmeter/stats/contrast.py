@@ -136,7 +136,10 @@ class ContrastSums:
         _scatter(self.squares, _sum_rows(key, self.n_keys, _squared(x)))
         here, position, seen = np.unique(piece, return_inverse=True, return_counts=True)
         sums = _sum_rows(position, here.size, x)
-        whole = (here >= 0) & (seen == np.where(here >= 0, self._piece_n[here], 0))
+        counted = here >= 0
+        n_here = np.zeros(here.size, dtype=np.int64)
+        n_here[counted] = self._piece_n[here[counted]]
+        whole = counted & (seen == n_here)
         self._add_pieces(here[whole], sums[whole])
         parts = (here >= 0) & ~whole
         if parts.any():

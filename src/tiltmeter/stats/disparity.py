@@ -94,7 +94,9 @@ def signed_disparity(numerator: csr_array, size: np.ndarray) -> csr_array:
     "paper": (1/t) sum_g (1{freq_chosen > threshold} - 1{freq_rejected > threshold}); "count2" (ours): the same with at
     least two firing tokens asked for as well; "freq" (ours): (1/t) sum_g (freq_chosen - freq_rejected).
     """
-    return csr_array((numerator.data / size[numerator.indices], numerator.indices, numerator.indptr), numerator.shape)
+    u = csr_array(numerator, dtype=np.float64, copy=True)  # shared index arrays would be sorted under the other matrix
+    u.data /= size[u.indices]
+    return u
 
 
 def signed_intensity(chosen: SpanCounts, rejected: SpanCounts, concepts: Concepts) -> csr_array:

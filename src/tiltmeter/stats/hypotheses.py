@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tiltmeter import schema
-from tiltmeter.stats.contrast import Contrasts
 from tiltmeter.schema import EVERYWHERE
+from tiltmeter.stats.contrast import Contrasts
 
 RankBy = Literal["delta_min", "z", "delta", "d"]
 MAX_ROWS = 1_000_000
@@ -30,10 +30,12 @@ class DisplayRules:
     min_active_pairs: int = 25  # for single features: pairs in which it fires in either response; below, not tested
     min_group_pairs: int = 25  # smaller groups are tested but not shown
     rank_global_by: RankBy = "z"
-    rank_group_by: RankBy = "delta_min"
+    rank_group_by: RankBy = "z"
 
 
-PAPER_RULES = DisplayRules(min_community_size=10, single_features=False, rank_global_by="delta_min")
+PAPER_RULES = DisplayRules(
+    min_community_size=10, single_features=False, rank_global_by="delta_min", rank_group_by="delta_min"
+)
 
 
 def tested_concepts(is_community: np.ndarray, n_pairs_active: np.ndarray, rules: DisplayRules) -> np.ndarray:
