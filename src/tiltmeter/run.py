@@ -58,7 +58,7 @@ def _explain(error: OSError, path: Path) -> UserError | None:
 
 
 @contextlib.contextmanager
-def _writing(path: Path) -> Iterator[Path]:
+def writing(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; rename it onto `path` once it is complete and on disk."""
     partial = path.with_name(path.name + ".partial")
     try:
@@ -76,17 +76,17 @@ def _writing(path: Path) -> Iterator[Path]:
 def write_table(path: Path, table: pa.Table, key: str) -> None:
     """Write a table as Parquet, atomically, with the key of the stage that made it. Same table and key, same bytes."""
     stamped = table.replace_schema_metadata({**(table.schema.metadata or {}), _KEY: key.encode()})
-    with _writing(path) as partial:
+    with writing(path) as partial:
         pq.write_table(stamped, partial, compression="zstd", compression_level=3)
 
 
 def write_json(path: Path, value: Any) -> None:
-    with _writing(path) as partial:
+    with writing(path) as partial:
         partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def write_text(path: Path, text: str) -> None:
-    with _writing(path) as partial:
+    with writing(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
