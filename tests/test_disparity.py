@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from scipy.sparse import csc_array, csr_array
 
-from tiltmeter.stats import disparity as audit
 from tiltmeter.errors import UserError
 from tiltmeter.schema import Concepts
+from tiltmeter.stats import disparity as audit
 
 
 @dataclass

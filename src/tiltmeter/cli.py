@@ -1,0 +1,193 @@
+"""The command line: one thin command per step. Data goes to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tiltmeter import __version__
+from tiltmeter.errors import UserError
+from tiltmeter.settings import AuditSettings
+
+app = typer.Typer(
+    name="tiltmeter",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Read a preference dataset through the model about to be trained on it: what will DPO amplify or suppress, "
+    "and which pairs are responsible?",
+)
+
+_help = AuditSettings.help
+
+
+def _columns(given: list[str]) -> dict[str, str] | None:
+    """`--column chosen=better` as a mapping, None where nothing was given."""
+    for entry in given:
+        if "=" not in entry:
+            raise UserError(f"--column {entry} is not understood", fix="Write it as our_name=source_name")
+    return dict(entry.split("=", 1) for entry in given) or None
+
+
+Out = Annotated[Path | None, typer.Option("--out", help="Run folder. Default: runs/<name of the source>.")]
+Config = Annotated[Path | None, typer.Option("--config", help="YAML file with any of these options by name.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on standard output.")]
+
+
+@app.command()
+def audit(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Hub id, a .jsonl/.json/.parquet/.csv/.arrow file (also compressed), or a save_to_disk folder."
+        ),
+    ],
+    model: Annotated[str | None, typer.Option(help=_help("model"))] = None,
+    dictionary: Annotated[str | None, typer.Option(help=_help("dictionary"))] = None,
+    layer: Annotated[int | None, typer.Option(help=_help("layer"))] = None,
+    out: Out = None,
+    limit: Annotated[int | None, typer.Option(help=_help("limit"))] = None,
+    seed: Annotated[int | None, typer.Option(help=_help("seed") + " Default: 0.")] = None,
+    holdout: Annotated[float | None, typer.Option(help=_help("holdout") + " Default: 0.1.")] = None,
+    config: Config = None,
+    paper: Annotated[bool, typer.Option("--paper", help=_help("paper"))] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Stop after the pre-flight, with token and time estimates.")
+    ] = False,
+    as_json: Json = False,
+    show_text: Annotated[
+        bool, typer.Option("--show-text", help="Print example text even where it may be harmful.")
+    ] = False,
+    source_config: Annotated[str | None, typer.Option(help=_help("source_config"))] = None,
+    split: Annotated[str | None, typer.Option(help=_help("split"))] = None,
+    revision: Annotated[str | None, typer.Option(help=_help("revision"))] = None,
+    column: Annotated[list[str], typer.Option(help="Column by hand, as our_name=source_name; may be repeated.")] = [],  # noqa: B006
+    turns: Annotated[str | None, typer.Option(help=_help("turns") + " Default: drop.")] = None,
+    k_wise: Annotated[str | None, typer.Option(help=_help("k_wise") + " Default: best-worst.")] = None,
+    max_length: Annotated[int | None, typer.Option(help=_help("max_length") + " Default: 1024.")] = None,
+    model_revision: Annotated[str | None, typer.Option(help=_help("model_revision"))] = None,
+    device: Annotated[str | None, typer.Option(help=_help("device") + " Default: cpu.")] = None,
+    dtype: Annotated[str | None, typer.Option(help=_help("dtype") + " Default: float32.")] = None,
+    batch_tokens: Annotated[int | None, typer.Option(help=_help("batch_tokens") + " Default: 4096.")] = None,
+    graph: Annotated[str | None, typer.Option(help=_help("graph") + " Default: mutual-knn.")] = None,
+    resolution: Annotated[float | None, typer.Option(help=_help("resolution"))] = None,
+    disparity: Annotated[str | None, typer.Option(help=_help("disparity") + " Default: paper.")] = None,
+    freq_threshold: Annotated[float | None, typer.Option(help=_help("freq_threshold") + " Default: 0.01.")] = None,
+    groups: Annotated[int | None, typer.Option(help=_help("groups"))] = None,
+    baseline: Annotated[str | None, typer.Option(help=_help("baseline") + " Default: none.")] = None,
+) -> None:
+    """Read SOURCE through a lens and rank what its labels select.
+
+    Examples:
+
+      tiltmeter audit my-pairs.jsonl
+
+      tiltmeter audit org/preferences --split train_prefs --model org/my-sft --dictionary my-sae --layer 20
+
+      tiltmeter audit my-pairs.parquet --dry-run
+    """
+    options = {name: value for name, value in locals().items() if name in AuditSettings.model_fields}
+    options["paper"] = paper or None  # a flag that was not given leaves the configuration file's value
+    settings = AuditSettings.load(config, columns=_columns(column), **options)
+    from tiltmeter import pipeline
+    from tiltmeter.view.console import Console
+
+    console = Console(quiet=as_json, show_text=show_text)
+    result = pipeline.audit(source, settings=settings, out=out, dry_run=dry_run, events=console)
+    if as_json:
+        print(json.dumps(result.summary, indent=2, ensure_ascii=False, allow_nan=False))
+    elif not dry_run:
+        console.summary(result.told, result.report)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("demo-run"),
+    as_json: Json = False,
+) -> None:
+    """Audit the bundled planted pairs with the bundled lens and say which plants were found."""
+    from tiltmeter.pipeline.demo import run_demo
+    from tiltmeter.view.console import Console
+
+    console = Console(quiet=as_json)
+    found = run_demo(out, events=console)
+    if as_json:
+        print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        console.summary(found.audit.told, found.audit.report)
+        console.lines("What was planted, and what was found\n" + found.score.text + f"\n\nReport: {found.audit.report}")
+
+
+@app.command()
+def fit(
+    text: Annotated[str, typer.Argument(help="Text file or JSONL, or any SOURCE of pairs that `audit` reads.")],
+    model: Annotated[str, typer.Option(help="The model whose residual stream is read: Hub id or folder.")],
+    layer: Annotated[int, typer.Option(help=_help("layer"))],
+    out: Annotated[Path, typer.Option(help="Folder of the dictionary (SAELens format).")],
+    features: Annotated[int | None, typer.Option(help="Number of features. Default: 8 × the model's width.")] = None,
+    active: Annotated[int, typer.Option(help="Features active per token while training (BatchTopK's k).")] = 32,
+    epochs: Annotated[int, typer.Option(help="Passes over the activations.")] = 4,
+    max_length: Annotated[int, typer.Option(help="Tokens per document or conversation.")] = 1024,
+    limit: Annotated[int | None, typer.Option(help="Read only the first N rows.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
+    device: Annotated[str, typer.Option(help=_help("device"))] = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Train a BatchTopK dictionary for a model on a text corpus or on the pairs themselves.
+
+    Interrupt it at any moment and give the same command again: it goes on from its last checkpoint.
+    """
+    from tiltmeter import pipeline
+    from tiltmeter.view.console import Console
+
+    console = Console(quiet=as_json)
+    card = pipeline.fit(
+        text, model=model, layer=layer, out=out, n_features=features, active=active, epochs=epochs,
+        max_length=max_length, limit=limit, seed=seed, device=device, events=console,
+    )  # fmt: skip
+    if as_json:
+        print(json.dumps(card, indent=2, ensure_ascii=False))
+    else:
+        held = card["heldout"]
+        told = f"held-out: explained variance {held['explained_variance']:.3f}, L0 {held['l0']:.1f}" if held else ""
+        console.lines(f"{out}: {card['n_features']:,} features of layer {layer}\n{told}")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"tiltmeter {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Shared options."""
+
+
+def main(argv: list[str] | None = None) -> Any:
+    """Run the command line. Exit status: 0 done, 2 a mistake the user can mend, 130 interrupted."""
+    # Progress bars and advice of the libraries below would mix with ours.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    try:
+        return app(args=argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("\ninterrupted: give the same command again and it goes on from the last finished shard", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at exit
+        sys.exit(0)

@@ -1,0 +1,157 @@
+"""`audit`: from a source of pairs to ranked hypotheses, evidence and a page. Every step is an artifact of the run."""
+
+from __future__ import annotations
+
+import platform
+import re
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from tiltmeter import __version__
+from tiltmeter.events import Events
+from tiltmeter.pipeline.lenses import LensChoice, choose_lens, harvest_estimate
+from tiltmeter.pipeline.result import FEATURES, SHARD_PARTS, AuditResult, report_tables
+from tiltmeter.run import Run, content_hash
+from tiltmeter.settings import AuditSettings
+
+# Raise a stage's number when a change of code can change its bytes.
+VERSIONS = {"pairs": 1, FEATURES: 1, "concepts": 1, "audit": 1, "evidence": 1, "report": 1}
+
+
+def audit(
+    source: Any,
+    *,
+    settings: AuditSettings | None = None,
+    out: str | Path | None = None,
+    dry_run: bool = False,
+    events: Events | None = None,
+    **options: Any,
+) -> AuditResult:
+    """Read a preference dataset through a lens and rank what its labels select.
+
+    `source`: a Hub id, a file, a folder, or a `datasets.Dataset`, pandas or Arrow table, or list of dicts.
+    `options` are the fields of `AuditSettings` (as on the command line, `-` for `_`); or give `settings` whole.
+    `out`: the run folder, `runs/<name of the source>` by default; run again into the same folder and finished steps are
+    kept. `dry_run` stops after the pre-flight. Raises UserError for every mistake of the input.
+
+        result = tiltmeter.audit("pairs.jsonl", model="org/sft", dictionary="sae/", layer=20)
+        result.hypotheses.to_pandas(); result.report
+    """
+    settings = (settings or AuditSettings.load(**options)).resolved()
+    events = events or Events()
+    run = Run(Path(out) if out is not None else Path("runs") / _slug(source))
+    lens = choose_lens(settings, events)
+    _pairs(run, source, settings, lens, events)
+    preflight = {**run.json("preflight.json"), "estimate": harvest_estimate(run.json("preflight.json"), lens)}
+    events.preflight(preflight)
+    if dry_run:
+        return AuditResult(run, {"preflight": preflight})
+    run.record("tiltmeter", __version__)
+    run.record("source", _slug(source))
+    run.record("settings", settings.model_dump())
+    run.record("versions", _versions())
+    _features(run, settings, lens, events)
+    from tiltmeter.pipeline.statistics import concepts_stage, evidence_stage, statistics_stage
+
+    events.say("concepts: which features fire together")
+    concepts_stage(run, settings, lens, VERSIONS["concepts"])
+    events.say("statistics: groups of pairs, and what the label selects in each")
+    statistics_stage(run, settings, lens, VERSIONS["audit"])
+    evidence_stage(run, settings, lens, VERSIONS["evidence"], events)
+    return AuditResult(run, _report(run))
+
+
+def _slug(source: Any) -> str:
+    if not isinstance(source, str | Path):
+        return "dataset"
+    name = Path(str(source).split(":", 1)[0] if "/" in str(source) else str(source)).name
+    return (
+        re.sub(r"[^A-Za-z0-9._-]+", "-", re.sub(r"(\.(jsonl|json|parquet|csv|arrow|gz|zst|bz2|xz))+$", "", name))
+        or "run"
+    )
+
+
+def _versions() -> dict[str, str]:
+    names = ("torch", "transformers", "datasets", "numpy", "scipy", "scikit-learn", "leidenalg", "igraph", "pyarrow")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+
+
+def _pairs(run: Run, source: Any, settings: AuditSettings, lens: LensChoice, events: Events) -> None:
+    from tiltmeter.pairs.read import read_source, tokenise_source
+
+    read = read_source(
+        source,
+        config=settings.source_config,
+        split=settings.split,
+        revision=settings.revision,
+        limit=settings.limit,
+        columns=settings.columns,
+        turns=settings.turns,
+        k_wise=settings.k_wise,
+        seed=settings.seed,
+    )
+    tokenizer = lens.tokenizer
+    config = {"max_length": settings.max_length, "holdout": settings.holdout, "seed": settings.seed}
+    inputs = {"source": read.identity, "reading": _reading(tokenizer)}
+    with run.stage("pairs", version=VERSIONS["pairs"], config=config, inputs=inputs) as stage:
+        if stage.done:
+            return
+        result = tokenise_source(
+            read,
+            tokenizer,
+            max_length=settings.max_length,
+            holdout=settings.holdout,
+            seed=settings.seed,
+            progress=lambda done, total: events.progress("tokens", done, total, "pairs"),
+        )
+        stage.write("pairs.parquet", result.pairs)
+        stage.write("tokens.parquet", result.tokens)
+        stage.write("dropped.parquet", result.dropped)
+        stage.write_json("preflight.json", result.preflight)
+
+
+def _features(run: Run, settings: AuditSettings, choice: LensChoice, events: Events) -> None:
+    tokens = run.table("tokens.parquet")
+    lens = choice.lens(tokens)
+    measurement = lens.measurement_id(_reading(choice.tokenizer), settings.max_length)
+    config = {"measurement_id": measurement, "batch_tokens": settings.batch_tokens}
+    with run.stage(FEATURES, version=VERSIONS[FEATURES], config=config, reads=["pairs"]) as stage:
+        shards = stage.shards(FEATURES, SHARD_PARTS)
+        if stage.done:
+            return
+        from tiltmeter.lens.harvest import harvest
+
+        harvest(
+            tokens,
+            lens,
+            shards,
+            batch_tokens=settings.batch_tokens,
+            progress=lambda done, total: events.progress("reading", done, total, "tokens"),
+        )
+        stage.add_shards(shards)
+        run.record("measurement_id", measurement)
+        run.record("lens", choice.card(tokens))
+
+
+def _reading(tokenizer: Any) -> str:
+    """Hash of how text becomes tokens: the chat template and the tokenizer."""
+    from tiltmeter.pairs.chat import template_hash, tokenizer_hash
+
+    return content_hash([template_hash(tokenizer), tokenizer_hash(tokenizer)])
+
+
+def _report(run: Run) -> dict[str, Any]:
+    from tiltmeter.view.report import build_report
+    from tiltmeter.view.summary import summarise
+
+    reads = ["pairs", FEATURES, "concepts", "audit", "evidence"]
+    about = {name: run.manifest[name] for name in ("lens", "settings", "versions", "measurement_id", "source")}
+    with run.stage(
+        "report", version=VERSIONS["report"], config={"tiltmeter": __version__}, reads=reads, inputs=about
+    ) as stage:
+        if not stage.done:
+            tables = report_tables(run)
+            stage.write_json("summary.json", summarise(tables, title=run.manifest["source"]).to_dict())
+            stage.write_text("report.html", build_report(tables, title=run.manifest["source"]))
+    return run.json("summary.json")

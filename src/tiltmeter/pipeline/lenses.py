@@ -1,0 +1,244 @@
+"""Which lens reads the pairs: the bundled one, or the model, layer and dictionary that were named.
+
+The tokenizer and the dictionary are light; the model's weights are loaded when a step first needs them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from tiltmeter.errors import UserError
+from tiltmeter.events import Events
+from tiltmeter.settings import AuditSettings
+
+if TYPE_CHECKING:
+    from tiltmeter.lens.lens import Lens
+    from tiltmeter.stats.evidence import PairTokens
+
+SAMPLE_PAIRS = 96  # pairs on which the dictionary's fidelity is measured and a random one is calibrated
+
+
+class LensChoice:
+    """A lens by name. `lens(tokens)` loads it; `tokens` (TOKENS) is sampled where a baseline must be calibrated."""
+
+    def __init__(
+        self,
+        model: str,
+        revision: str | None,
+        dictionary: str | Path,
+        layer: int | None,
+        settings: AuditSettings,
+        bundled: bool,
+    ) -> None:
+        self.model_name, self.revision, self.dictionary_name = model, revision, dictionary
+        self.settings, self.bundled = settings, bundled
+        self._layer = layer
+        self._lens: Lens | None = None
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        from tiltmeter.lens.model import load_tokenizer
+
+        return load_tokenizer(self.model_name, revision=self.revision)
+
+    @cached_property
+    def dictionary(self) -> Any:
+        from tiltmeter.lens.dictionary import load_dictionary
+
+        return load_dictionary(self.dictionary_name, device=self.settings.device)
+
+    @property
+    def layer(self) -> int:
+        """The layer that was named, else the one the dictionary says it was trained on."""
+        named = self._layer if self._layer is not None else self.dictionary.layer
+        if named is None:
+            raise UserError("the layer is not known", why="the dictionary does not name its own", fix="Give --layer")
+        return named
+
+    def lens(self, tokens: pa.Table) -> Lens:
+        """The lens itself, loaded once. Raises UserError where model, layer and dictionary do not fit."""
+        if self._lens is None:
+            from tiltmeter.lens.lens import Lens
+            from tiltmeter.lens.model import load_model
+
+            model = load_model(
+                self.model_name,
+                revision=self.revision,
+                device=self.settings.device,
+                dtype=self.settings.dtype,
+                layer=self.layer,
+                tokenizer=self.tokenizer,
+            )
+            self._lens = Lens(model, self.layer, self.dictionary)
+            if self.settings.baseline == "random-dictionary":
+                self._lens = _randomised(self._lens, tokens, self.settings)
+        return self._lens
+
+    def card(self, tokens: pa.Table) -> dict[str, Any]:
+        """JSON-able facts about the lens; explained variance and L0 are measured on a sample of these pairs."""
+        from tiltmeter.lens.fidelity import fidelity
+
+        lens = self.lens(tokens)
+        x = _sample_activations(lens, tokens, self.settings)
+        found = fidelity(lens.dictionary, x)
+        random = self.settings.baseline == "random-dictionary"
+        return {
+            "bundled": self.bundled,
+            "model": "SmolLM2-135M-Instruct (bundled)" if self.bundled else str(self.model_name),
+            "model_identity": lens.model.identity,
+            "layer": lens.layer,
+            "dictionary": ("random directions like " if random else "")
+            + ("bundled" if self.bundled else str(self.dictionary_name)),
+            "dictionary_hash": lens.dictionary.hash,
+            "n_features": lens.n_features,
+            "d_model": lens.model.d_model,
+            # The decoder of a random dictionary is not fitted: its reconstruction means nothing.
+            "explained_variance": None if random else round(found.explained_variance, 4),
+            "l0": round(found.l0, 2),
+            "n_sample_tokens": found.n_tokens,
+            "packed": lens.packs,
+        }
+
+
+def choose_lens(settings: AuditSettings, events: Events) -> LensChoice:
+    """The lens that the settings name; without a model and a dictionary, the bundled one."""
+    if settings.model is None and settings.dictionary is None:
+        if settings.layer is not None:
+            raise UserError("--layer goes with --model and --dictionary", why="the bundled lens has its own layer")
+        from tiltmeter.demo.model import BUNDLED_DICTIONARY, bundled_model
+
+        events.say(
+            "no model named: reading with the bundled lens (SmolLM2-135M-Instruct), a demonstration, not your model"
+        )
+        return LensChoice(str(bundled_model(events.say)), None, BUNDLED_DICTIONARY, None, settings, bundled=True)
+    if settings.model is None or settings.dictionary is None:
+        missing = "--model" if settings.model is None else "--dictionary"
+        raise UserError(
+            f"{missing} is missing",
+            why="a lens is a model and a dictionary",
+            fix="Name both, or neither for the bundled lens",
+        )
+    return LensChoice(
+        settings.model, settings.model_revision, settings.dictionary, settings.layer, settings, bundled=False
+    )
+
+
+def _sample_activations(lens: Lens, tokens: pa.Table, settings: AuditSettings) -> Any:
+    """Residual vectors of the content tokens of a fixed sample of pairs, (n, d_model) float32."""
+    import torch
+
+    from tiltmeter.lens.measure import content_activations
+    from tiltmeter.lens.packing import Rows
+
+    rng = np.random.default_rng(settings.seed)
+    rows = np.sort(rng.permutation(tokens.num_rows)[:SAMPLE_PAIRS])
+    sample = Rows.from_table(tokens.take(pa.array(rows)))
+    return torch.cat([x for _, x in content_activations(lens, sample, settings.batch_tokens)])
+
+
+def _randomised(lens: Lens, tokens: pa.Table, settings: AuditSettings) -> Lens:
+    from tiltmeter.lens.baseline import random_dictionary
+    from tiltmeter.lens.lens import Lens
+
+    sample = _sample_activations(lens, tokens, settings)
+    return Lens(lens.model, lens.layer, random_dictionary(lens.dictionary, sample, seed=settings.seed))
+
+
+def pair_tokens(
+    lens: Lens,
+    tokenizer: Any,
+    tokens: pa.Table,
+    requests: Sequence[tuple[str, int]],
+    features: Mapping[int, Sequence[int]],
+    events: Events,
+) -> list[PairTokens]:
+    """For every (pair_id, concept_id): both responses' content tokens as text, and the concept's activation on each."""
+    from tiltmeter.lens.measure import token_activations
+    from tiltmeter.lens.packing import Rows
+    from tiltmeter.stats.evidence import PairTokens
+
+    position = {pair_id: i for i, pair_id in enumerate(tokens["pair_id"].to_pylist())}
+    asked: dict[str, list[int]] = {}
+    for pair_id, concept in requests:
+        asked.setdefault(pair_id, []).append(concept)
+    pair_ids = sorted(asked, key=lambda p: position[p])
+    rows = Rows.from_table(tokens.take(pa.array([position[p] for p in pair_ids])))
+    found: dict[tuple[str, int], PairTokens] = {}
+    step = 32
+    for start in range(0, len(pair_ids), step):
+        part = slice(start, start + step)
+        here = Rows(rows.span_names, rows.ids[part], rows.content[part])
+        sets = [[np.asarray(features[c]) for c in asked[p]] for p in pair_ids[part]]
+        for i, (pair_id, by_set) in enumerate(zip(pair_ids[part], token_activations(lens, here, sets), strict=True)):
+            _, chosen, rejected = here.ids[i]
+            _, chosen_content, rejected_content = here.content[i]
+            pieces = [
+                token_pieces(tokenizer, ids[content])
+                for ids, content in ((chosen, chosen_content), (rejected, rejected_content))
+            ]
+            for concept, acts in zip(asked[pair_id], by_set, strict=True):
+                found[pair_id, concept] = PairTokens(
+                    pieces[0], acts["chosen"].tolist(), pieces[1], acts["rejected"].tolist()
+                )
+        events.progress("evidence", min(start + step, len(pair_ids)), len(pair_ids), "pairs")
+    return [found[request] for request in requests]
+
+
+def token_pieces(tokenizer: Any, ids: np.ndarray) -> list[str]:
+    """One text per token; joined they are the decoded text. A character spread over tokens stands at its last one."""
+
+    def decode(some: list[int]) -> str:
+        return tokenizer.decode(some, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    known = [int(i) for i in ids]
+    whole, pieces = decode(known), [decode([i]) for i in known]
+    if "".join(pieces) == whole:
+        return pieces
+    # Some tokenizers drop a leading space, and a character may span tokens: take growing beginnings instead.
+    pieces, done = [], 0
+    for end in range(1, len(known) + 1):
+        text = decode(known[:end])
+        stable = len(text) if end == len(known) else len(text.rstrip("\ufffd"))
+        pieces.append(text[done:stable])
+        done = max(done, stable)
+    return pieces
+
+
+def harvest_estimate(preflight: Mapping[str, Any], choice: LensChoice) -> dict[str, Any]:
+    """Tokens to read and a rough time: arithmetic of the forward up to the layer over this machine's measured speed.
+
+    `seconds` is None on a device other than the CPU, whose speed is not measured here.
+    """
+    from transformers import AutoConfig
+
+    n_tokens = int(preflight["tokens"]["read"])
+    config = AutoConfig.from_pretrained(choice.model_name, revision=choice.revision, trust_remote_code=False)
+    config = config.get_text_config()
+    width, hidden = int(config.hidden_size), int(getattr(config, "intermediate_size", None) or 4 * config.hidden_size)
+    heads = int(getattr(config, "num_attention_heads", 1) or 1)
+    keys = int(getattr(config, "num_key_value_heads", None) or heads) / heads
+    per_block = 2 * (2 * width**2 * (1 + keys) + 3 * width * hidden)
+    flops = (choice.layer + 1) * per_block + 2 * width * choice.dictionary.n_features
+    seconds = None
+    if choice.settings.device == "cpu":
+        seconds = round(n_tokens * flops / _flops_per_second(), 1)
+    return {"tokens": n_tokens, "flops_per_token": flops, "seconds": seconds}
+
+
+def _flops_per_second() -> float:
+    """Floating-point operations per second of a matrix product of the size a forward pass makes, here and now."""
+    import torch
+
+    a, b = torch.ones(1024, 576), torch.ones(576, 1536)
+    a @ b
+    start = time.perf_counter()
+    for _ in range(10):
+        a @ b
+    return 10 * 2 * 1024 * 576 * 1536 / (time.perf_counter() - start)

@@ -1,0 +1,116 @@
+"""A run, read back: tables, features and summary of a finished audit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from tiltmeter.errors import UserError
+from tiltmeter.run import MANIFEST, Run, Shards
+from tiltmeter.schema import SPANS
+
+if TYPE_CHECKING:
+    from tiltmeter.lens.store import SpanFeatures
+    from tiltmeter.view.summary import ReportTables, Summary
+
+SHARD_PARTS = (*SPANS, "peaks", "tokens")
+FEATURES = "features"
+
+
+def report_tables(run: Run) -> ReportTables:
+    """The artifacts that a person is shown."""
+    from tiltmeter.view.summary import ReportTables
+
+    names = ("pairs", "concepts", "groups", "hypotheses", "evidence", "dropped")
+    # Timings stay out of the page, so that the same inputs give the same bytes.
+    about = {name: value for name, value in run.manifest.items() if name != "stages"}
+    return ReportTables(
+        **{name: run.table(f"{name}.parquet") for name in names},
+        preflight=run.json("preflight.json"),
+        manifest={**about, "statistics": run.json("statistics.json")},
+    )
+
+
+class AuditResult:
+    """What `tiltmeter.audit` gives: the run folder and everything in it, read when asked for.
+
+    `summary` is the JSON-able summary that `--json` prints; after a dry run it holds the pre-flight alone, and the
+    tables of later steps raise UserError.
+    """
+
+    def __init__(self, run: Run, summary: dict[str, Any]) -> None:
+        self.run, self.summary = run, summary
+
+    @property
+    def path(self) -> Path:
+        return self.run.path
+
+    @property
+    def report(self) -> Path:
+        """The page: one static file."""
+        return self.run.path / "report.html"
+
+    @property
+    def told(self) -> Summary:
+        """The summary as the terminal prints it."""
+        from tiltmeter.view.summary import summarise
+
+        return summarise(report_tables(self.run), title=self.run.manifest["source"])
+
+    @property
+    def pairs(self) -> pa.Table:
+        return self.run.table("pairs.parquet")
+
+    @property
+    def tokens(self) -> pa.Table:
+        return self.run.table("tokens.parquet")
+
+    @property
+    def dropped(self) -> pa.Table:
+        return self.run.table("dropped.parquet")
+
+    @property
+    def concepts(self) -> pa.Table:
+        return self.run.table("concepts.parquet")
+
+    @property
+    def groups(self) -> pa.Table:
+        return self.run.table("groups.parquet")
+
+    @property
+    def group_members(self) -> pa.Table:
+        return self.run.table("group_members.parquet")
+
+    @property
+    def hypotheses(self) -> pa.Table:
+        return self.run.table("hypotheses.parquet")
+
+    @property
+    def evidence(self) -> pa.Table:
+        return self.run.table("evidence.parquet")
+
+    @property
+    def preflight(self) -> dict[str, Any]:
+        return self.run.json("preflight.json")
+
+    def span(self, span: str) -> SpanFeatures:
+        """Sparse features of one span ("prompt", "chosen", "rejected"), one row per pair of `pairs`."""
+        from tiltmeter.lens.store import read_span
+
+        if span not in SPANS:
+            raise UserError(f"there is no span '{span}'", fix=f"Choose one of {', '.join(SPANS)}")
+        recorded = self.run.manifest["stages"].get(FEATURES)
+        if recorded is None:
+            raise UserError("the run holds no features", file=self.path, fix="Run `tiltmeter audit` again")
+        shards = Shards(self.path / FEATURES, recorded["key"], SHARD_PARTS)
+        return read_span(shards, span, self.run.manifest["lens"]["n_features"])
+
+
+def open_run(path: str | Path) -> AuditResult:
+    """Open a finished run folder."""
+    if not (Path(path) / MANIFEST).exists():
+        raise UserError("this is not a run folder", file=path, why=f"it holds no {MANIFEST}")
+    run = Run(path)
+    return AuditResult(run, run.json("summary.json") if (run.path / "summary.json").exists() else {})
