@@ -39,7 +39,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.dev
-	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/harvest.py
+	@HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/harvest.py --pairs src/tiltmeter/demo/data/demo-a.jsonl.gz --limit 300
 
 clean:
 	rm -rf $(VENV) demo-run

@@ -5,7 +5,7 @@ prepared beforehand; (b) the harvest, with encoding, pooling and writing; (c) th
 response read twice, in batches of the same token budget, by length as ours are. Ratios are medians over shards and
 repetitions; CPU time is given beside the clock's, because it holds on a shared machine. Prints JSON.
 
-    python benchmarks/harvest.py --model MODEL --layer 15 --dictionary FOLDER --pairs RUN
+    python benchmarks/harvest.py --pairs RUN [--model MODEL --layer L --dictionary FOLDER]
 """
 
 from __future__ import annotations
@@ -27,24 +27,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from tiltmeter.demo.model import BUNDLED_DICTIONARY, bundled_model
 from tiltmeter.lens.dictionary import Dictionary, load_dictionary
 from tiltmeter.lens.harvest import harvest
 from tiltmeter.lens.lens import Lens
 from tiltmeter.lens.measure import content_activations, measure
-from tiltmeter.lens.model import SubjectModel, load_model
+from tiltmeter.lens.model import SubjectModel, load_model, load_tokenizer
 from tiltmeter.lens.packing import Rows, plan, tree_inputs
 from tiltmeter.lens.store import PARTS
+from tiltmeter.pairs.read import read_pairs
 from tiltmeter.run import Shards
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="Hub id or folder")
-    parser.add_argument("--layer", type=int, required=True, help="decoder block whose output is read, from 0")
+    parser.add_argument("--model", help="Hub id or folder (default: the bundled one)")
     parser.add_argument(
-        "--dictionary", default="random:4608:32", help="dictionary, or random:FEATURES:L0 (default: %(default)s)"
+        "--layer", type=int, default=15, help="decoder block whose output is read (default: %(default)s)"
     )
-    parser.add_argument("--pairs", type=Path, required=True, help="run folder, or its tokens.parquet")
+    parser.add_argument("--dictionary", help="folder, or random:FEATURES:L0 (default: the bundled one)")
+    parser.add_argument(
+        "--pairs", type=Path, required=True, help="run folder, its tokens.parquet, or a preference dataset"
+    )
     parser.add_argument("--limit", type=int, help="a random sample of so many pairs")
     parser.add_argument("--repeat", type=int, default=3, help="repetitions (default: %(default)s)")
     parser.add_argument("--batch-tokens", type=int, default=4096, help="token budget (default: %(default)s)")
@@ -103,11 +107,22 @@ def timed(work: Callable[[], Any]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
+def read_tokens(args: argparse.Namespace) -> pa.Table:
+    """The TOKENS table of a run, of a Parquet file, or made of a preference dataset by the model's tokenizer."""
+    if args.pairs.is_dir():
+        return pq.read_table(args.pairs / "tokens.parquet")
+    if args.pairs.suffix == ".parquet":
+        return pq.read_table(args.pairs)
+    return read_pairs(str(args.pairs), load_tokenizer(args.model), holdout=0).tokens
+
+
 def main() -> None:
     args = parse()
+    args.model = args.model or str(bundled_model())
+    args.dictionary = args.dictionary or str(BUNDLED_DICTIONARY)
     if args.threads:
         torch.set_num_threads(args.threads)
-    tokens = pq.read_table(args.pairs / "tokens.parquet" if args.pairs.is_dir() else args.pairs)
+    tokens = read_tokens(args)
     if args.limit and args.limit < len(tokens):
         tokens = tokens.take(pa.array(np.sort(np.random.default_rng(0).permutation(len(tokens))[: args.limit])))
     model = load_model(args.model, device=args.device, dtype=args.dtype, layer=args.layer)

@@ -124,6 +124,13 @@ def test_contractions_are_whole():
     assert corpus.names({0: ["'m"]})[0][0].startswith('"I\'m"')
 
 
+def test_hyphenated_words_are_whole():
+    corpus = Corpus([sentence(" the", " Trans", "-", "Siberian", " railway", seed=i) for i in range(6)])
+    for piece in (" Trans", "-", "Siberian"):
+        name, phrases = corpus.names({0: [piece]})[0]
+        assert name.startswith('"Trans-Siberian"') and not any(p.startswith("-") or p.endswith("-") for p in phrases)
+
+
 def test_phrases_need_different_texts_and_responses():
     same = sentence(" blue", " moon", " shines", seed=1)
     corpus = Corpus([same] * 8, prompts=[[" how", " blue", " is", f" w{i}"] for i in range(8)])
@@ -220,6 +227,15 @@ def test_log_odds_by_hand():
     assert found.term.tolist() == [0] and found.share == pytest.approx([0.4])
     assert found.log_odds == pytest.approx([inside - outside]) and found.log_odds[0] > 0
     assert found.z == pytest.approx([(inside - outside) / np.sqrt(1 / (4 + prior) + 1 / (10 + prior))])
+
+
+def test_log_odds_against_the_rest_take_the_set_out_of_its_background():
+    # 4 of 10 trials inside, and so 6 of 90 outside.
+    prior = 20 * 10.5 / 101
+    expected = np.log((4 + prior) / (6 + 20 - prior)) - np.log((6 + prior) / (84 + 20 - prior))
+    counts, trials, background = sp.csr_array([[4, 0]]), np.array([10]), np.array([10, 90])
+    found = log_odds(counts, trials, background, 100, prior_trials=20, against_rest=True)
+    assert found.log_odds == pytest.approx([expected])
 
 
 class BytePieces:

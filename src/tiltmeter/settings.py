@@ -101,7 +101,9 @@ class AuditSettings(BaseModel):
     def resolved(self) -> AuditSettings:
         """The same settings with `paper` spelled out."""
         return (
-            self.model_copy(update={"graph": "paper", "disparity": "paper", "resolution": self.resolution or 1.0}) if self.paper else self
+            self.model_copy(update={"graph": "paper", "disparity": "paper", "resolution": self.resolution or 1.0})
+            if self.paper
+            else self
         )
 
     @classmethod

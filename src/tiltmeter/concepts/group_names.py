@@ -82,7 +82,7 @@ def name_groups(
     membership = sp.csr_array((np.ones(member.size, dtype=np.int64), (group[member], member)), shape=shape)
     inside = sp.csr_array(membership @ documents)
     total = np.bincount(documents.indices, minlength=documents.shape[1])
-    typical = log_odds(inside, size, total, group.size, prior_trials=prior_prompts)
+    typical = log_odds(inside, size, total, group.size, prior_trials=prior_prompts, against_rest=True)
     often = inside.data >= np.minimum(2, size[typical.row])
     rank = np.where(often & (typical.z >= np.where(size[typical.row] > 1, _MIN_Z, 0.0)), typical.z, -np.inf)
     out = []

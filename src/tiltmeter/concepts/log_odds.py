@@ -24,11 +24,18 @@ class Typical:
 
 
 def log_odds(
-    counts: sp.csr_array, trials: np.ndarray, background: np.ndarray, background_trials: float, *, prior_trials: float
+    counts: sp.csr_array,
+    trials: np.ndarray,
+    background: np.ndarray,
+    background_trials: float,
+    *,
+    prior_trials: float,
+    against_rest: bool = False,
 ) -> Typical:
     """Log-odds of (n_sets, n_terms) `counts` out of `trials` (n_sets,) against `background` (n_terms,) counts.
 
-    The prior is worth `prior_trials` observations distributed as the background. No count exceeds its trials.
+    The prior is worth `prior_trials` observations distributed as the background. No count exceeds its trials. With
+    `against_rest` the sets are parts of the background, and each is held against the background without it.
     """
     counts = sp.csr_array(counts)
     row = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
@@ -36,6 +43,7 @@ def log_odds(
     b, n_b = np.asarray(background, dtype=np.float64)[term], float(background_trials)
     prior = prior_trials * (b + 0.5) / (n_b + 1.0)
     inside = np.log(y + prior) - np.log(n - y + prior_trials - prior)
-    outside = np.log(b + prior) - np.log(np.maximum(n_b - b, 0.0) + prior_trials - prior)
+    b, others = (b - y, n_b - n) if against_rest else (b, n_b)
+    outside = np.log(b + prior) - np.log(np.maximum(others - b, 0.0) + prior_trials - prior)
     odds = inside - outside
     return Typical(row, term, y / n, odds, odds / np.sqrt(1.0 / (y + prior) + 1.0 / (b + prior)))

@@ -7,6 +7,7 @@ common. No statistic reads a name.
 
 from __future__ import annotations
 
+import string
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -160,8 +161,8 @@ def _words(
     found: list[tuple[int, float]], place: _Peaks, common: dict[int, Counter[str]], contexts: TokenContexts
 ) -> list[str]:
     """The distinct words behind the candidate tokens, the heaviest first; spellings of one word add up."""
-    weight: Counter[str] = Counter()
-    spelling: dict[str, Counter[str]] = defaultdict(Counter)
+    weight: dict[str, float] = defaultdict(float)
+    spelling: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for token, value in found:
         word = _whole(contexts.piece(token), place.words.get(token) or common.get(token) or Counter())
         if word:
@@ -221,7 +222,8 @@ def _compose(words: list[str], phrases: list[tuple[str, float]]) -> str:
     """`"link", "https" · visit https://`: up to three tokens, and the phrase if it is what the places share."""
     shown = [f'"{shorten(word, 20)}"' for word in words[:3]]
     told = {word.casefold() for word in words[:3]}
-    phrase = next((p for p, share in phrases if share >= 1 / 3 and p.casefold() not in told), "")
+    telling = [p for p, share in phrases if share >= 1 / 3 and p.casefold().strip(string.punctuation + " ") not in told]
+    phrase = telling[0] if telling else ""
     while shown:
         tokens = ", ".join(shown)
         if phrase and len(tokens) + 3 + len(phrase) <= NAME_CAP:

@@ -142,10 +142,10 @@ def _core(text: str, start: int, end: int) -> tuple[int, int]:
 def _widen(text: str, start: int, end: int) -> tuple[int, int]:
     """Grow a stretch of text to whole words ("'m" to "I'm"); scripts without spaces stay as they are."""
     first, last = start, end
-    if start < end and (text[start].isalnum() or (text[start] in "'’" and text[start + 1 : end][:1].isalnum())):
+    if start < end and (text[start].isalnum() or _joins(text, start)):
         while first > 0 and _inside_word(text[first - 1]) and start - first < _WORD_CAP:
             first -= 1
-    if start < end and text[end - 1].isalnum():
+    if start < end and (text[end - 1].isalnum() or _joins(text, end - 1)):
         while last < len(text) and _inside_word(text[last]) and last - end < _WORD_CAP:
             last += 1
     while first < start and not text[first].isalnum():
@@ -153,6 +153,11 @@ def _widen(text: str, start: int, end: int) -> tuple[int, int]:
     while last > end and not text[last - 1].isalnum():
         last -= 1
     return first, last
+
+
+def _joins(text: str, at: int) -> bool:
+    """True for an apostrophe or hyphen between two letters or digits."""
+    return text[at] in "'’-" and text[at - 1 : at].isalnum() and text[at + 1 : at + 2].isalnum()
 
 
 def _inside_word(character: str) -> bool:

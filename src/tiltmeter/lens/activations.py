@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tiltmeter.errors import UserError
-from tiltmeter.run import Progress, writing, content_hash
+from tiltmeter.run import Progress, content_hash, writing
 
 Ids = np.ndarray
 ActivationsOf = Callable[[list[Ids]], Tensor]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tiltmeter.errors import UserError
 from tiltmeter.lens.dictionary import NORMALISATIONS, Dictionary
-from tiltmeter.run import writing, write_json
+from tiltmeter.run import write_json, writing
 
 CONFIG_FILE, WEIGHTS_FILE = "cfg.json", "sae_weights.safetensors"  # SAELens' names
 SPARSIFY_WEIGHTS_FILE = "sae.safetensors"
