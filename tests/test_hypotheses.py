@@ -51,7 +51,7 @@ def test_a_table_by_hand() -> None:
     one = contrasts(
         [3, 12], [[0.4, 0.3, -0.5, -0.1], [0.2, 0, -0.2, NAN]], [[0.2, 0.3, 0.5, -0.3], [0.25, 0.3, -0.2, 1]]
     )
-    found = contrasts_to_table([one], SIZE, IS_COMMUNITY)
+    found = contrasts_to_table([one], SIZE, IS_COMMUNITY, DisplayRules(rank_group_by="delta_min"))
     assert found.table.schema == schema.HYPOTHESES
     assert ranks(found.table) == {
         "group:3:1": ("amplify", 1),
@@ -89,7 +89,8 @@ def test_views_rank_apart_and_by_their_own_key() -> None:
     group = contrasts([1], [[0.3, 0.1, 0.2, 0.4]], [[0.3, 0.1, 0.2, 0.4]], z=[[1, 9, 5, 2]])
     everywhere = dataclasses.replace(group, where=np.array([-1], np.int32), n_out=np.array([0]), n_in=np.array([10]))
     everywhere = dataclasses.replace(everywhere, mean_out=np.full((1, 4), NAN))
-    found = contrasts_to_table([everywhere, group], SIZE, IS_COMMUNITY)
+    rules = DisplayRules(rank_global_by="z", rank_group_by="delta_min")
+    found = contrasts_to_table([everywhere, group], SIZE, IS_COMMUNITY, rules)
     order = sorted(ranks(found.table, "global").items(), key=lambda item: item[1][1])
     assert [name for name, _ in order] == ["global:*:1", "global:*:2", "global:*:3", "global:*:0"]  # by z
     order = sorted(ranks(found.table).items(), key=lambda item: item[1][1])
