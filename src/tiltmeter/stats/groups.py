@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 from scipy.sparse import csr_array
-from threadpoolctl import threadpool_limits
 
 from tiltmeter import schema
 from tiltmeter.schema import SILENT_GROUP
@@ -150,15 +149,7 @@ def _unit(activity: csr_array, norms: np.ndarray) -> csr_array:
 
 
 def _nearest(unit: csr_array, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Index of the centroid with the largest cosine, and that cosine.
-
-    On one BLAS thread: how a product is shared out over threads changes its last digits, and with them the groups.
-    """
-    with threadpool_limits(1, user_api="blas"):
-        return _nearest_by_block(unit, centroids)
-
-
-def _nearest_by_block(unit: csr_array, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Index of the centroid with the largest cosine, and that cosine."""
     labels, cosine = np.empty(unit.shape[0], np.int64), np.empty(unit.shape[0], np.float32)
     for start in range(0, unit.shape[0], BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
@@ -168,7 +159,6 @@ def _nearest_by_block(unit: csr_array, centroids: np.ndarray) -> tuple[np.ndarra
     return labels, cosine
 
 
-@threadpool_limits.wrap(limits=1, user_api="blas")
 def _seeds(unit: csr_array, n_groups: int, rng: np.random.Generator) -> np.ndarray:
     """Greedy k-means++ in cosine distance: of a few rows drawn by 1 - cosine, the one that lowers the sum the most."""
     n_rows = min(unit.shape[0], max(SEEDING_ROWS, n_groups))
