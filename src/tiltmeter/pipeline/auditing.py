@@ -57,7 +57,7 @@ def audit(
     events.say("concepts: which features fire together")
     concepts_stage(run, settings, lens, VERSIONS["concepts"])
     events.say("statistics: groups of pairs, and what the label selects in each")
-    statistics_stage(run, settings, lens, VERSIONS["audit"])
+    statistics_stage(run, settings, VERSIONS["audit"])
     evidence_stage(run, settings, lens, VERSIONS["evidence"], events)
     return AuditResult(run, _report(run))
 

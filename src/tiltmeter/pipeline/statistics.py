@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,14 @@ from tiltmeter.run import Run, Shards
 from tiltmeter.schema import Concepts
 from tiltmeter.settings import AuditSettings
 from tiltmeter.stats.contrast import ContrastSums, global_effects, group_contrasts
-from tiltmeter.stats.disparity import ConceptSums, DisparityBlock, disparity_block, signed_disparity, stack
+from tiltmeter.stats.disparity import (
+    ConceptSums,
+    DisparityBlock,
+    disparity_block,
+    exact_threshold,
+    signed_disparity,
+    stack,
+)
 from tiltmeter.stats.evidence import PairTokens, Tracer, build_evidence
 from tiltmeter.stats.groups import fit_groups, groups_to_table
 from tiltmeter.stats.hypotheses import PAPER_RULES, DisplayRules, contrasts_to_table, tested_concepts
@@ -128,24 +134,19 @@ def _concepts(run: Run) -> tuple[pa.Table, Concepts]:
     return table, concepts_from_table(table, run.manifest["lens"]["n_features"])
 
 
-def exact_threshold(settings: AuditSettings) -> Fraction:
-    """The frequency threshold as the decimal that was written: 0.01 is 1/100, not its nearest double."""
-    return Fraction(str(settings.freq_threshold))
-
-
 def _disparities(
     run: Run, concepts: Concepts, settings: AuditSettings, keep: np.ndarray
 ) -> tuple[DisparityBlock, ConceptSums]:
     sums, blocks = ConceptSums(concepts), []
     for chosen, rejected in _responses(run, keep):
-        block = disparity_block(chosen, rejected, concepts, freq_threshold=exact_threshold(settings))
+        block = disparity_block(chosen, rejected, concepts, freq_threshold=exact_threshold(settings.freq_threshold))
         sums.add(block)
         wanted = {settings.disparity, "freq"}  # the tested form, and the intensity that orders equal ones
         blocks.append(replace(block, numerators={f: x for f, x in block.numerators.items() if f in wanted}))
     return stack(blocks), sums
 
 
-def statistics_stage(run: Run, settings: AuditSettings, lens: LensChoice, version: int) -> None:
+def statistics_stage(run: Run, settings: AuditSettings, version: int) -> None:
     """Groups, global effects and group contrasts of the training pairs; groups of the held-out pairs."""
     names = ("disparity", "freq_threshold", "groups", "paper", "seed")
     config = {name: getattr(settings, name) for name in names}
