@@ -43,11 +43,16 @@ def example() -> tuple[list[Pair], list[PairTokens], Split]:
 def build() -> tuple[dict, tuple]:  # type: ignore[type-arg]
     pairs, tokens, split = example()
     counts = {s: np.array([getattr(t, f"{s}_content").sum() for t in tokens]) for s in ("prompt", "chosen", "rejected")}
-    pair_table = tables.pairs_table(pairs, split, counts, np.array([t.truncated for t in tokens]))
+    family_id = np.array(
+        [0, 0, 0, 1, 0, 2], dtype=np.int32
+    )  # the fifth pair, the only one held out, is of the first family
+    pair_table = tables.pairs_table(pairs, split, family_id, counts, np.array([t.truncated for t in tokens]))
     token_table = tables.pa.Table.from_batches([tables.tokens_batch([p.pair_id for p in pairs], tokens)])
     dropped = tables.dropped_table([Drop(7, "tie"), Drop(3, "identical", "twice the same"), Drop(9, "tie")])
     made = (pair_table, token_table, dropped)
-    numbers = preflight(*made, n_rows=8, trouble={"content rewritten": 2}, max_length=64, notes=["first"])
+    numbers = preflight(
+        *made, n_rows=8, trouble={"content rewritten": 2}, max_length=64, families={"n_families": 3}, notes=["first"]
+    )
     return numbers, made
 
 
@@ -58,6 +63,7 @@ def test_numbers_by_hand() -> None:
     assert numbers["pairs"] == {"kept": 6, "train": 5, "heldout": 1, "plain_strings": 1, "truncated": 1}
     assert numbers["duplicates"] == {"pairs": 1, "prompts": 2, "contradicting_pairs": 3}
     assert numbers["components"] == {"count": 4, "largest": 3, "pairs_in_components_of_2_or_more": 3}
+    assert numbers["families"] == {"n_families": 3, "straddling": 1}
     assert numbers["scores"] == {"known": 4, "disagree": 1, "equal": 1}
     assert numbers["models"] == {
         "known": 4,
@@ -122,8 +128,10 @@ def test_one_component_has_no_standard_error() -> None:
     pairs, tokens, _ = example()
     split = Split(np.zeros(6, dtype=np.int32), np.zeros(6, dtype=bool), ())
     counts = {s: np.ones(6, dtype=np.int32) for s in ("prompt", "chosen", "rejected")}
-    pair_table = tables.pairs_table(pairs, split, counts, np.zeros(6, dtype=bool))
+    pair_table = tables.pairs_table(pairs, split, split.component_id, counts, np.zeros(6, dtype=bool))
     token_table = tables.pa.Table.from_batches([tables.tokens_batch([p.pair_id for p in pairs], tokens)])
-    numbers = preflight(pair_table, token_table, tables.dropped_table([]), n_rows=6, trouble={}, max_length=None)
+    dropped = tables.dropped_table([])
+    numbers = preflight(pair_table, token_table, dropped, n_rows=6, trouble={}, max_length=None, families={})
+    assert numbers["families"] == {"straddling": 0}
     assert numbers["length_bias"]["standard_error"] is None
     assert numbers["rows"]["dropped"] == {}

@@ -93,6 +93,17 @@ def test_identity_is_known_before_tokenising(tmp_path: Path) -> None:
     assert read.fingerprint == source.fingerprint
 
 
+def test_families_are_a_column_and_in_the_preflight(tmp_path: Path) -> None:
+    long = "a poem of twelve words or more that two quite different people were given today"
+    rows = [row(f"{word} me something", long if i in (2, 5) else f"yes {i}", "no") for i, word in enumerate("abcdefgh")]
+    read = read_pairs(write(tmp_path, rows), byte_level(CHATML))
+    assert read.pairs["family_id"].to_pylist() == [0, 1, 2, 3, 4, 2, 5, 6]
+    assert read.preflight["families"]["n_families"] == 7
+    assert read.preflight["families"]["by_relation"]["response"]["links"] == 1
+    assert read.preflight["families"]["straddling"] == 0  # too few pairs to hold any out
+    json.dumps(read.preflight, allow_nan=False)
+
+
 def test_plain_strings_are_noted(tmp_path: Path) -> None:
     rows = [{"prompt": f"question {i}:", "chosen": " yes", "rejected": " no"} for i in range(3)]
     read = read_pairs(write(tmp_path, rows), byte_level(None))

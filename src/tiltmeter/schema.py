@@ -40,6 +40,7 @@ PAIRS = pa.schema(
         ("rejected_score", pa.float64()),
         ("meta", pa.string()),  # JSON object of every other source column
         ("component_id", pa.int32()),  # connected component of near-duplicate prompts
+        ("family_id", pa.int32()),  # the unit of independence: near-duplicates, template, source item, conversation
         ("split", pa.string()),  # "train" | "heldout"
         ("n_prompt_tokens", pa.int32()),  # content tokens; template and special tokens are not content
         ("n_chosen_tokens", pa.int32()),
@@ -83,7 +84,7 @@ TOKEN_COUNTS = pa.schema(  # how often each feature fired on each vocabulary ent
 CONCEPTS = pa.schema(
     [
         ("concept_id", pa.int32()),
-        ("kind", pa.string()),  # "community" | "feature"
+        ("kind", pa.string()),  # "community" | "feature" | "shift_max" | "shift_freq" (response-shift concepts)
         ("feature_ids", pa.list_(pa.int32())),
         ("size", pa.int32()),
         ("name", pa.string()),  # readable, made without any language model; no statistic reads it
@@ -109,25 +110,52 @@ GROUPS = pa.schema(
 
 GROUP_MEMBERS = pa.schema([("pair_id", pa.string()), ("group_id", pa.int32())])  # held-out pairs by stored centroids
 
+PROMPT_CONCEPTS = pa.schema(  # sets of prompt features: what a prompt is about
+    [
+        ("prompt_concept_id", pa.int32()),
+        ("statistic", pa.string()),  # "max" | "freq": the view it belongs to
+        ("feature_ids", pa.list_(pa.int32())),
+        ("size", pa.int32()),
+        ("name", pa.string()),
+        ("phrases", pa.list_(pa.string())),
+        ("n_selected", pa.int64()),  # training pairs whose prompts score highest on it
+        ("cutoff", pa.float64()),  # smallest score among them; a held-out pair belongs at or above it
+    ]
+)
+
+PROMPT_MEMBERS = pa.schema([("prompt_concept_id", pa.int32()), ("pair_id", pa.string()), ("score", pa.float64())])
+
 HYPOTHESES = pa.schema(  # one row per (view, where, concept)
     [
-        ("hypothesis_id", pa.string()),  # "global:*:7", "group:12:7"
-        ("view", pa.string()),  # "global" | "group" | "prompt"
-        ("where", pa.int32()),  # group_id; -1 for global
+        ("hypothesis_id", pa.string()),  # "global:*:7", "group:12:7", "prompt_max:3:981"
+        ("view", pa.string()),  # "global" | "group" | "prompt_max" | "prompt_freq"
+        ("where", pa.int32()),  # group_id or prompt_concept_id; -1 for global
         ("concept_id", pa.int32()),
         ("n_in", pa.int64()),
         ("n_out", pa.int64()),
         ("mean_in", pa.float64()),
         ("mean_out", pa.float64()),
         ("delta", pa.float64()),  # mean_in - mean_out; for global rows the mean itself
-        ("z", pa.float64()),  # Welch; for global rows mean / component-robust se
+        ("z", pa.float64()),  # Welch; for global rows mean / family-robust se
         ("cohens_d", pa.float64()),
-        ("delta_a", pa.float64()),  # split-half by row parity
+        ("delta_a", pa.float64()),  # split-half by family; by row parity with --paper
         ("delta_b", pa.float64()),
         ("sign_consistent", pa.bool_()),
         ("delta_min", pa.float64()),  # min(|delta_a|, |delta_b|), >= 0
-        ("ci_lo", pa.float64()),  # 95 %, by near-duplicate component
+        ("family_n", pa.int64()),  # families with a pair inside
+        ("n_eff", pa.float64()),  # pairs inside / design effect of their families
+        ("se_moderated", pa.float64()),  # of delta; families are the unit, small sets borrow from the pool
+        ("ci_lo", pa.float64()),  # 95 % confidence, from se_moderated
         ("ci_hi", pa.float64()),
+        ("posterior_delta", pa.float64()),  # posterior mean under a mixture fitted to the whole view
+        ("posterior_lo", pa.float64()),  # 95 % posterior interval, of shown rows
+        ("posterior_hi", pa.float64()),
+        ("lfsr", pa.float64()),  # local false sign rate: posterior probability that the sign is wrong, in [0, 1]
+        ("q_value", pa.float64()),  # Benjamini-Hochberg over every test of every view
+        ("p_flip", pa.float64()),  # exact family-level sign-flip p of global rows
+        ("rank_stability", pa.float64()),  # share of family bootstrap draws in the top 50 of its list; of the best rows
+        ("delta_heldout", pa.float64()),  # estimated on families that did not select it; null where none did
+        ("delta_residual", pa.float64()),  # after length difference and source are accounted for
         ("shown", pa.bool_()),  # passes the display rules; all rows count as tested
         ("direction", pa.string()),  # "amplify" (delta > 0) | "suppress"
         ("rank", pa.int32()),  # 1 = first among the shown of its view and direction; 0 = not shown
@@ -148,6 +176,11 @@ EVIDENCE = pa.schema(  # the responsible pairs of the hypotheses that are shown,
         ("rejected_acts", pa.list_(pa.float32())),
     ]
 )
+
+CONCENTRATION = pa.schema(  # how few pairs or families carry the effects of the hypotheses that have evidence
+    [("hypothesis_id", pa.string())]
+    + [(f"{unit}_{percent}", pa.float64()) for unit in ("pairs", "families") for percent in (1, 5, 10)]
+)  # share of delta carried by the first 1, 5, 10 % of the units; above 1 where the rest pulls the other way
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,13 @@ def preflight(
     n_rows: int,
     trouble: Mapping[str, int],
     max_length: int | None,
+    families: Mapping[str, Any],
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Numbers about the tables PAIRS, TOKENS and DROPPED, as a JSON-able dict.
 
-    `n_rows`: rows of the source; `trouble`: pairs per kind of chat-template trouble. All token counts are after
+    `n_rows`: rows of the source; `trouble`: pairs per kind of chat-template trouble; `families`: `Families.report()`,
+    to which `straddling` is added: families with pairs on both sides of the held-out split. All token counts are after
     truncation. `length_bias` is in content tokens, chosen - rejected (+ = chosen is longer), its standard error by
     near-duplicate component, null where there is one component only. `tokens.read` is what a harvest reads: every
     prompt once, and both responses.
@@ -58,6 +60,7 @@ def preflight(
             "largest": int(sizes.max(initial=0)),
             "pairs_in_components_of_2_or_more": int(sizes[sizes > 1].sum()),
         },
+        "families": {**families, "straddling": _straddling(pairs)},
         "length_bias": _length_bias(pairs),
         "scores": _scores(pairs),
         "models": _models(pairs),
@@ -84,6 +87,12 @@ def _duplicates(pairs: pa.Table) -> dict[str, int]:
         "prompts": len(prompts) - len(set(prompts)),
         "contradicting_pairs": sum((prompt, rejected, chosen) in known for prompt, chosen, rejected in judged),
     }
+
+
+def _straddling(pairs: pa.Table) -> int:
+    heldout = pc.equal(pairs["split"], "heldout").to_numpy()
+    family_id = pairs["family_id"].to_numpy()
+    return int(np.intersect1d(family_id[heldout], family_id[~heldout]).size)
 
 
 def _length_bias(pairs: pa.Table) -> dict[str, float | None]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from tiltmeter.errors import UserError
 from tiltmeter.pairs import tables
 from tiltmeter.pairs.chat import PairTokens, tokenise
+from tiltmeter.pairs.families import find_families
 from tiltmeter.pairs.load import load_rows
 from tiltmeter.pairs.normalise import normalise
 from tiltmeter.pairs.pair import Drop, NormalisedPairs, Pair
@@ -83,7 +84,10 @@ def tokenise_source(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> PairsRead:
-    """Tokenise, split and count what `read_source` gave. `progress(pairs done, pairs in all)` is called sometimes."""
+    """Tokenise, split, find families and count what `read_source` gave.
+
+    `progress(pairs done, pairs in all)` is called sometimes.
+    """
     drops = list(source.normalised.drops)
     kept: list[Pair] = []
     batches: list[pa.RecordBatch] = []
@@ -117,11 +121,12 @@ def tokenise_source(
     if not kept:
         raise _nothing_left(source, drops)
     split = split_pairs(kept, holdout=holdout, seed=seed)
+    families = find_families(kept, split.component_id)
     counts = {span: np.array(n, dtype=np.int32) for span, n in n_tokens.items()}
-    pair_table = tables.pairs_table(kept, split, counts, np.array(truncated, dtype=bool))
+    pair_table = tables.pairs_table(kept, split, families.family_id, counts, np.array(truncated, dtype=bool))
     token_table = pa.Table.from_batches(batches, schema=TOKENS)
     dropped = tables.dropped_table(drops)
-    notes = [*source.normalised.notes, *split.notes]
+    notes = [*source.normalised.notes, *split.notes, *families.notes]
     if "strftime_now" in str(tokenizer.chat_template) and any(p.is_chat for p in kept):
         notes.append("the chat template prints today's date: token ids change from day to day")
     numbers = preflight(
@@ -132,6 +137,7 @@ def tokenise_source(
         trouble=trouble,
         max_length=max_length,
         notes=notes,
+        families=families.report(),
     )
     return PairsRead(pair_table, token_table, dropped, numbers, source.fingerprint, source.description)
 

@@ -28,7 +28,7 @@ MIN_HELDOUT_PROMPTS, ENOUGH_PROMPTS = 150, 1500  # at least so many held-out pro
 _N_BANDS, _BAND_ROWS = 25, 5  # a pair with Jaccard 0.7 shares a band with probability 0.99, one with 0.4 with 0.23
 _MINHASH_SEED = 1  # fixed: components are a fact about the data, `seed` only chooses which of them are held out
 # Scripts written without spaces count character by character: Thai, kana, Chinese characters.
-_WORD = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\W_]+")
+WORD = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\W_]+")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def split_pairs(pairs: Sequence[Pair], *, holdout: float = 0.1, seed: int = 0) -
     """
     if not 0 <= holdout <= 0.5:
         raise UserError(f"holdout is {holdout:g}", why="it is a share of the components", fix="Give 0 to 0.5")
-    keys = [_exact_key(prompt_text(pair)) for pair in pairs]
+    keys = [exact_key(prompt_text(pair)) for pair in pairs]
     texts = sorted(set(keys))
     number = {text: i for i, text in enumerate(texts)}
     of_text = near_duplicate_components(texts)
@@ -72,7 +72,7 @@ def near_duplicate_components(texts: Sequence[str], *, threshold: float = JACCAR
     from scipy.sparse.csgraph import connected_components
 
     n = len(texts)
-    long = np.array([i for i, text in enumerate(texts) if len(_WORD.findall(text)) >= MIN_WORDS], dtype=np.int64)
+    long = np.array([i for i, text in enumerate(texts) if len(WORD.findall(text)) >= MIN_WORDS], dtype=np.int64)
     if not long.size:
         return np.arange(n, dtype=np.int64)
     signatures = _signatures([texts[i] for i in long])
@@ -81,7 +81,7 @@ def near_duplicate_components(texts: Sequence[str], *, threshold: float = JACCAR
     return connected_components(graph, directed=False)[1].astype(np.int64)
 
 
-def _exact_key(text: str) -> str:
+def exact_key(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(folded.split()).rstrip(" .!?…") or " ".join(folded.split())
 
@@ -92,7 +92,7 @@ def _signatures(texts: Sequence[str]) -> np.ndarray:
 
     def shingles() -> Iterator[set[bytes]]:
         for text in texts:
-            w = _WORD.findall(text)
+            w = WORD.findall(text)
             yield {" ".join(w[i : i + SHINGLE_WORDS]).encode() for i in range(len(w) - SHINGLE_WORDS + 1)}
 
     n_values = _N_BANDS * _BAND_ROWS

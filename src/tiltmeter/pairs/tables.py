@@ -29,9 +29,13 @@ _PLAIN_COLUMNS = (
 
 
 def pairs_table(
-    pairs: Sequence[Pair], split: Split, n_tokens: dict[str, np.ndarray], truncated: np.ndarray
+    pairs: Sequence[Pair],
+    split: Split,
+    family_id: np.ndarray,
+    n_tokens: dict[str, np.ndarray],
+    truncated: np.ndarray,
 ) -> pa.Table:
-    """PAIRS. `n_tokens`: content tokens (n,) per span; `truncated` (n,) bool."""
+    """PAIRS. `family_id` (n,) int32; `n_tokens`: content tokens (n,) per span; `truncated` (n,) bool."""
     columns: dict[str, pa.Array] = {
         name: pa.array([getattr(p, name) for p in pairs], type=PAIRS.field(name).type) for name in _PLAIN_COLUMNS
     }
@@ -40,6 +44,7 @@ def pairs_table(
         columns[span] = pa.array(messages, type=PAIRS.field(span).type)
         columns[f"n_{span}_tokens"] = pa.array(n_tokens[span], type=pa.int32())
     columns["component_id"] = pa.array(split.component_id, type=pa.int32())
+    columns["family_id"] = pa.array(family_id, type=pa.int32())
     columns["split"] = pa.array(np.where(split.heldout, "heldout", "train").tolist(), type=pa.string())
     columns["truncated"] = pa.array(truncated, type=pa.bool_())
     return pa.table([columns[name] for name in PAIRS.names], schema=PAIRS)
