@@ -28,6 +28,8 @@ SCHEMAS = {
     "dropped": schema.DROPPED,
     "concepts": schema.CONCEPTS,
     "groups": schema.GROUPS,
+    "prompt_concepts": schema.PROMPT_CONCEPTS,
+    "prompt_members": schema.PROMPT_MEMBERS,
     "hypotheses": schema.HYPOTHESES,
     "evidence": schema.EVIDENCE,
 }
@@ -117,7 +119,7 @@ def test_paper_mode_tests_communities_alone(
     finished: tiltmeter.AuditResult, lens: dict[str, Any], tmp_path: Path
 ) -> None:
     paper = tiltmeter.audit(rows(), out=tmp_path / "run", paper=True, **lens)
-    assert set(paper.concepts["kind"].to_pylist()) <= {"community"}
+    assert "feature" not in paper.concepts["kind"].to_pylist()
     assert paper.run.manifest["settings"]["graph"] == "paper"
     assert paper.run.manifest["measurement_id"] == finished.run.manifest["measurement_id"]
 

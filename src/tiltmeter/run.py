@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from tiltmeter.errors import UserError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "run.json"
 _KEY = b"tiltmeter.key"
 

@@ -47,7 +47,9 @@ class AuditSettings(BaseModel):
     layer: int | None = Field(None, ge=0, description="Decoder block whose output is read, from 0.")
     device: str = Field("cpu", description="Torch device of the forward pass.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Precision of the model.")
-    batch_tokens: int = Field(4096, ge=64, description="Token budget of one forward batch.")
+    batch_tokens: int = Field(
+        1024, ge=64, description="Token budget of one forward batch: small for CPUs, which gain nothing from padding."
+    )
 
     # concepts, groups, tests
     graph: Literal["mutual-knn", "paper"] = Field(
@@ -63,10 +65,12 @@ class AuditSettings(BaseModel):
     groups: int | None = Field(
         None, ge=1, description="Number of groups. Default: 512, fewer for small data, by a stated rule."
     )
-    baseline: Literal["none", "random-dictionary"] = Field(
+    baseline: Literal["none", "random-dictionary", "shuffled-labels"] = Field(
         "none",
-        description="Put a baseline in place of the lens: random directions firing as often as the dictionary's.",
+        description="Put a baseline in place of the lens (random directions firing as often as the dictionary's) or of "
+        "the labels (chosen and rejected swapped for a random half of the families).",
     )
+    despite_doctor: bool = Field(False, description="Rank even though the doctor finds the lens or the data broken.")
     paper: bool = Field(False, description="The paper's graph, disparity, display rules and ranking, nothing of ours.")
 
     @classmethod

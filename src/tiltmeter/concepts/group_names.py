@@ -73,16 +73,31 @@ def name_groups(
     at most 48 characters; one without terms is called after its id.
     """
     group = np.asarray(group_of_prompt, dtype=np.int64)
+    if group.size != len(prompts):
+        raise ValueError(f"{group.size} groups given for {len(prompts)} prompts")
+    members = [np.flatnonzero(group == g) for g in range(n_groups)]
+    return name_sets(prompts, members, "group", n_phrases=n_phrases, prior_prompts=prior_prompts, max_words=max_words)
+
+
+def name_sets(
+    prompts: Sequence[str],
+    members: Sequence[np.ndarray],
+    noun: str,
+    *,
+    n_phrases: int = 8,
+    prior_prompts: float = 20.0,
+    max_words: int = 400,
+) -> list[tuple[str, list[str]]]:
+    """The same for sets of prompts that may overlap, each given by its rows; `noun` names one without terms."""
     terms, documents = _count_terms(prompts, max_words)
-    if group.size != documents.shape[0]:
-        raise ValueError(f"{group.size} groups given for {documents.shape[0]} prompts")
-    member = np.flatnonzero(group >= 0)
-    size = np.bincount(group[member], minlength=n_groups)
-    shape = (n_groups, group.size)
-    membership = sp.csr_array((np.ones(member.size, dtype=np.int64), (group[member], member)), shape=shape)
+    n_groups = len(members)
+    size = np.array([len(rows) for rows in members], dtype=np.int64)
+    ones = np.ones(int(size.sum()), dtype=np.int64)
+    place = (np.repeat(np.arange(n_groups), size), np.concatenate([*members, np.zeros(0, np.int64)]).astype(np.int64))
+    membership = sp.csr_array((ones, place), shape=(n_groups, len(prompts)))
     inside = sp.csr_array(membership @ documents)
     total = np.bincount(documents.indices, minlength=documents.shape[1])
-    typical = log_odds(inside, size, total, group.size, prior_trials=prior_prompts, against_rest=True)
+    typical = log_odds(inside, size, total, len(prompts), prior_trials=prior_prompts, against_rest=True)
     often = inside.data >= np.minimum(2, size[typical.row])
     rank = np.where(often & (typical.z >= np.where(size[typical.row] > 1, _MIN_Z, 0.0)), typical.z, -np.inf)
     out = []
@@ -95,7 +110,7 @@ def name_groups(
             for t, n in zip(typical.term[here][order], inside.data[here][order], strict=True)
         ]
         out.append(_distinct(found)[:n_phrases])
-    names = [_join(found) or f"group {i}" for i, found in enumerate(out)]
+    names = [_join(found) or f"{noun} {i}" for i, found in enumerate(out)]
     return list(zip(make_unique(names, range(n_groups)), out, strict=True))
 
 

@@ -154,8 +154,8 @@ def score_plants(
     Plants get `concept_id`, `sign`, `auroc`, `average_precision` (chosen on half 1, judged on half 2), the same with
     the halves exchanged (`…_back`), `covered`, the ranks of `best_rank`, `rank_ok`, `tracing_precision`,
     `own_precision` (ordering by the concept's own u, on the same n) and `tracing_ok`. Decoys get `concept_id`, `auroc`
-    of the concept that sees them best, `effect`, `ci_lo`, `ci_hi` of its global row and `contains_zero`. `missed` says
-    why a row fails.
+    of the concept that sees them best, `effect`, `ci_lo`, `ci_hi`, `lfsr` of its global row and `contains_zero`.
+    `missed` says why a row fails.
     """
     rows = []
     for name, rule in rules.items():
@@ -230,7 +230,10 @@ def _score_decoy(
     effect, low, high = (float(np.asarray(hypotheses[name])[rows[0]]) for name in ("delta", "ci_lo", "ci_hi"))
     inside = low <= 0.0 <= high
     missed = "" if inside else "a global effect is claimed for a trait that has none"
-    return found | {"effect": effect, "ci_lo": low, "ci_hi": high, "contains_zero": inside, "missed": missed}
+    lfsr = float(np.asarray(hypotheses["lfsr"])[rows[0]]) if "lfsr" in hypotheses else math.nan
+    return found | {
+        "effect": effect, "ci_lo": low, "ci_hi": high, "contains_zero": inside, "lfsr": lfsr, "missed": missed
+    }  # fmt: skip
 
 
 def render(rows: Sequence[Mapping[str, Any]], names: Mapping[int, str] | None = None) -> str:
@@ -267,13 +270,13 @@ def render(rows: Sequence[Mapping[str, Any]], names: Mapping[int, str] | None = 
     if decoys:
         lines.append(
             f"{'decoy':16} {'pairs':>5} {'AUROC':>5}      {'global effect, 95 % interval':30} "
-            f"{'contains 0':10}  concept"
+            f"{'contains 0':10} {'lfsr':>5}  concept"
         )
     for row in decoys:
         effect = f"{row['effect']:+.4f} [{row['ci_lo']:+.4f}, {row['ci_hi']:+.4f}]" if "effect" in row else "–"
         lines.append(
             f"{row['plant']:16} {row['n_planted']:5} {number(row.get('auroc')):>5}      {effect:30} "
-            f"{yes(row['contains_zero']):10}  {concept(row)}"
+            f"{yes(row['contains_zero']):10} {number(row.get('lfsr')):>5}  {concept(row)}"
         )
         if row["missed"]:
             lines.append(f"{'':16} missed: {row['missed']}")

@@ -8,10 +8,12 @@ feature over all spans, and how often it fired on which vocabulary entry in resp
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tiltmeter.lens.packing import Batch, Rows
+if TYPE_CHECKING:  # torch comes with it, and whoever only reads shards needs none
+    from tiltmeter.lens.packing import Batch, Rows
 
 POOLING_VERSION = 1  # part of the measurement's identity: raise it when what is kept of a span changes its meaning
 N_PEAKS = 8

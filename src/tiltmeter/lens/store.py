@@ -65,8 +65,12 @@ def tables(measured: Measurement, pair_ids: Sequence[str]) -> dict[str, pa.Table
 
 
 def span_features(table: pa.Table, n_features: int) -> SpanFeatures:
-    """From a table of schema SPAN_FEATURES. With one chunk the matrices lie on the table's own buffers."""
-    per_row, (feature_id, fire_count, act_max) = _lists(table, ("feature_id", "fire_count", "act_max"))
+    """From a table of schema SPAN_FEATURES. With one chunk the matrices lie on the table's own buffers.
+
+    Without the column `act_max` nothing is stored in that matrix.
+    """
+    names = [name for name in ("feature_id", "fire_count", "act_max") if name in table.column_names]
+    per_row, (feature_id, fire_count, *act_max) = _lists(table, names)
     indptr = np.zeros(len(table) + 1, np.int64)
     np.cumsum(per_row, out=indptr[1:])
     if indptr[-1] <= np.iinfo(np.int32).max:  # SciPy wants one index type
@@ -75,7 +79,10 @@ def span_features(table: pa.Table, n_features: int) -> SpanFeatures:
         feature_id = feature_id.astype(np.int64)
     shape = (len(table), n_features)
     counts = csr_array((fire_count, feature_id, indptr), shape=shape)
-    largest = csr_array((act_max, counts.indices, counts.indptr), shape=shape)
+    if act_max:
+        largest = csr_array((act_max[0], counts.indices, counts.indptr), shape=shape)
+    else:
+        largest = csr_array(shape, dtype=np.float32)
     for matrix in (counts, largest):
         matrix.has_canonical_format = True  # ascending feature ids, each once
     return SpanFeatures(table["pair_id"].to_numpy(), table["n_tokens"].to_numpy(), counts, largest)
@@ -95,10 +102,16 @@ def read_span(shards: Shards, span: str, n_features: int) -> SpanFeatures:
     return span_features(pa.concat_tables(read) if read else SPAN_FEATURES.empty_table(), n_features)
 
 
-def iter_shards(shards: Shards, n_features: int) -> Iterator[dict[str, SpanFeatures]]:
-    """One shard after the other: the same pairs in all three spans, in the order of pairs.parquet."""
+def iter_shards(
+    shards: Shards, n_features: int, spans: Sequence[str] = SPANS, *, activations: bool = True
+) -> Iterator[dict[str, SpanFeatures]]:
+    """One shard after the other: the same pairs in all spans asked for, in the order of pairs.parquet.
+
+    Without activations nothing is stored in `act_max`: they are most of what there is to read.
+    """
+    columns = None if activations else [name for name in SPAN_FEATURES.names if name != "act_max"]
     for number in range(shards.count()):
-        yield {span: span_features(shards.read(span, number), n_features) for span in SPANS}
+        yield {span: span_features(shards.read(span, number, columns), n_features) for span in spans}
 
 
 def merge_peaks(shards: Shards) -> pa.Table:

@@ -10,13 +10,13 @@ from typing import Any
 
 from tiltmeter import __version__
 from tiltmeter.events import Events
-from tiltmeter.pipeline.lenses import LensChoice, choose_lens, harvest_estimate
+from tiltmeter.pipeline.lenses import LensChoice, choose_lens, harvest_estimate, reading_hash
 from tiltmeter.pipeline.result import FEATURES, SHARD_PARTS, AuditResult, report_tables
-from tiltmeter.run import Run, content_hash
+from tiltmeter.run import Run
 from tiltmeter.settings import AuditSettings
 
 # Raise a stage's number when a change of code can change its bytes.
-VERSIONS = {"pairs": 1, FEATURES: 1, "concepts": 1, "audit": 1, "evidence": 1, "report": 1}
+VERSIONS = {"pairs": 2, FEATURES: 1, "doctor": 1, "concepts": 2, "shifts": 1, "audit": 2, "evidence": 2, "report": 3}
 
 
 def audit(
@@ -51,12 +51,18 @@ def audit(
     run.record("source", _slug(source))
     run.record("settings", settings.model_dump())
     run.record("versions", _versions())
+    run.record("reading", reading_hash(lens.tokenizer))
     _features(run, settings, lens, events)
-    from tiltmeter.pipeline.statistics import concepts_stage, evidence_stage, statistics_stage
+    from tiltmeter.pipeline.concept_steps import concepts_stage, shifts_stage
+    from tiltmeter.pipeline.doctor import doctor_stage
+    from tiltmeter.pipeline.statistics import statistics_stage
+    from tiltmeter.pipeline.tracing import evidence_stage
 
-    events.say("concepts: which features fire together")
+    doctor_stage(run, settings, lens, VERSIONS["doctor"], events, despite=settings.despite_doctor)
+    events.say("concepts: which features fire together, and which shift together")
     concepts_stage(run, settings, lens, VERSIONS["concepts"])
-    events.say("statistics: groups of pairs, and what the label selects in each")
+    shifts_stage(run, settings, lens, VERSIONS["shifts"])
+    events.say("statistics: what the label selects, everywhere, in groups of pairs and by what the prompt is about")
     statistics_stage(run, settings, VERSIONS["audit"])
     evidence_stage(run, settings, lens, VERSIONS["evidence"], events)
     return AuditResult(run, _report(run))
@@ -93,7 +99,7 @@ def _pairs(run: Run, source: Any, settings: AuditSettings, lens: LensChoice, eve
     )
     tokenizer = lens.tokenizer
     config = {"max_length": settings.max_length, "holdout": settings.holdout, "seed": settings.seed}
-    inputs = {"source": read.identity, "reading": _reading(tokenizer)}
+    inputs = {"source": read.identity, "reading": reading_hash(tokenizer)}
     with run.stage("pairs", version=VERSIONS["pairs"], config=config, inputs=inputs) as stage:
         if stage.done:
             return
@@ -114,7 +120,7 @@ def _pairs(run: Run, source: Any, settings: AuditSettings, lens: LensChoice, eve
 def _features(run: Run, settings: AuditSettings, choice: LensChoice, events: Events) -> None:
     tokens = run.table("tokens.parquet")
     lens = choice.lens(tokens)
-    measurement = lens.measurement_id(_reading(choice.tokenizer), settings.max_length)
+    measurement = lens.measurement_id(reading_hash(choice.tokenizer), settings.max_length)
     config = {"measurement_id": measurement, "batch_tokens": settings.batch_tokens}
     with run.stage(FEATURES, version=VERSIONS[FEATURES], config=config, reads=["pairs"]) as stage:
         shards = stage.shards(FEATURES, SHARD_PARTS)
@@ -134,18 +140,11 @@ def _features(run: Run, settings: AuditSettings, choice: LensChoice, events: Eve
         run.record("lens", choice.card(tokens))
 
 
-def _reading(tokenizer: Any) -> str:
-    """Hash of how text becomes tokens: the chat template and the tokenizer."""
-    from tiltmeter.pairs.chat import template_hash, tokenizer_hash
-
-    return content_hash([template_hash(tokenizer), tokenizer_hash(tokenizer)])
-
-
 def _report(run: Run) -> dict[str, Any]:
     from tiltmeter.view.report import build_report
     from tiltmeter.view.summary import summarise
 
-    reads = ["pairs", FEATURES, "concepts", "audit", "evidence"]
+    reads = ["pairs", FEATURES, "doctor", "concepts", "shifts", "audit", "evidence"]
     about = {name: run.manifest[name] for name in ("lens", "settings", "versions", "measurement_id", "source")}
     with run.stage(
         "report", version=VERSIONS["report"], config={"tiltmeter": __version__}, reads=reads, inputs=about

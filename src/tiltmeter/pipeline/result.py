@@ -17,19 +17,23 @@ if TYPE_CHECKING:
 
 SHARD_PARTS = (*SPANS, "peaks", "tokens")
 FEATURES = "features"
+DOCTOR, CONCENTRATION = "doctor.json", "concentration.parquet"  # shown where the run has them
 
 
 def report_tables(run: Run) -> ReportTables:
     """The artifacts that a person is shown."""
     from tiltmeter.view.summary import ReportTables
 
-    names = ("pairs", "concepts", "groups", "hypotheses", "evidence", "dropped")
+    names = ("pairs", "concepts", "groups", "prompt_concepts", "hypotheses", "evidence", "dropped")
+    made = {name for stage in run.manifest["stages"].values() for name in stage["files"]}
     # Timings stay out of the page, so that the same inputs give the same bytes.
     about = {name: value for name, value in run.manifest.items() if name != "stages"}
     return ReportTables(
         **{name: run.table(f"{name}.parquet") for name in names},
         preflight=run.json("preflight.json"),
         manifest={**about, "statistics": run.json("statistics.json")},
+        concentration=run.table(CONCENTRATION) if CONCENTRATION in made else None,
+        doctor=run.json(DOCTOR)["checks"] if DOCTOR in made else (),
     )
 
 
@@ -82,6 +86,14 @@ class AuditResult:
     @property
     def group_members(self) -> pa.Table:
         return self.run.table("group_members.parquet")
+
+    @property
+    def prompt_concepts(self) -> pa.Table:
+        return self.run.table("prompt_concepts.parquet")
+
+    @property
+    def prompt_members(self) -> pa.Table:
+        return self.run.table("prompt_members.parquet")
 
     @property
     def hypotheses(self) -> pa.Table:

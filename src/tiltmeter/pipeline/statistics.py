@@ -1,272 +1,301 @@
-"""The steps after the harvest: concepts, then groups and tests, then evidence, from tables of the run to tables."""
+"""The tests: groups, global effects, group contrasts and prompt concepts, from tables of the run to tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from scipy.sparse import csc_array, csr_array, vstack
+from scipy.sparse import csr_array, vstack
 
-from tiltmeter.concepts.bank import (
-    active_pairs_per_feature,
-    build_concepts,
-    concepts_from_table,
-    concepts_table,
-    feature_lists,
+from tiltmeter.concepts.bank import concepts_table
+from tiltmeter.concepts.group_names import name_groups, name_sets
+from tiltmeter.concepts.parallel import in_order
+from tiltmeter.concepts.prompt_scores import (
+    STATISTICS,
+    ConceptColumns,
+    PairBlock,
+    Selection,
+    Statistic,
+    TopPairs,
+    concept_columns,
+    prompt_scores,
+    response_scores,
 )
-from tiltmeter.concepts.cofiring import find_communities
-from tiltmeter.concepts.group_names import name_groups
-from tiltmeter.concepts.names import name_concepts
-from tiltmeter.events import Events
-from tiltmeter.lens.store import iter_shards, merge_peaks, merge_token_counts
-from tiltmeter.pipeline.lenses import LensChoice, pair_tokens
-from tiltmeter.pipeline.result import FEATURES, SHARD_PARTS
-from tiltmeter.run import Run, Shards
-from tiltmeter.schema import Concepts
+from tiltmeter.pipeline.concept_steps import SHIFTS, SIGMA, membership
+from tiltmeter.pipeline.result import FEATURES
+from tiltmeter.pipeline.streams import Features, prompt_texts, train_rows
+from tiltmeter.run import Run, Stage
+from tiltmeter.schema import CONCEPTS, PROMPT_CONCEPTS, PROMPT_MEMBERS, Concepts
 from tiltmeter.settings import AuditSettings
-from tiltmeter.stats.contrast import ContrastSums, global_effects, group_contrasts
+from tiltmeter.stats.adjusted import covariates
+from tiltmeter.stats.columns import ColumnBuilder, Columns
+from tiltmeter.stats.contrast import row_half
 from tiltmeter.stats.disparity import (
     ConceptSums,
     DisparityBlock,
     disparity_block,
     exact_threshold,
-    signed_disparity,
-    stack,
+    symmetric_activity,
 )
-from tiltmeter.stats.evidence import PairTokens, Tracer, build_evidence
-from tiltmeter.stats.groups import fit_groups, groups_to_table
-from tiltmeter.stats.hypotheses import PAPER_RULES, DisplayRules, contrasts_to_table, tested_concepts
-
-EVIDENCE_RANKS = 25  # hypotheses per view and direction whose pairs are kept with their tokens
-EVIDENCE_PAIRS = 8  # pairs of each
-MEMBERSHIP = "membership.parquet"
+from tiltmeter.stats.groups import GroupModel, fit_groups, groups_to_table
+from tiltmeter.stats.hypotheses import PAPER_RULES, DisplayRules, Hypotheses, hypotheses, tested_concepts
+from tiltmeter.stats.sets import Sets
+from tiltmeter.stats.view_statistics import ViewStatistics, view_statistics
 
 
-def _shards(run: Run) -> Shards:
-    return Shards(run.path / FEATURES, run.manifest["stages"][FEATURES]["key"], SHARD_PARTS)
+class _Pairs:
+    """The training pairs' side information, in the order of the blocks."""
 
-
-def _train(run: Run) -> np.ndarray:
-    """Which rows of pairs.parquet everything is fitted and tested on."""
-    return pc.equal(run.table("pairs.parquet", ["split"])["split"], "train").to_numpy()
-
-
-@dataclass(frozen=True)
-class _Counts:
-    """What the statistics read of a span: (n,) content tokens and (n, n_features) CSR fire counts."""
-
-    n_tokens: np.ndarray
-    fire_count: csr_array
-
-
-def _responses(run: Run, keep: np.ndarray) -> Iterator[tuple[_Counts, _Counts]]:
-    """(chosen, rejected) of the rows to keep, shard by shard."""
-    start = 0
-    for block in iter_shards(_shards(run), run.manifest["lens"]["n_features"]):
-        chosen, rejected = block["chosen"], block["rejected"]
-        rows = np.flatnonzero(keep[start : start + len(chosen.n_tokens)])
-        start += len(chosen.n_tokens)
-        yield tuple(_Counts(span.n_tokens[rows], span.fire_count[rows]) for span in (chosen, rejected))  # type: ignore[misc]
-
-
-def default_resolution(n_fired: int) -> float:
-    """Leiden resolution for a graph of `n_fired` features: 40 from 4,000 on (chosen on demo A), less for fewer."""
-    return float(np.clip(n_fired / 100, 1.0, 40.0))
-
-
-def concepts_stage(run: Run, settings: AuditSettings, lens: LensChoice, version: int) -> None:
-    """Co-firing on the training responses → communities and single features, with names."""
-    config = {
-        "graph": settings.graph,
-        "resolution": settings.resolution,
-        "seed": settings.seed,
-        "paper": settings.paper,
-    }
-    with run.stage("concepts", version=version, config=config, reads=["pairs", FEATURES]) as stage:
-        if stage.done:
-            return
-        train = _train(run)
-        fired, active = [], np.zeros(run.manifest["lens"]["n_features"], dtype=np.int64)
-        for chosen, rejected in _responses(run, train):
-            fired += [chosen.fire_count > 0, rejected.fire_count > 0]
-            active += active_pairs_per_feature(chosen.fire_count, rejected.fire_count)
-        communities = find_communities(
-            csr_array(vstack(fired, format="csr")),
-            graph=settings.graph,
-            resolution=settings.resolution or default_resolution(int((active > 0).sum())),
-            seed=settings.seed,
-        )
-        concepts = build_concepts(communities.community, active, paper=settings.paper)
-        names = _names(run, concepts, lens.tokenizer)
-        table = pa.table(
-            {
-                "concept_id": pa.array(np.arange(len(concepts)), pa.int32()),
-                "kind": ["community" if c else "feature" for c in concepts.is_community],
-                "feature_ids": pa.array(feature_lists(concepts), pa.list_(pa.int32())),
-                "name": [n.name for n in names],
-                "phrases": pa.array([n.phrases for n in names], pa.list_(pa.string())),
-            }
-        )
-        stage.write(MEMBERSHIP, table)
-        stage.write_json("communities.json", communities.report())
-
-
-def _names(run: Run, concepts: Concepts, tokenizer: Any) -> list[Any]:
-    tokens, shards = run.table("tokens.parquet"), _shards(run)
-    totals = np.zeros(len(tokenizer), dtype=np.int64)
-    for side in ("chosen", "rejected"):
-        ids = tokens[f"{side}_ids"].combine_chunks().flatten().to_numpy()
-        content = tokens[f"{side}_content"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        totals += np.bincount(ids[content], minlength=totals.size)
-
-    def decode(ids: list[int]) -> str:
-        return tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-
-    return name_concepts(concepts, merge_token_counts(shards), totals, merge_peaks(shards), tokens, decode)
-
-
-def _concepts(run: Run) -> tuple[pa.Table, Concepts]:
-    table = run.table(MEMBERSHIP)
-    return table, concepts_from_table(table, run.manifest["lens"]["n_features"])
-
-
-def _disparities(
-    run: Run, concepts: Concepts, settings: AuditSettings, keep: np.ndarray
-) -> tuple[DisparityBlock, ConceptSums]:
-    sums, blocks = ConceptSums(concepts), []
-    for chosen, rejected in _responses(run, keep):
-        block = disparity_block(chosen, rejected, concepts, freq_threshold=exact_threshold(settings.freq_threshold))
-        sums.add(block)
-        wanted = {settings.disparity, "freq"}  # the tested form, and the intensity that orders equal ones
-        blocks.append(replace(block, numerators={f: x for f, x in block.numerators.items() if f in wanted}))
-    return stack(blocks), sums
+    def __init__(self, run: Run, settings: AuditSettings, features: Features) -> None:
+        names = ["pair_id", "row_index", "family_id", "prompt", "source", "n_chosen_tokens", "n_rejected_tokens"]
+        self.all = run.table("pairs.parquet", names)
+        self.train = train_rows(run)
+        self.table = self.all.filter(pa.array(self.train))
+        self.family = self.table["family_id"].to_numpy()
+        self.half = row_half(self.table["row_index"].to_numpy()) if settings.paper else None
+        length = [self.table[f"n_{side}_tokens"].to_numpy().astype(np.int64) for side in ("chosen", "rejected")]
+        self.length_difference = length[0] - length[1]
+        if features.swap is not None:
+            self.length_difference = np.where(features.swap[self.train], -1, 1) * self.length_difference
+        self.covariates = covariates(self.length_difference, self.table["source"].to_pylist())
+        self.texts = prompt_texts(self.table)
 
 
 def statistics_stage(run: Run, settings: AuditSettings, version: int) -> None:
-    """Groups, global effects and group contrasts of the training pairs; groups of the held-out pairs."""
-    names = ("disparity", "freq_threshold", "groups", "paper", "seed")
+    """Groups, global effects, group contrasts and prompt-conditioned contrasts of the training pairs; where held-out
+    pairs belong."""
+    names = ("disparity", "freq_threshold", "groups", "paper", "seed", "baseline")
     config = {name: getattr(settings, name) for name in names}
-    with run.stage("audit", version=version, config=config, reads=["pairs", FEATURES, "concepts"]) as stage:
+    reads = ["pairs", FEATURES, "concepts", "shifts"]
+    with run.stage("audit", version=version, config=config, reads=reads) as stage:
         if stage.done:
             return
-        membership, concepts = _concepts(run)
         rules = PAPER_RULES if settings.paper else DisplayRules()
-        train = _train(run)
-        pairs = run.table("pairs.parquet", ["pair_id", "row_index", "component_id", "prompt"])
-        of_train = pairs.filter(pa.array(train))
-        block, sums = _disparities(run, concepts, settings, train)
-        about = sums.summary()
-        model, group_id = fit_groups(block.activity, n_groups=settings.groups, seed=settings.seed)
-        component = of_train["component_id"].to_numpy()
-        size, numerator = concepts.size, block.numerators[settings.disparity]
-        tested = tested_concepts(concepts.is_community, about.n_pairs_active, rules)
-        everywhere = ContrastSums.overall(component, len(concepts), size)
-        by_group = ContrastSums.by_group(
-            group_id, of_train["row_index"].to_numpy(), component, len(model), len(concepts), size
-        )
-        for one in (everywhere, by_group):
-            one.add(numerator)
-            one.finish()
-        found = contrasts_to_table(
-            [global_effects(everywhere, tested), group_contrasts(by_group, tested)], size, concepts.is_community, rules
-        )
-        stage.write(
-            "concepts.parquet",
-            concepts_table(
-                concepts,
-                names=membership["name"].to_pylist(),
-                phrases=membership["phrases"].to_pylist(),
-                n_pairs_active=about.n_pairs_active,
-                prevalence=about.prevalence,
-                length_correlation=about.length_correlation[settings.disparity],
-                mean_u_paper=about.mean_u["paper"],
-                mean_u_count2=about.mean_u["count2"],
-                mean_u_freq=about.mean_u["freq"],
-            ),
-        )
-        names_of_groups = name_groups(_prompt_texts(of_train), group_id, len(model) + 1)
-        communities = np.flatnonzero(concepts.is_community)
-        stage.write(
-            "groups.parquet",
-            groups_to_table(model, communities, [n for n, _ in names_of_groups], [p for _, p in names_of_groups]),
-        )
-        stage.write("centroids.parquet", model.to_table())
-        members = np.empty(len(train), dtype=np.int32)
-        members[train] = group_id
-        if not train.all():
-            members[~train] = model.assign(_disparities(run, concepts, settings, ~train)[0].activity)
-        stage.write("group_members.parquet", pa.table({"pair_id": pairs["pair_id"], "group_id": members}))
+        features = Features(run, settings)
+        pairs = _Pairs(run, settings, features)
+        views, large, concepts_rows, about = _feature_views(run, stage, settings, pairs, features, rules)
+        prompt_tables: list[pa.Table] = []
+        members: list[pa.Table] = []
+        for scores in _prompt_scores(run, pairs, features):
+            view, table, prompts, selected = _prompt_view(
+                settings, pairs, scores, n_before=sum(map(len, concepts_rows)), n_sets=sum(map(len, prompt_tables))
+            )
+            views.append(view)
+            large[view.view] = np.ones(view.concept_ids.size, bool)
+            concepts_rows.append(table)
+            prompt_tables.append(prompts)
+            members.append(selected)
+        found = hypotheses(views, large, rules, seed=settings.seed)
+        stage.write("concepts.parquet", pa.concat_tables(concepts_rows))
+        stage.write("prompt_concepts.parquet", pa.concat_tables([*prompt_tables, PROMPT_CONCEPTS.empty_table()]))
+        stage.write("prompt_members.parquet", pa.concat_tables([*members, PROMPT_MEMBERS.empty_table()]))
         stage.write("hypotheses.parquet", found.table)
-        counts = {"n_tested": found.n_tested, "n_shown": found.n_shown, "share_unbound": about.share_unbound}
-        stage.write_json("statistics.json", counts)
+        stage.write_json("statistics.json", {**_counts(found, views), "share_unbound": about})
 
 
-def _prompt_texts(pairs: pa.Table) -> list[str]:
-    """The prompts as one text each: the turns' contents, a line between them."""
-    return ["\n".join(m["content"] for m in messages) for messages in pairs["prompt"].to_pylist()]
+def _counts(found: Hypotheses, views: list[ViewStatistics]) -> dict[str, Any]:
+    models = {
+        v.view: {
+            "prior_freedom": round(v.moderated.prior_freedom, 3),
+            "share_null": round(float(v.mixture.weight[v.mixture.tau == 0].sum()), 4),
+            "n_sure": int((v.lfsr < 0.05).sum()),
+            "mean_icc": round(float(v.moderated.icc.mean()), 4) if v.moderated.icc.size else None,
+        }
+        for v in views
+    }
+    return {"n_tested": found.n_tested, "n_shown": found.n_shown, "views": models}
 
 
-def evidence_stage(run: Run, settings: AuditSettings, lens: LensChoice, version: int, events: Events) -> None:
-    """The responsible pairs of the best-ranked hypotheses, read once more for the tokens that fired."""
-    config = {"ranks": EVIDENCE_RANKS, "pairs": EVIDENCE_PAIRS}
-    with run.stage("evidence", version=version, config=config, reads=["pairs", FEATURES, "concepts", "audit"]) as stage:
-        if stage.done:
-            return
-        _, concepts = _concepts(run)
-        train = _train(run)
-        pairs = run.table("pairs.parquet", ["pair_id", "prompt"]).filter(pa.array(train))
-        hypotheses = run.table("hypotheses.parquet")
-        listed = hypotheses.filter(pc.field("shown") & (pc.field("rank") <= EVIDENCE_RANKS))
-        wanted = np.unique(listed["concept_id"].to_numpy())
-        tracer = make_tracer(run, settings, wanted)
-        pair_ids = pairs["pair_id"].to_pylist()
-        texts = dict(zip(pair_ids, _prompt_texts(pairs), strict=True))
-        features = dict(enumerate(feature_lists(concepts)))
+def _feature_views(
+    run: Run, stage: Stage, settings: AuditSettings, pairs: _Pairs, features: Features, rules: DisplayRules
+) -> tuple[list[ViewStatistics], dict[str, np.ndarray], list[pa.Table], float]:
+    """Global effects and group contrasts; the communities' and single features' rows of CONCEPTS."""
+    named, concepts = membership(run)
+    sums = ConceptSums(concepts)
+    builder = ColumnBuilder(len(concepts), np.float64 if settings.disparity == "freq" else np.int16)
+    activity, of_heldout = [], []
+    threshold = exact_threshold(settings.freq_threshold)
 
-        def read(requests: Any) -> list[PairTokens]:
-            tokens = run.table("tokens.parquet")
-            return pair_tokens(lens.lens(tokens), lens.tokenizer, tokens, requests, features, events)
+    def measure(halves: tuple[PairBlock, ...]) -> tuple[DisparityBlock, csr_array, csr_array]:
+        train, heldout = halves
+        one = disparity_block(train.chosen, train.rejected, concepts, freq_threshold=threshold)
+        of_others = symmetric_activity(heldout.chosen, heldout.rejected, concepts)
+        return one, csr_array(one.activity, dtype=np.float32), csr_array(of_others, dtype=np.float32)
 
-        table = build_evidence(hypotheses, tracer, texts, read, max_rank=EVIDENCE_RANKS, max_pairs=EVIDENCE_PAIRS)
-        stage.write("evidence.parquet", table)
-
-
-@dataclass(frozen=True)
-class TrainDisparities:
-    """Of the training pairs, CSR (n_pairs, n_concepts): `u` as tested, `v`, and `presence`, blind to the label."""
-
-    u: csr_array
-    v: csr_array
-    presence: csr_array
-
-
-def train_disparities(run: Run, settings: AuditSettings) -> TrainDisparities:
-    """Computed from the features; nothing of this size is stored."""
-    _, concepts = _concepts(run)
-    train = _train(run)
-    block, _ = _disparities(run, concepts, settings, train)
-    both = [
-        csr_array((chosen.fire_count > 0).astype(float) + (rejected.fire_count > 0).astype(float))
-        for chosen, rejected in _responses(run, train)
+    for one, of_train, of_others in in_order(measure, features.split(pairs.train, prompts=False, activations=False)):
+        sums.add(one)
+        builder.add(one.numerators[settings.disparity])
+        activity.append(of_train)
+        of_heldout.append(of_others)
+    about = sums.summary()
+    s = csr_array(vstack(activity, format="csr"))
+    del activity
+    model, group_id = fit_groups(s, n_groups=settings.groups, seed=settings.seed)
+    members = np.empty(pairs.train.size, dtype=np.int32)
+    members[pairs.train] = group_id
+    members[~pairs.train] = np.concatenate([model.assign(others) for others in of_heldout])
+    del s, of_heldout
+    size = concepts.size
+    columns = builder.finish(size.astype(np.float64))
+    tested = tested_concepts(concepts.is_community, about.n_pairs_active, rules)
+    large = ~concepts.is_community[tested] | (size[tested] >= rules.min_community_size)
+    columns = columns if tested.size == len(concepts) else columns.take(tested)
+    views = [
+        view_statistics(
+            name, tested, columns, sets, covariates=pairs.covariates, row_half=pairs.half, seed=settings.seed
+        )
+        for name, sets in (("global", Sets.everything(pairs.family)), ("group", Sets.groups(group_id, pairs.family)))
+        if tested.size
     ]
-    presence = csr_array(vstack(both, format="csr") @ csr_array(concepts.membership, dtype=float))
-    u = signed_disparity(block.numerators[settings.disparity], concepts.size)
-    return TrainDisparities(u, block.numerators["freq"], presence)
-
-
-def make_tracer(run: Run, settings: AuditSettings, concept_ids: np.ndarray) -> Tracer:
-    """Contributions of the training pairs to the effects on some concepts."""
-    found = train_disparities(run, settings)
-    members = run.table("group_members.parquet").filter(pa.array(_train(run)))
-    columns = np.asarray(concept_ids, dtype=np.int64)
-    return Tracer(
-        members["pair_id"].to_pylist(),
-        members["group_id"].to_numpy(),
-        columns,
-        csc_array(csc_array(found.u)[:, columns]),
-        csc_array(csc_array(found.v)[:, columns]),
+    _write_groups(stage, model, members, pairs, concepts)
+    table = concepts_table(
+        concepts,
+        names=named["name"].to_pylist(),
+        phrases=named["phrases"].to_pylist(),
+        n_pairs_active=about.n_pairs_active,
+        prevalence=about.prevalence,
+        length_correlation=about.length_correlation[settings.disparity],
+        mean_u_paper=about.mean_u["paper"],
+        mean_u_count2=about.mean_u["count2"],
+        mean_u_freq=about.mean_u["freq"],
     )
+    return views, {v.view: large for v in views}, [table], about.share_unbound
+
+
+def _write_groups(stage: Stage, model: GroupModel, members: np.ndarray, pairs: _Pairs, concepts: Concepts) -> None:
+    names = name_groups(pairs.texts, members[pairs.train], len(model) + 1)
+    communities = np.flatnonzero(concepts.is_community)
+    stage.write("groups.parquet", groups_to_table(model, communities, [n for n, _ in names], [p for _, p in names]))
+    stage.write("centroids.parquet", model.to_table())
+    stage.write("group_members.parquet", pa.table({"pair_id": pairs.all["pair_id"], "group_id": members}))
+
+
+def shift_lists(run: Run, kind: str) -> tuple[list[np.ndarray], pa.Table]:
+    """Feature ids of the prompt concepts ("prompt_max", …) or response-shift concepts ("shift_max", …), and their
+    rows of the table."""
+    table = run.table(SHIFTS)
+    table = table.filter(pa.array([k == kind for k in table["kind"].to_pylist()], pa.bool_()))
+    return [np.asarray(ids, np.int64) for ids in table["feature_ids"].to_pylist()], table
+
+
+@dataclass
+class _PromptScores:
+    """What one statistic's view is made of."""
+
+    statistic: Statistic
+    prompts: list[np.ndarray]  # feature ids of the prompt concepts
+    shifts: pa.Table  # response-shift concepts
+    u: np.ndarray  # float32 [training pairs, response-shift concepts]
+    top: TopPairs
+    heldout: np.ndarray  # float32 [held-out pairs, prompt concepts], prompt scores
+
+
+def _prompt_scores(run: Run, pairs: _Pairs, features: Features) -> list[_PromptScores]:
+    """Of both statistics, in one pass over the pairs; a statistic without any concept is left out."""
+    columns: dict[Statistic, tuple[ConceptColumns, ConceptColumns]] = {}
+    for q in STATISTICS:
+        shifts, prompts = shift_lists(run, f"shift_{q}")[0], shift_lists(run, f"prompt_{q}")[0]
+        if shifts and prompts:
+            sigma = run.table(SIGMA)[q].to_numpy()
+            of_responses = concept_columns(shifts, features.n_features, q, sigma)
+            columns[q] = of_responses, concept_columns(prompts, features.n_features, q)
+    n, pair_ids = int(pairs.train.sum()), pairs.table["pair_id"].to_pylist()
+    u = {q: np.empty((n, len(responses)), np.float32) for q, (responses, _) in columns.items()}
+    selections = {q: Selection(pair_ids, len(topics)) for q, (_, topics) in columns.items()}
+    others: dict[Statistic, list[np.ndarray]] = {q: [] for q in columns}
+
+    def measure(halves: tuple[PairBlock, ...]) -> dict[Statistic, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        train, heldout = halves
+        return {
+            q: (
+                response_scores(train, responses),
+                prompt_scores(train.prompt, topics),
+                prompt_scores(heldout.prompt, topics),
+            )
+            for q, (responses, topics) in columns.items()
+        }
+
+    start = 0
+    for found in in_order(measure, features.split(pairs.train) if columns else ()):
+        for q, (of_train, about, of_others) in found.items():
+            u[q][start : start + len(of_train)] = of_train
+            selections[q].add(about)
+            others[q].append(of_others)
+        start += len(of_train)
+    return [
+        _PromptScores(
+            q, shift_lists(run, f"prompt_{q}")[0], shift_lists(run, f"shift_{q}")[1], u[q], selections[q].finish(),
+            np.concatenate(others[q]),
+        )
+        for q in columns
+    ]  # fmt: skip
+
+
+def _prompt_view(
+    settings: AuditSettings, pairs: _Pairs, scores: _PromptScores, n_before: int, n_sets: int
+) -> tuple[ViewStatistics, pa.Table, pa.Table, pa.Table]:
+    """One statistic's view, its rows of CONCEPTS, PROMPT_CONCEPTS and PROMPT_MEMBERS."""
+    q, prompts, top = scores.statistic, scores.prompts, scores.top
+    numbers = np.arange(n_sets, n_sets + len(prompts), dtype=np.int32)
+    view = view_statistics(
+        f"prompt_{q}",
+        np.arange(n_before, n_before + len(scores.shifts)),
+        Columns(scores.u),
+        Sets.selections(numbers, top.rows, pairs.family),
+        covariates=pairs.covariates,
+        row_half=pairs.half,
+        seed=settings.seed,
+    )
+    names = name_sets(pairs.texts, top.rows, "prompt concept")
+    table = pa.table(
+        {
+            "prompt_concept_id": numbers,
+            "statistic": pa.array([q] * len(prompts)),
+            "feature_ids": pa.array([ids.tolist() for ids in prompts], pa.list_(pa.int32())),
+            "size": [len(ids) for ids in prompts],
+            "name": [name for name, _ in names],
+            "phrases": pa.array([phrases for _, phrases in names], pa.list_(pa.string())),
+            "n_selected": [len(rows) for rows in top.rows],
+            "cutoff": pa.array(np.where(np.isfinite(top.cutoff), top.cutoff, np.nan), pa.float64(), from_pandas=True),
+        }
+    ).cast(PROMPT_CONCEPTS)
+    selected = [pa.table({
+        "prompt_concept_id": np.repeat(numbers, [len(r) for r in top.rows]),
+        "pair_id": pairs.table["pair_id"].take(pa.array(np.concatenate(top.rows))),
+        "score": np.concatenate(top.scores).astype(np.float64),
+    }).cast(PROMPT_MEMBERS)]  # fmt: skip
+    heldout = pairs.all.filter(pa.array(~pairs.train))["pair_id"]
+    row, k = np.nonzero(top.passes(scores.heldout))
+    also = {"prompt_concept_id": numbers[k], "pair_id": heldout.take(pa.array(row)), "score": scores.heldout[row, k]}
+    selected.append(pa.table(also).cast(PROMPT_MEMBERS))
+    concepts = _shift_rows(scores.shifts, q, scores.u, n_before, pairs.length_difference)
+    return view, concepts, table, pa.concat_tables(selected)
+
+
+def _shift_rows(named: pa.Table, q: str, u: np.ndarray, first: int, length_difference: np.ndarray) -> pa.Table:
+    """Rows of CONCEPTS for response-shift concepts; the forms of the disparity are null, they have none."""
+    centred = length_difference - length_difference.mean()
+    product, spread = np.zeros((2, len(named)))
+    for where, block in Columns(u).blocks():
+        product[where] = centred @ block
+        spread[where] = np.sqrt((centred @ centred) * ((block - block.mean(axis=0)) ** 2).sum(axis=0))
+    nothing = pa.nulls(len(named), pa.float64())
+    columns = {
+        "concept_id": np.arange(first, first + len(named), dtype=np.int32),
+        "kind": pa.array([f"shift_{q}"] * len(named)),
+        "feature_ids": named["feature_ids"],
+        "size": [len(ids) for ids in named["feature_ids"].to_pylist()],
+        "name": named["name"],
+        "phrases": named["phrases"],
+        "n_pairs_active": np.count_nonzero(u, axis=0),
+        "prevalence": nothing,
+        "length_correlation": pa.array(
+            np.divide(product, spread, out=np.full(len(named), np.nan), where=spread > 0), from_pandas=True
+        ),
+        "mean_u_paper": nothing,
+        "mean_u_count2": nothing,
+        "mean_u_freq": nothing,
+    }
+    return pa.table({f.name: columns[f.name] for f in CONCEPTS}).cast(CONCEPTS)

@@ -13,10 +13,9 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.sparse import csc_array
 
 from tiltmeter import schema
-from tiltmeter.schema import EVERYWHERE, SILENT_GROUP
+from tiltmeter.schema import SILENT_GROUP
 
 Direction = Literal["amplify", "suppress"]
 
@@ -35,64 +34,88 @@ TokenActivations = Callable[[Sequence[tuple[str, int]]], Sequence[PairTokens]]
 """Answers requests (pair_id, concept_id), all different, in their order."""
 
 
+@dataclass(frozen=True)
+class Places:
+    """Which rows every set of pairs holds, for N training pairs."""
+
+    group_id: np.ndarray  # int [N]
+    prompt_rows: Mapping[int, np.ndarray]  # prompt_concept_id → rows
+
+    def inside(self, view: str, where: int) -> np.ndarray:
+        """bool [N]"""
+        if view == "global":
+            return np.ones(self.group_id.size, bool)
+        if view == "group":
+            return np.asarray(self.group_id == where)
+        inside = np.zeros(self.group_id.size, bool)
+        inside[self.prompt_rows.get(where, np.zeros(0, np.int64))] = True
+        return inside
+
+    def weights(self, view: str, where: int) -> np.ndarray:
+        """float64 [N] by which u is multiplied to give each pair's share of delta: its sum over pairs is delta.
+
+        Global: 1 / N. Group: 1 / n_in inside, -1 / n_out outside, 0 for silent pairs. Prompt concept: the same over all
+        pairs. Raises ValueError for a set that has no contrast.
+        """
+        inside = self.inside(view, where)
+        if view == "global":
+            return np.full(inside.size, 1.0 / max(inside.size, 1))
+        absent = self.group_id == SILENT_GROUP if view == "group" else np.zeros(inside.size, bool)
+        n_in, n_out = int(inside.sum()), int((~inside & ~absent).sum())
+        if (view == "group" and where == SILENT_GROUP) or not n_in or not n_out:
+            raise ValueError(f"{view} {where} has {n_in} pairs inside and {n_out} outside: it has no contrast")
+        return np.where(inside, 1.0 / n_in, np.where(absent, 0.0, -1.0 / n_out))
+
+
 class Tracer:
     """Contributions of the training pairs to the effects on some concepts.
 
-    `pair_ids` [N] and `group_id` int [N] in the row order of the matrices; `concept_ids` int [m] names their columns.
-    `u` [N, m]: the signed disparity that was tested; `v` [N, m]: the signed intensity, which orders pairs of equal u.
+    `pair_ids` [N] and `places` in the row order of the scores; `scores` maps concept_id to (u, v), float64 [N] each:
+    the score that was tested, and the signed intensity, which orders pairs of equal u.
     """
 
     def __init__(
-        self, pair_ids: Sequence[str], group_id: np.ndarray, concept_ids: np.ndarray, u: csc_array, v: csc_array
+        self, pair_ids: Sequence[str], places: Places, scores: Mapping[int, tuple[np.ndarray, np.ndarray]]
     ) -> None:
-        shape = (len(pair_ids), len(concept_ids))
-        if not u.shape == v.shape == shape or len(group_id) != shape[0]:
-            raise ValueError(f"u {u.shape}, v {v.shape} and {len(group_id)} group_ids must be for {shape}")
-        self.pair_ids, self.group_id = list(pair_ids), np.asarray(group_id)
-        self._column = {int(c): j for j, c in enumerate(concept_ids)}
-        self._u, self._v = csc_array(u, dtype=np.float64), csc_array(v, dtype=np.float64)
-        self._name_order = np.empty(shape[0], np.int64)
-        self._name_order[np.argsort(np.asarray(self.pair_ids, dtype=str), kind="stable")] = np.arange(shape[0])
+        n = len(pair_ids)
+        if places.group_id.size != n or any(x.shape != (n,) for pair in scores.values() for x in pair):
+            raise ValueError(f"places and scores must be of the {n} pairs")
+        self.pair_ids, self.places = list(pair_ids), places
+        self._scores = scores
+        self._name_order = np.empty(n, np.int64)
+        self._name_order[np.argsort(np.asarray(self.pair_ids, dtype=str), kind="stable")] = np.arange(n)
 
     def u(self, concept_id: int) -> np.ndarray:
-        """The concept's signed disparity, float64 [N]."""
-        return _dense_column(self._u, self._column[concept_id])
+        """The score that was tested, float64 [N]."""
+        return self._scores[concept_id][0]
 
-    def contributions(self, where: int, concept_id: int) -> np.ndarray:
-        """Every pair's signed share of delta, float64 [N]; they sum to delta.
-
-        Global (where -1): u / n. Group: u / n_in inside, -u / n_out outside, 0 for silent pairs.
-        """
-        return self.u(concept_id) * self._weights(where)
+    def contributions(self, view: str, where: int, concept_id: int) -> np.ndarray:
+        """Every pair's signed share of delta, float64 [N]; they sum to delta."""
+        return self.u(concept_id) * self.places.weights(view, where)
 
     def ranked(
-        self, where: int, concept_id: int, direction: Direction, n: int | None = None, *, inside_only: bool = True
+        self,
+        view: str,
+        where: int,
+        concept_id: int,
+        direction: Direction,
+        n: int | None = None,
+        *,
+        inside_only: bool = True,
     ) -> np.ndarray:
         """Rows of the responsible pairs, at most n: those whose share has the hypothesis' own sign, largest first.
 
-        For a group, pairs inside come first; with `inside_only` False the outside ones follow (they carry the opposite
+        For a set, pairs inside come first; with `inside_only` False the outside ones follow (they carry the opposite
         trait, so they are no examples of the hypothesis). Equal shares, which are very frequent where u is made of 0/1:
         larger v in the same direction first, then the smaller pair_id.
         """
         sign = 1.0 if direction == "amplify" else -1.0
-        j = self._column[concept_id]
-        rows = self._u.indices[self._u.indptr[j] : self._u.indptr[j + 1]]
-        share = sign * self.contributions(where, concept_id)[rows]
-        inside = (self.group_id[rows] == where) | (where == EVERYWHERE)
-        kept = (share > 0) & (inside | (not inside_only))
-        rows, share, inside = rows[kept], share[kept], inside[kept]
-        intensity = sign * _dense_column(self._v, j)[rows] * np.where(inside, 1.0, -1.0)
+        share = sign * self.contributions(view, where, concept_id)
+        inside = self.places.inside(view, where)
+        rows = np.flatnonzero((share > 0) & (inside | (not inside_only)))
+        share, inside = share[rows], inside[rows]
+        intensity = sign * self._scores[concept_id][1][rows] * np.where(inside, 1.0, -1.0)
         return rows[np.lexsort((self._name_order[rows], -intensity, -share, ~inside))][:n]
-
-    def _weights(self, where: int) -> np.ndarray:
-        if where == EVERYWHERE:
-            return np.full(len(self.pair_ids), 1.0 / max(len(self.pair_ids), 1))
-        inside, silent = self.group_id == where, self.group_id == SILENT_GROUP
-        n_in = int(inside.sum())
-        n_out = int(inside.size - n_in - silent.sum())
-        if where == SILENT_GROUP or not n_in or not n_out:
-            raise ValueError(f"group {where} has {n_in} pairs inside and {n_out} outside: it has no contrast")
-        return np.where(inside, 1.0 / n_in, np.where(silent, 0.0, -1.0 / n_out))
 
 
 def build_evidence(
@@ -110,10 +133,10 @@ def build_evidence(
     """
     listed = hypotheses.filter(pc.field("shown") & (pc.field("rank") <= max_rank))
     found: list[tuple[str, int, int, int, float, float]] = []  # hypothesis, rank, row, concept, u, share
-    for one in listed.select(["hypothesis_id", "where", "concept_id", "direction"]).to_pylist():
-        u = tracer.u(one["concept_id"])
-        share = tracer.contributions(one["where"], one["concept_id"])
-        rows = tracer.ranked(one["where"], one["concept_id"], one["direction"], max_pairs)
+    for one in listed.select(["hypothesis_id", "view", "where", "concept_id", "direction"]).to_pylist():
+        cell = (one["view"], one["where"], one["concept_id"])
+        u, share = tracer.u(one["concept_id"]), tracer.contributions(*cell)
+        rows = tracer.ranked(*cell, one["direction"], max_pairs)
         for rank, row in enumerate(rows.tolist(), 1):
             found.append((one["hypothesis_id"], rank, row, one["concept_id"], float(u[row]), float(share[row])))
     requests = list(dict.fromkeys((tracer.pair_ids[row], concept) for _, _, row, concept, _, _ in found))
@@ -144,10 +167,3 @@ def _side(side: str, pieces: Sequence[str], acts: Sequence[float]) -> dict[str, 
     if len(pieces) != len(acts):
         raise ValueError(f"{len(pieces)} {side} pieces, {len(acts)} activations")
     return {f"{side}_pieces": list(pieces), f"{side}_acts": [float(a) for a in acts]}
-
-
-def _dense_column(x: csc_array, j: int) -> np.ndarray:
-    column = np.zeros(x.shape[0])
-    entries = slice(x.indptr[j], x.indptr[j + 1])
-    column[x.indices[entries]] = x.data[entries]
-    return column

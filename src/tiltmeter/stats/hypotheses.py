@@ -1,12 +1,14 @@
 """The HYPOTHESES table: which (where, concept) are tested, which are shown, and in what order.
 
-Every test counts in the denominator `n_tested`, shown or not. Ranks run apart for each view and direction.
+Every test of every view counts in the denominator of the false discovery rate, shown or not. Ranks run apart for each
+view and direction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -14,11 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tiltmeter import schema
-from tiltmeter.schema import EVERYWHERE
-from tiltmeter.stats.contrast import Contrasts
+from tiltmeter.stats.multiplicity import q_values
+from tiltmeter.stats.resampling import bootstrap_deltas, rank_stability
+from tiltmeter.stats.view_statistics import SURE, ViewStatistics
 
-RankBy = Literal["delta_min", "z", "delta", "d"]
+RankBy = Literal["posterior", "delta_min", "z", "delta", "d"]
 MAX_ROWS = 1_000_000
+STABILITY_RANKS = 500  # rows of each list whose rank stability is computed; only they can be in a draw's top 50
 
 
 @dataclass(frozen=True)
@@ -29,13 +33,11 @@ class DisplayRules:
     single_features: bool = True  # test features outside every community too
     min_active_pairs: int = 25  # for single features: pairs in which it fires in either response; below, not tested
     min_group_pairs: int = 25  # smaller groups are tested but not shown
-    rank_global_by: RankBy = "z"
-    rank_group_by: RankBy = "z"
+    min_families: int = 10  # sets of fewer families are tested but not shown: they cannot be told from an accident
+    rank_by: RankBy = "posterior"
 
 
-PAPER_RULES = DisplayRules(
-    min_community_size=10, single_features=False, rank_global_by="delta_min", rank_group_by="delta_min"
-)
+PAPER_RULES = DisplayRules(min_community_size=10, single_features=False, min_families=0, rank_by="delta_min")
 
 
 def tested_concepts(is_community: np.ndarray, n_pairs_active: np.ndarray, rules: DisplayRules) -> np.ndarray:
@@ -51,87 +53,125 @@ class Hypotheses:
     n_shown: dict[str, int]  # per view: how many of them pass the display rules, in the table or not
 
 
-def contrasts_to_table(
-    contrasts: Sequence[Contrasts],
-    concept_size: np.ndarray,
-    is_community: np.ndarray,
+def hypotheses(
+    views: Sequence[ViewStatistics],
+    large_enough: dict[str, np.ndarray],
     rules: DisplayRules = DisplayRules(),
     *,
     max_rows: int = MAX_ROWS,
+    seed: int = 0,
 ) -> Hypotheses:
-    """Rank the contrasts of each view and lay them out as HYPOTHESES; NaN becomes null.
+    """Rank the tests of each view and lay them out as HYPOTHESES; NaN becomes null.
 
-    `concept_size` int and `is_community` bool, [n_concepts] each, are indexed by concept_id. Shown: halves consistent,
-    community large enough (single features always), group large enough. A view with more than `max_rows` tests keeps
-    the best-ranked `max_rows / 2` of the shown in each direction and no others; `n_tested` still counts all.
+    `large_enough[view]`, bool [M], says which of the concepts may be shown. Shown: halves consistent, concept and
+    set large enough. A view with more than `max_rows` tests keeps the best-ranked `max_rows / 2` of the shown in each
+    direction and no others; `n_tested` still counts all.
     """
-    tables, n_tested, n_shown = [], {}, {}
-    for one in contrasts:
-        everywhere = one.where.size == 1 and int(one.where[0]) == EVERYWHERE
-        view = "global" if everywhere else "group"
-        fits = ~is_community[one.concept_ids] | (concept_size[one.concept_ids] >= rules.min_community_size)
-        large = (one.n_in >= rules.min_group_pairs) | everywhere
-        shown = one.sign_consistent & fits[None, :] & large[:, None] & (one.delta != 0)
-        rank = _ranks(one, shown, rules.rank_global_by if everywhere else rules.rank_group_by)
+    attempted = sum(one.lfsr.size for one in views)
+    p = [one.moderated.p.ravel() for one in views]
+    q = q_values(np.concatenate(p), attempted) if p else np.zeros(0)
+    tables, n_tested, n_shown, start = [], {}, {}, 0
+    for one in views:
+        size = one.lfsr.size
+        q_here = q[start : start + size].reshape(one.lfsr.shape)
+        start += size
+        effect, everywhere = one.contrasts, one.sets.against_zero
+        one.sure_z = float(np.abs(one.moderated.z[q_here <= SURE]).min(initial=np.inf))
+        large = (effect.n_in >= rules.min_group_pairs) & (one.sets.family_n >= rules.min_families) | everywhere
+        shown = effect.sign_consistent & large_enough[one.view][None, :] & large[:, None] & (effect.delta != 0)
+        rank = _ranks(one, shown, rules.rank_by)
         keep = np.ones(rank.shape, bool) if rank.size <= max_rows else (rank > 0) & (rank <= max_rows // 2)
-        tables.append(_table(view, one, shown, rank, keep))
-        n_tested[view], n_shown[view] = int(rank.size), int(shown.sum())
+        tables.append(_table(one, q_here, shown, rank, keep, _stability(one, rank, seed)))
+        n_tested[one.view], n_shown[one.view] = int(rank.size), int(shown.sum())
     return Hypotheses(pa.concat_tables(tables) if tables else schema.HYPOTHESES.empty_table(), n_tested, n_shown)
 
 
-def _ranks(one: Contrasts, shown: np.ndarray, rank_by: RankBy) -> np.ndarray:
-    """int32 [G, M]: 1 = largest |key| among the shown of its direction, 0 = not shown.
+def _ranks(one: ViewStatistics, shown: np.ndarray, rank_by: RankBy) -> np.ndarray:
+    """int32 [K, M]: 1 = largest |key| among the shown of its direction, 0 = not shown.
 
-    Ties: larger |delta|, then more pairs, then lower group, then lower concept. An undefined key comes last.
+    Ties: larger |delta|, then more pairs, then lower set, then lower concept. An undefined key comes last.
     """
-    values = {"delta_min": one.delta_min, "z": one.z, "delta": one.delta, "d": one.cohens_d}[rank_by]
+    effect = one.contrasts
     rank = np.zeros(shown.shape, np.int32)
     for sign in (1.0, -1.0):
-        group, concept = np.nonzero(shown & (sign * one.delta > 0))
-        key = np.abs(values[group, concept])
+        k, m = np.nonzero(shown & (sign * effect.delta > 0))
+        delta = effect.delta[k, m]
+        if rank_by == "posterior":
+            key = one.key(delta, k, m)
+        else:
+            values = {"delta_min": effect.delta_min, "z": effect.z, "delta": effect.delta, "d": effect.cohens_d}
+            key = np.abs(values[rank_by][k, m])
         keys = (
-            one.concept_ids[concept],
-            one.where[group],
-            -one.n_in[group],
-            -np.abs(one.delta[group, concept]),
+            one.concept_ids[m],
+            effect.where[k],
+            -effect.n_in[k],
+            -np.abs(delta),
             -np.where(np.isnan(key), -np.inf, key),
         )
         order = np.lexsort(keys)
-        rank[group[order], concept[order]] = np.arange(1, order.size + 1, dtype=np.int32)
+        rank[k[order], m[order]] = np.arange(1, order.size + 1, dtype=np.int32)
     return rank
 
 
-def _table(view: str, one: Contrasts, shown: np.ndarray, rank: np.ndarray, keep: np.ndarray) -> pa.Table:
-    group, concept = np.nonzero(keep)
-    where, concept_id, delta = one.where[group], one.concept_ids[concept], one.delta[group, concept]
-    place = pa.scalar("*") if view == "global" else pa.array(where).cast(pa.string())
-    name = pc.binary_join_element_wise(view, place, pa.array(concept_id).cast(pa.string()), ":")
+def _stability(one: ViewStatistics, rank: np.ndarray, seed: int) -> np.ndarray:
+    """Rank stability of the first rows of each list, NaN elsewhere, [K, M]; by the default order whatever the rules."""
+    found = np.full(rank.shape, np.nan)
+    k, m = np.nonzero((rank > 0) & (rank <= STABILITY_RANKS))
+    if k.size:
+        deltas = bootstrap_deltas(one.columns, one.sets, k, m, seed=seed)
+        found[k, m] = rank_stability(deltas, partial(one.key, k=k, m=m), np.sign(one.contrasts.delta[k, m]))
+    return found
+
+
+def _table(
+    one: ViewStatistics, q: np.ndarray, shown: np.ndarray, rank: np.ndarray, keep: np.ndarray, stability: np.ndarray
+) -> pa.Table:
+    k, m = np.nonzero(keep)
+    effect, moderated = one.contrasts, one.moderated
+    where, concept_id, delta = effect.where[k], one.concept_ids[m], effect.delta[k, m]
+    place = pa.scalar("*") if one.sets.against_zero else pa.array(where).cast(pa.string())
+    name = pc.binary_join_element_wise(one.view, place, pa.array(concept_id).cast(pa.string()), ":")
+    lo, hi = np.full(k.size, np.nan), np.full(k.size, np.nan)
+    of_shown = np.flatnonzero(shown[k, m])
+    lo[of_shown], hi[of_shown] = one.interval(k[of_shown], m[of_shown])
 
     def cells(values: np.ndarray) -> pa.Array:
-        return pa.array(values[group, concept], from_pandas=True)  # from_pandas: NaN is null
+        return pa.array(values if values.ndim == 1 else values[k, m], from_pandas=True)  # from_pandas: NaN is null
 
     direction = np.where(delta > 0, "amplify", "suppress").astype(object)
     direction[~(np.abs(delta) > 0)] = None
     columns = {
         "hypothesis_id": name,
-        "view": pa.array([view]).take(pa.array(np.zeros(group.size, np.int64))),
+        "view": pa.array([one.view]).take(pa.array(np.zeros(k.size, np.int64))),
         "where": pa.array(where),
         "concept_id": pa.array(concept_id),
-        "n_in": pa.array(one.n_in[group]),
-        "n_out": pa.array(one.n_out[group]),
-        "mean_in": cells(one.mean_in),
-        "mean_out": cells(one.mean_out),
-        "delta": cells(one.delta),
-        "z": cells(one.z),
-        "cohens_d": cells(one.cohens_d),
-        "delta_a": cells(one.delta_a),
-        "delta_b": cells(one.delta_b),
-        "sign_consistent": pa.array(one.sign_consistent[group, concept]),
-        "delta_min": cells(one.delta_min),
-        "ci_lo": cells(one.ci_lo),
-        "ci_hi": cells(one.ci_hi),
-        "shown": pa.array(shown[group, concept]),
+        "n_in": pa.array(effect.n_in[k]),
+        "n_out": pa.array(effect.n_out[k]),
+        "mean_in": cells(effect.mean_in),
+        "mean_out": cells(effect.mean_out),
+        "delta": cells(effect.delta),
+        "z": cells(effect.z),
+        "cohens_d": cells(effect.cohens_d),
+        "delta_a": cells(effect.delta_a),
+        "delta_b": cells(effect.delta_b),
+        "sign_consistent": pa.array(effect.sign_consistent[k, m]),
+        "delta_min": cells(effect.delta_min),
+        "family_n": pa.array(one.sets.family_n[k]),
+        "n_eff": cells(moderated.n_eff),
+        "se_moderated": cells(moderated.se),
+        "ci_lo": cells(moderated.ci_lo),
+        "ci_hi": cells(moderated.ci_hi),
+        "posterior_delta": cells(one.posterior),
+        "posterior_lo": cells(lo),
+        "posterior_hi": cells(hi),
+        "lfsr": cells(one.lfsr),
+        "q_value": cells(q),
+        "p_flip": cells(one.p_flip),
+        "rank_stability": cells(stability),
+        "delta_heldout": cells(one.delta_heldout),
+        "delta_residual": cells(one.delta_residual),
+        "shown": pa.array(shown[k, m]),
         "direction": pa.array(direction, pa.string()),
-        "rank": pa.array(rank[group, concept]),
+        "rank": pa.array(rank[k, m]),
     }
     return pa.table({field.name: columns[field.name] for field in schema.HYPOTHESES}).cast(schema.HYPOTHESES)

@@ -1,0 +1,106 @@
+"""Nothing is selected: how often does the audit still claim something?
+
+Chosen and rejected of a finished audit are swapped by whole families, at random, again and again. What pairs are about
+(groups, prompt concepts) and the concepts stay, since none of them reads the label; every test is computed anew. Under
+such flips no effect is true, so a false discovery rate of 5 % asks that at most 5 % of the flips have any q <= 0.05.
+
+    python benchmarks/null_flips.py RUN --flips 200
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from tiltmeter.pipeline.result import open_run
+from tiltmeter.pipeline.streams import train_rows
+from tiltmeter.pipeline.tracing import scores_of
+from tiltmeter.settings import AuditSettings
+from tiltmeter.stats.columns import Columns
+from tiltmeter.stats.moderated import moderate
+from tiltmeter.stats.multiplicity import q_values
+from tiltmeter.stats.sets import Sets
+from tiltmeter.stats.shrinkage import fit_mixture
+from tiltmeter.stats.sums import cell_sums
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="run folder of a finished audit")
+    parser.add_argument("--flips", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    views = read_views(arguments.run)
+    rng = np.random.default_rng(arguments.seed)
+    found = {"q": 0, "lfsr": 0, "share_beyond_1.96": []}
+    family = next(iter(views.values()))[1].family
+    for _ in range(arguments.flips):
+        sign = rng.choice([-1.0, 1.0], size=int(family.max()) + 1)[family][:, None]
+        p, sure, beyond = [], 0, []
+        for u, sets in views.values():
+            one = moderate(cell_sums(Columns(u * sign), sets))
+            p.append(one.p.ravel())
+            x, s = one.delta / one.sd, one.se / one.sd
+            sure += int((fit_mixture(x, s).posterior(x, s)[1] < 0.05).sum())
+            beyond.append(float(np.nanmean(np.abs(one.z) > 1.96)))
+        q = q_values(np.concatenate(p))
+        found["q"] += bool(np.nanmin(q) <= 0.05)
+        found["lfsr"] += sure > 0
+        found["share_beyond_1.96"].append(beyond)
+    report = {
+        "flips": arguments.flips,
+        "tests": int(sum(sets.n_in.size * u.shape[1] for u, sets in views.values())),
+        "share_of_flips_with_any_q_at_most_0.05": found["q"] / arguments.flips,
+        "share_of_flips_with_any_lfsr_below_0.05": found["lfsr"] / arguments.flips,
+        "share_of_cells_beyond_1.96": dict(
+            zip(views, np.mean(found["share_beyond_1.96"], axis=0).round(4).tolist(), strict=True)
+        ),
+    }
+    print(json.dumps(report, indent=1))
+
+
+def read_views(path: Path) -> dict[str, tuple[np.ndarray, Sets]]:
+    """u (pairs × tested concepts) and the sets of every view, as the audit tested them."""
+    result = open_run(path)
+    settings = AuditSettings(**result.run.manifest["settings"])
+    train = train_rows(result.run)
+    table = result.hypotheses
+    pairs = result.pairs.filter(pa.array(train))
+    family = pairs["family_id"].to_numpy()
+    group_id = result.group_members.filter(pa.array(train))["group_id"].to_numpy()
+    row = {pair_id: i for i, pair_id in enumerate(pairs["pair_id"].to_pylist())}
+    members = result.prompt_members.to_pylist()
+    statistic = dict(
+        zip(
+            result.prompt_concepts["prompt_concept_id"].to_pylist(),
+            result.prompt_concepts["statistic"].to_pylist(),
+            strict=True,
+        )
+    )
+    views = {}
+    for view in dict.fromkeys(table["view"].to_pylist()):
+        here = table.filter(pa.array([v == view for v in table["view"].to_pylist()]))
+        concepts = sorted(set(here["concept_id"].to_pylist()))
+        scores = scores_of(result.run, settings, concepts, train)
+        u = np.stack([scores[c][0] for c in concepts], axis=1)
+        if view == "global":
+            sets = Sets.everything(family)
+        elif view == "group":
+            sets = Sets.groups(group_id, family)
+        else:
+            rows: dict[int, list[int]] = {}
+            for one in members:
+                if statistic[one["prompt_concept_id"]] == view.removeprefix("prompt_") and one["pair_id"] in row:
+                    rows.setdefault(one["prompt_concept_id"], []).append(row[one["pair_id"]])
+            ids = np.array(sorted(rows), dtype=np.int32)
+            sets = Sets.selections(ids, [np.array(rows[k]) for k in ids], family)
+        views[view] = (u, sets)
+    return views
+
+
+if __name__ == "__main__":
+    main()

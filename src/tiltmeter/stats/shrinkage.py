@@ -1,0 +1,147 @@
+"""Adaptive shrinkage: a normal mixture fitted to all effects of a view at once, and what it says of each.
+
+theta / s^a ~ pi_0 · (0) + sum_j pi_j · N(0, tau_j²), x | theta ~ N(theta, s²). After Stephens 2016 (ash): the weights
+by EM with a penalty that favours zero; a = 0 (effects alike in size) or a = 1 (effects alike in standard errors, which
+fits where strong effects are also uncertain ones), whichever makes the data likelier. The local false sign rate is the
+posterior probability that the sign is wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtr
+
+NULL_PENALTY = 10.0  # Dirichlet weight of zero, of all others 1 (ash's default): errs on the side of no effect
+FIT_CELLS = 200_000  # cells that the mixture is fitted on, drawn at random from more
+ITERATIONS = 400
+SMALLEST_GAIN = 1e-7  # in mean log-likelihood
+CHUNK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """`weight` [J + 1], sums to 1; `tau` [J + 1] standard deviations of theta / s^`per_se`, the first is 0."""
+
+    weight: np.ndarray
+    tau: np.ndarray
+    per_se: int = 0  # 0 or 1: the exponent a
+
+    def posterior(self, x: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(mean, lfsr) of theta for observed x with standard error s; NaN where either is."""
+        return self._by_chunk(x, s, self._mean_and_sign)
+
+    def spread(self, x: np.ndarray, s: np.ndarray) -> np.ndarray:
+        """Posterior standard deviation of theta."""
+        return self._by_chunk(x, s, self._moments)[1]
+
+    def interval(
+        self, x: np.ndarray, s: np.ndarray, unit: np.ndarray | None = None, confidence: float = 0.95
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Equal-tailed credible interval of theta. `unit`: the standard errors that the mixture was fitted with, where
+        they are others than the s of x."""
+        tail = (1 - confidence) / 2
+
+        def ends(x: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return self._quantile(x, s, tail), self._quantile(x, s, 1 - tail)
+
+        return self._by_chunk(x, s, ends, unit)
+
+    def _by_chunk(
+        self, x: np.ndarray, s: np.ndarray, function: Any, unit: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        flat_x, flat_s = np.ravel(x), np.ravel(np.broadcast_to(s, np.shape(x)))
+        flat_unit = flat_s if unit is None else np.ravel(np.broadcast_to(unit, np.shape(x)))
+        found = np.full((2, flat_x.size), np.nan)
+        usable = np.flatnonzero(np.isfinite(flat_x) & (flat_s > 0) & (flat_unit > 0))
+        for start in range(0, usable.size, CHUNK):
+            here = usable[start : start + CHUNK]
+            found[:, here] = self._scaled(flat_x[here], flat_s[here], flat_unit[here], function)
+        return found[0].reshape(np.shape(x)), found[1].reshape(np.shape(x))
+
+    def _scaled(self, x: np.ndarray, s: np.ndarray, unit: np.ndarray, function: Any) -> tuple[np.ndarray, np.ndarray]:
+        """In the units of the mixture and back; a local false sign rate has none."""
+        if not self.per_se:
+            return function(x, s)  # type: ignore[no-any-return]
+        first, second = function(x / unit, s / unit)
+        return first * unit, second if function == self._mean_and_sign else second * unit
+
+    def _components(self, x: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Posterior weight, mean and sd of every component, [n, J + 1] each."""
+        density = np.log(np.maximum(self.weight, 1e-300)) + _log_normal(x, s, self.tau)
+        weight = np.exp(density - density.max(axis=1, keepdims=True))
+        weight /= weight.sum(axis=1, keepdims=True)
+        shrink = self.tau**2 / (self.tau**2 + s[:, None] ** 2)
+        return weight, shrink * x[:, None], np.sqrt(shrink) * s[:, None]
+
+    def _mean_and_sign(self, x: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        weight, mean, sd = self._components(x, s)
+        below = np.where(sd > 0, ndtr(-mean / np.where(sd > 0, sd, 1.0)), 0.0)
+        zero = np.where(sd > 0, 0.0, weight).sum(axis=1)
+        negative = (weight * below).sum(axis=1)
+        positive = np.maximum(1 - zero - negative, 0.0)
+        return (weight * mean).sum(axis=1), zero + np.minimum(negative, positive)
+
+    def _moments(self, x: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        weight, mean, sd = self._components(x, s)
+        centre = (weight * mean).sum(axis=1)
+        return centre, np.sqrt(np.maximum((weight * (mean**2 + sd**2)).sum(axis=1) - centre**2, 0.0))
+
+    def _quantile(self, x: np.ndarray, s: np.ndarray, level: float) -> np.ndarray:
+        weight, mean, sd = self._components(x, s)
+        spread = 8 * sd.max(axis=1)
+        lo, hi = np.minimum(mean.min(axis=1), 0) - spread, np.maximum(mean.max(axis=1), 0) + spread
+        for _ in range(48):
+            middle = (lo + hi) / 2
+            step = (middle[:, None] >= mean).astype(float)  # the part at zero: a jump
+            below = np.where(sd > 0, ndtr((middle[:, None] - mean) / np.where(sd > 0, sd, 1.0)), step)
+            high = (weight * below).sum(axis=1) >= level
+            lo, hi = np.where(high, lo, middle), np.where(high, middle, hi)
+        # A quantile inside the jump at zero is zero itself, not the last point of a bisection.
+        return np.where((lo <= 0) & (hi >= 0), 0.0, hi)
+
+
+def fit_mixture(x: np.ndarray, s: np.ndarray, *, seed: int = 0) -> Mixture:
+    """Fit the mixture to effects x with standard errors s (any shape; NaN left out)."""
+    x, s = np.ravel(x), np.ravel(s)
+    usable = np.flatnonzero(np.isfinite(x) & (s > 0))
+    if not usable.size:
+        return Mixture(np.ones(1), np.zeros(1))
+    if usable.size > FIT_CELLS:
+        usable = np.sort(np.random.default_rng(seed).choice(usable, FIT_CELLS, replace=False))
+    x, s = x[usable], s[usable]
+    alike, per_se = _fit(x, s), _fit(x / s, np.ones_like(s))
+    # p(x) = p(x / s) / s: the likelihoods of the same numbers
+    if per_se[2] - float(np.log(s).mean()) > alike[2]:
+        return Mixture(per_se[0], per_se[1], 1)
+    return Mixture(alike[0], alike[1], 0)
+
+
+def _fit(x: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Weights, grid and mean log-likelihood."""
+    smallest = float(np.quantile(s, 0.01)) / 4
+    largest = max(2 * float(np.sqrt(np.maximum(x**2 - s**2, 0).max())), 4 * smallest)
+    tau = np.concatenate([[0.0], np.geomspace(smallest, largest, 2 + int(np.ceil(np.log2(largest / smallest))))])
+    density = _log_normal(x, s, tau)
+    peak = density.max(axis=1, keepdims=True)
+    density = np.exp(density - peak)
+    prior = np.ones(tau.size)
+    prior[0] = NULL_PENALTY
+    weight, last = prior / prior.sum(), -np.inf
+    for _ in range(ITERATIONS):
+        mixed = density @ weight
+        weight = weight * (density.T @ (1 / mixed)) + prior - 1
+        weight /= weight.sum()
+        now = float(np.log(mixed).mean())
+        if now - last < SMALLEST_GAIN:
+            break
+        last = now
+    return weight, tau, float((np.log(density @ weight) + peak[:, 0]).mean())
+
+
+def _log_normal(x: np.ndarray, s: np.ndarray, tau: np.ndarray) -> np.ndarray:
+    variance = s[:, None] ** 2 + tau**2
+    density: np.ndarray = -0.5 * (np.log(variance) + x[:, None] ** 2 / variance)
+    return density

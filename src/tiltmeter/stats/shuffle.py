@@ -1,0 +1,42 @@
+"""The shuffled-label baseline: chosen and rejected change places at random, after the harvest and before any statistic.
+
+What is found all the same was not put there by the labels. Whole families change places together: near-duplicates keep
+the agreement they have among themselves, so that the baseline shows what such agreement alone can look like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array, vstack
+
+
+def swapped(family_id: np.ndarray, seed: int) -> np.ndarray:
+    """(n,) bool: which pairs change places. A fair coin per family; `family_id` is int (n,), in any order.
+
+    A family's coin depends on the seed and on its number alone, not on which other pairs are there.
+    """
+    families, inverse = np.unique(family_id, return_inverse=True)
+    coins = np.random.default_rng(seed).random(int(families.max(initial=-1)) + 1) < 0.5
+    return np.asarray(coins[families][inverse], dtype=bool)
+
+
+def swap_rows(chosen: Sequence[Any], rejected: Sequence[Any], swap: np.ndarray) -> tuple[list[Any], list[Any]]:
+    """The parts of two spans with the rows where `swap` (n,) is true exchanged.
+
+    Each sequence holds the parts of one span in one order: arrays (n,) (`n_tokens`) and sparse matrices (n, n_features)
+    (`fire_count`, `act_max`); types and dtypes stay, CSR rows keep their order of columns.
+    """
+    n = swap.size
+    here = np.where(swap, np.arange(n) + n, np.arange(n))
+    there = np.where(swap, np.arange(n), np.arange(n) + n)
+    first, second = [], []
+    for a, b in zip(chosen, rejected, strict=True):
+        if a.shape != b.shape or a.shape[0] != n:
+            raise ValueError(f"spans of shapes {a.shape} and {b.shape} cannot change {n} rows")
+        both = np.concatenate([a, b]) if isinstance(a, np.ndarray) else csr_array(vstack([a, b], format="csr"))
+        first.append(both[here])
+        second.append(both[there])
+    return first, second
