@@ -11,8 +11,11 @@ import torch
 from tiny_models import causal_lm
 from tiny_tokenizers import byte_level
 
+from tiltmeter.lens.activations import TensorActivations
 from tiltmeter.lens.dictionary import Dictionary
+from tiltmeter.lens.fit import fit
 from tiltmeter.lens.folder import save_dictionary
+from tiltmeter.lens.trainer import FitSettings
 
 LAYER = 1
 WORDS = [
@@ -36,14 +39,23 @@ WORDS = [
 ]
 
 
-def write_lens(folder: Path, *, template: bool = True) -> tuple[Path, Path]:
-    """Folders of model and dictionary: a random Llama of width 32, 96 random features that fire on a few tokens."""
+def write_lens(folder: Path, *, template: bool = True, trained: bool = True) -> tuple[Path, Path]:
+    """Folders of a model, a random Llama of width 32, and of a dictionary of 96 features.
+
+    The dictionary is fitted to the pairs' own text, since the doctor lets no random one through; with `trained` False
+    its directions are random and fire on a few tokens.
+    """
     tokenizer = byte_level()
     if not template:
         tokenizer.chat_template = None
     model = causal_lm("llama", vocab_size=len(tokenizer), max_position_embeddings=512)
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
+    about = {"model_name": "tiny", "hook_name": f"blocks.{LAYER}.hook_resid_post"}
+    if trained:
+        settings = FitSettings(n_features=96, k=8, epochs=20, batch_tokens=256, lr=5e-3, dead_after_tokens=5_000)
+        fit(TensorActivations(_activations(model, byte_level())), settings, out=folder / "dictionary", metadata=about)
+        return folder / "model", folder / "dictionary"
     generator = torch.Generator().manual_seed(3)
     directions = torch.nn.functional.normalize(torch.randn(96, 32, generator=generator), dim=-1)
     ids = torch.arange(len(tokenizer))[None, :256]
@@ -57,10 +69,20 @@ def write_lens(folder: Path, *, template: bool = True) -> tuple[Path, Path]:
         W_dec=directions,
         b_dec=torch.zeros(32),
         threshold=threshold,
-        metadata={"model_name": "tiny", "hook_name": f"blocks.{LAYER}.hook_resid_post"},
+        metadata=about,
     )
     save_dictionary(dictionary, folder / "dictionary")
     return folder / "model", folder / "dictionary"
+
+
+def _activations(model: Any, tokenizer: Any) -> torch.Tensor:
+    """(n, 32) residual vectors of the tokens of some conversations."""
+    states = []
+    for pair in rows(120, seed=1):
+        ids = tokenizer.apply_chat_template(pair["prompt"] + pair["chosen"], tokenize=True, return_dict=False)
+        with torch.no_grad():
+            states.append(model(torch.tensor([ids]), output_hidden_states=True).hidden_states[LAYER + 1][0])
+    return torch.cat(states)
 
 
 def rows(n: int = 240, seed: int = 0) -> list[dict[str, Any]]:

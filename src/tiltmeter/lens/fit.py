@@ -18,6 +18,7 @@ from tiltmeter.lens.corpus import TokenSequence, split_heldout
 from tiltmeter.lens.dictionary import Dictionary, load_dictionary
 from tiltmeter.lens.fidelity import Fidelity, fidelity
 from tiltmeter.lens.folder import save_dictionary
+from tiltmeter.lens.reference import REFERENCE_TOKENS, count_firings, save_firing_rates
 from tiltmeter.lens.trainer import FitSettings, Trainer
 from tiltmeter.run import Progress, content_hash, write_json
 
@@ -104,6 +105,8 @@ def fit(
                 progress(trainer.step * settings.batch_tokens, trainer.n_steps * settings.batch_tokens)
     save_dictionary(trainer.dictionary(metadata or {}), out, dtype=dtype)
     dictionary = load_dictionary(out, device=settings.device)
+    spread = inliers[np.linspace(0, len(inliers) - 1, min(len(inliers), REFERENCE_TOKENS)).astype(np.int64)]
+    save_firing_rates(count_firings(dictionary, _batches(activations, spread, 4096)), out)
     held = (
         None
         if heldout is None

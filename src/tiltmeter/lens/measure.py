@@ -63,7 +63,7 @@ def read_sequences(
 
 
 def token_activations(
-    lens: Lens, rows: Rows, feature_sets: Sequence[Sequence[np.ndarray]], *, batch_tokens: int = 4096
+    lens: Lens, rows: Rows, feature_sets: Sequence[Sequence[np.ndarray]], *, batch_tokens: int = 1024
 ) -> list[list[dict[str, np.ndarray]]]:
     """Summed activation of chosen features on every content token.
 
@@ -98,7 +98,7 @@ def token_activations(
 
 
 def content_activations(
-    lens: Lens, rows: Rows, batch_tokens: int = 4096, *, pack: bool | None = None
+    lens: Lens, rows: Rows, batch_tokens: int = 1024, *, pack: bool | None = None
 ) -> Iterator[tuple[Batch, Tensor]]:
     """Batches and the residual stream of their n content tokens, (n, d_model) float32."""
     pack = lens.packs if pack is None else pack

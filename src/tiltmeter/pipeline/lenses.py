@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,17 +17,36 @@ import pyarrow as pa
 
 from tiltmeter.errors import UserError
 from tiltmeter.events import Events
+from tiltmeter.run import content_hash
 from tiltmeter.settings import AuditSettings
 
 if TYPE_CHECKING:
+    from tiltmeter.lens.fidelity import Fidelity
     from tiltmeter.lens.lens import Lens
     from tiltmeter.stats.evidence import PairTokens
 
 SAMPLE_PAIRS = 96  # pairs on which the dictionary's fidelity is measured and a random one is calibrated
+SAMPLE_BLOCK = 1024  # tokens encoded at a time: all features of all tokens of a sample would not fit in memory
+
+
+@dataclass(frozen=True)
+class ActivationSample:
+    """Residual vectors of the content tokens of SAMPLE_PAIRS pairs, drawn by the seed."""
+
+    x: Any  # Tensor (n, d_model) float32, prompts and responses
+    of_response: Any  # Tensor (n,) bool
+
+    @property
+    def responses(self) -> Any:
+        """(n_response, d_model)"""
+        return self.x[self.of_response]
 
 
 class LensChoice:
-    """A lens by name. `lens(tokens)` loads it; `tokens` (TOKENS) is sampled where a baseline must be calibrated."""
+    """A lens by name. `lens(tokens)` loads it; `tokens` (TOKENS) is sampled where a baseline must be calibrated.
+
+    The sample is read once: the card, the baseline and the doctor share it until `forget_sample`.
+    """
 
     def __init__(
         self,
@@ -40,7 +60,10 @@ class LensChoice:
         self.model_name, self.revision, self.dictionary_name = model, revision, dictionary
         self.settings, self.bundled = settings, bundled
         self._layer = layer
+        self._plain: Lens | None = None
         self._lens: Lens | None = None
+        self._sample: ActivationSample | None = None
+        self._fidelity: Fidelity | None = None
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -65,6 +88,31 @@ class LensChoice:
     def lens(self, tokens: pa.Table) -> Lens:
         """The lens itself, loaded once. Raises UserError where model, layer and dictionary do not fit."""
         if self._lens is None:
+            random = self.settings.baseline == "random-dictionary"
+            self._lens = self._randomised(tokens) if random else self._loaded()
+        return self._lens
+
+    def sample(self, tokens: pa.Table) -> ActivationSample:
+        """What the lens' model makes of a fixed sample of these pairs; kept until `forget_sample`."""
+        if self._sample is None:
+            self._sample = _sample_activations(self._loaded(), tokens, self.settings)
+        return self._sample
+
+    def forget_sample(self) -> None:
+        """Free the sample: for a wide model it is gigabytes."""
+        self._sample = None
+
+    def fidelity(self, tokens: pa.Table) -> Fidelity:
+        """How well the dictionary that reads does on the responses of the sample."""
+        if self._fidelity is None:
+            from tiltmeter.lens.fidelity import fidelity
+
+            x = self.sample(tokens).responses
+            self._fidelity = fidelity(self.lens(tokens).dictionary, x.split(SAMPLE_BLOCK))
+        return self._fidelity
+
+    def _loaded(self) -> Lens:
+        if self._plain is None:
             from tiltmeter.lens.lens import Lens
             from tiltmeter.lens.model import load_model
 
@@ -76,18 +124,20 @@ class LensChoice:
                 layer=self.layer,
                 tokenizer=self.tokenizer,
             )
-            self._lens = Lens(model, self.layer, self.dictionary)
-            if self.settings.baseline == "random-dictionary":
-                self._lens = _randomised(self._lens, tokens, self.settings)
-        return self._lens
+            self._plain = Lens(model, self.layer, self.dictionary)
+        return self._plain
+
+    def _randomised(self, tokens: pa.Table) -> Lens:
+        from tiltmeter.lens.baseline import random_dictionary
+        from tiltmeter.lens.lens import Lens
+
+        plain = self._loaded()
+        random = random_dictionary(plain.dictionary, self.sample(tokens).x, seed=self.settings.seed)
+        return Lens(plain.model, plain.layer, random)
 
     def card(self, tokens: pa.Table) -> dict[str, Any]:
-        """JSON-able facts about the lens; explained variance and L0 are measured on a sample of these pairs."""
-        from tiltmeter.lens.fidelity import fidelity
-
-        lens = self.lens(tokens)
-        x = _sample_activations(lens, tokens, self.settings)
-        found = fidelity(lens.dictionary, x)
+        """JSON-able facts about the lens; explained variance and L0 are of the responses of a sample of these pairs."""
+        lens, found = self.lens(tokens), self.fidelity(tokens)
         random = self.settings.baseline == "random-dictionary"
         return {
             "bundled": self.bundled,
@@ -105,6 +155,13 @@ class LensChoice:
             "n_sample_tokens": found.n_tokens,
             "packed": lens.packs,
         }
+
+
+def reading_hash(tokenizer: Any) -> str:
+    """Names how text becomes tokens: the chat template and the tokenizer."""
+    from tiltmeter.pairs.chat import template_hash, tokenizer_hash
+
+    return content_hash([template_hash(tokenizer), tokenizer_hash(tokenizer)])
 
 
 def choose_lens(settings: AuditSettings, events: Events) -> LensChoice:
@@ -130,8 +187,7 @@ def choose_lens(settings: AuditSettings, events: Events) -> LensChoice:
     )
 
 
-def _sample_activations(lens: Lens, tokens: pa.Table, settings: AuditSettings) -> Any:
-    """Residual vectors of the content tokens of a fixed sample of pairs, (n, d_model) float32."""
+def _sample_activations(lens: Lens, tokens: pa.Table, settings: AuditSettings) -> ActivationSample:
     import torch
 
     from tiltmeter.lens.measure import content_activations
@@ -140,15 +196,11 @@ def _sample_activations(lens: Lens, tokens: pa.Table, settings: AuditSettings) -
     rng = np.random.default_rng(settings.seed)
     rows = np.sort(rng.permutation(tokens.num_rows)[:SAMPLE_PAIRS])
     sample = Rows.from_table(tokens.take(pa.array(rows)))
-    return torch.cat([x for _, x in content_activations(lens, sample, settings.batch_tokens)])
-
-
-def _randomised(lens: Lens, tokens: pa.Table, settings: AuditSettings) -> Lens:
-    from tiltmeter.lens.baseline import random_dictionary
-    from tiltmeter.lens.lens import Lens
-
-    sample = _sample_activations(lens, tokens, settings)
-    return Lens(lens.model, lens.layer, random_dictionary(lens.dictionary, sample, seed=settings.seed))
+    parts, of_response = [], []
+    for batch, x in content_activations(lens, sample, settings.batch_tokens):
+        parts.append(x)
+        of_response.append(torch.from_numpy(batch.span > 0).to(x.device))
+    return ActivationSample(torch.cat(parts), torch.cat(of_response))
 
 
 def pair_tokens(
@@ -171,7 +223,7 @@ def pair_tokens(
     pair_ids = sorted(asked, key=lambda p: position[p])
     rows = Rows.from_table(tokens.take(pa.array([position[p] for p in pair_ids])))
     found: dict[tuple[str, int], PairTokens] = {}
-    step = 32
+    step = 128
     for start in range(0, len(pair_ids), step):
         part = slice(start, start + step)
         here = Rows(rows.span_names, rows.ids[part], rows.content[part])
