@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tiltmeter import __version__
+from tiltmeter import __version__, cli_run
 from tiltmeter.errors import UserError
 from tiltmeter.settings import AuditSettings
 
@@ -74,13 +74,14 @@ def audit(
     model_revision: Annotated[str | None, typer.Option(help=_help("model_revision"))] = None,
     device: Annotated[str | None, typer.Option(help=_help("device") + " Default: cpu.")] = None,
     dtype: Annotated[str | None, typer.Option(help=_help("dtype") + " Default: float32.")] = None,
-    batch_tokens: Annotated[int | None, typer.Option(help=_help("batch_tokens") + " Default: 4096.")] = None,
+    batch_tokens: Annotated[int | None, typer.Option(help=_help("batch_tokens") + " Default: 1024.")] = None,
     graph: Annotated[str | None, typer.Option(help=_help("graph") + " Default: mutual-knn.")] = None,
     resolution: Annotated[float | None, typer.Option(help=_help("resolution"))] = None,
     disparity: Annotated[str | None, typer.Option(help=_help("disparity") + " Default: paper.")] = None,
     freq_threshold: Annotated[float | None, typer.Option(help=_help("freq_threshold") + " Default: 0.01.")] = None,
     groups: Annotated[int | None, typer.Option(help=_help("groups"))] = None,
     baseline: Annotated[str | None, typer.Option(help=_help("baseline") + " Default: none.")] = None,
+    despite_doctor: Annotated[bool, typer.Option("--despite-doctor", help=_help("despite_doctor"))] = False,
 ) -> None:
     """Read SOURCE through a lens and rank what its labels select.
 
@@ -93,7 +94,8 @@ def audit(
       tiltmeter audit my-pairs.parquet --dry-run
     """
     options = {name: value for name, value in locals().items() if name in AuditSettings.model_fields}
-    options["paper"] = paper or None  # a flag that was not given leaves the configuration file's value
+    # a flag that was not given leaves the configuration file's value
+    options |= {"paper": paper or None, "despite_doctor": despite_doctor or None}
     settings = AuditSettings.load(config, columns=_columns(column), **options)
     from tiltmeter import pipeline
     from tiltmeter.view.console import Console
@@ -157,6 +159,9 @@ def fit(
         held = card["heldout"]
         told = f"held-out: explained variance {held['explained_variance']:.3f}, L0 {held['l0']:.1f}" if held else ""
         console.lines(f"{out}: {card['n_features']:,} features of layer {layer}\n{told}")
+
+
+cli_run.register(app)
 
 
 def _version(asked: bool) -> None:

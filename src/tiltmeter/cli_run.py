@@ -1,0 +1,119 @@
+"""Commands on a run folder that exists already."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+RunFolder = Annotated[Path, typer.Argument(help="Run folder of a finished audit.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+
+
+def trace(
+    run: RunFolder,
+    what: Annotated[
+        str,
+        typer.Argument(help="A hypothesis (group:12:7), a concept (concept:7) or a pair (pair:<pair_id>)."),
+    ],
+    number: Annotated[int, typer.Option("-n", "--number", min=0, help="How many of each list to show.")] = 10,
+    no_tokens: Annotated[
+        bool, typer.Option("--no-tokens", help="Do not load the lens to read which tokens fired.")
+    ] = False,
+    export: Annotated[
+        Path | None,
+        typer.Option(help="Write all training pairs in order of contribution: a .jsonl, .csv or .parquet file."),
+    ] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Export only the first N.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the exported file if it exists.")] = False,
+    as_json: Json = False,
+    show_text: Annotated[bool, typer.Option("--show-text", help="Print texts even where they may be harmful.")] = False,
+) -> None:
+    """Say which pairs and tokens an effect rests on, or what a pair teaches.
+
+    Examples:
+
+      tiltmeter trace runs/my-pairs global:*:7
+
+      tiltmeter trace runs/my-pairs group:12:7 --export responsible.jsonl --top 500
+
+      tiltmeter trace runs/my-pairs pair:3f2c1a9be04d77a1c2e5
+    """
+    from tiltmeter.pipeline.trace import trace as trace_run
+    from tiltmeter.view.console import Console
+    from tiltmeter.view.trace_terminal import print_trace
+
+    console = Console(quiet=as_json)
+    options: dict[str, Any] = {"export": export, "top": top, "force": force, "events": console}
+    told = trace_run(run, what, n=number, tokens=not no_tokens, **options)
+    if as_json:
+        print(json.dumps(told.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        print_trace(told, console.out, show_text=show_text)
+
+
+def doctor(run: RunFolder, as_json: Json = False) -> None:
+    """Check lens and data of a run: every figure with a verdict and what to do. Exit status 1 if anything is red."""
+    from tiltmeter.pipeline.doctor import checkup
+    from tiltmeter.stats.checks import any_red
+    from tiltmeter.view.checkup import checks_text
+    from tiltmeter.view.console import Console
+
+    console = Console(quiet=as_json)
+    found = checkup(run, events=console)
+    if as_json:
+        print(json.dumps([check.to_dict() for check in found], indent=2, ensure_ascii=False))
+    else:
+        console.lines(checks_text(found, console.out.width - 2))
+    if any_red(found):
+        raise typer.Exit(1)
+
+
+def label(
+    run: RunFolder,
+    label_model: Annotated[
+        str | None, typer.Option(help="Model that writes and judges labels. Default: none, only the offline labels.")
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="OpenAI-compatible endpoint. Default: OPENAI_BASE_URL, or the SDK's own.")
+    ] = None,
+    api_key_env: Annotated[str, typer.Option(help="Environment variable that holds the key.")] = "OPENAI_API_KEY",
+    top: Annotated[int, typer.Option(min=1, help="Label what the first N of each list name.")] = 50,
+    max_requests: Annotated[int, typer.Option(min=0, help="Hard limit on requests.")] = 1000,
+    max_tokens: Annotated[int, typer.Option(min=0, help="Hard limit on tokens, prompts and answers.")] = 2_000_000,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 4,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Ask again, whatever the cache holds.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before requests are sent.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Label concepts, groups and hypotheses, and score every label on families that it was not written from.
+
+    Without --label-model nothing is sent anywhere: the offline labels are scored. No statistic reads a label.
+    """
+    from tiltmeter.pipeline.labelling import Estimate, label_run
+    from tiltmeter.view.console import Console
+    from tiltmeter.view.label_table import labels_text
+
+    console = Console(quiet=as_json)
+
+    def confirm(estimate: Estimate) -> bool:
+        told = f"{estimate.n_requests:,} requests, about {estimate.n_tokens:,} tokens, to {estimate.model}"
+        return typer.confirm(f"{told} at {estimate.host}. Send them?", err=True)
+
+    result = label_run(
+        run, label_model=label_model, base_url=base_url, api_key_env=api_key_env, max_requests=max_requests,
+        max_tokens=max_tokens, concurrency=concurrency, top=top, refresh=refresh, yes=yes, confirm=confirm,
+        events=console,
+    )  # fmt: skip
+    if as_json:
+        print(json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        console.lines(labels_text(result.labels, console.out.width - 2))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    for command in (trace, doctor, label):
+        app.command()(command)

@@ -1,0 +1,23 @@
+"""Labels with their held-out scores, as a table for a terminal."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from tiltmeter.concepts.readable import readable
+
+
+def labels_text(labels: pa.Table, width: int) -> str:
+    """One line per label: detection score on held-out families, labeller, what is labelled, label.
+
+    `labels` has the schema LABELS of the labels floor; text is cut at `width`, control characters are dropped.
+    """
+    lines = [f"{'held-out':>8}  {'labeller':14} {'what':16} label"]
+    for row in labels.to_pylist():
+        score = row["detection_balanced_accuracy"]
+        told = f"{score:8.2f}" if score is not None else f"{'-':>8}"
+        text = row["label"] if row["label"] is not None else f"({row['status']}: {row['error'] or 'no label'})"
+        line = f"{told}  {row['labeller'][:14]:14} {row['kind'] + ' ' + str(row['id']):16} {readable(text)}"
+        lines.append(line if len(line) <= width else line[: width - 1] + "…")
+    lines.append("held-out: balanced accuracy on families that the label was not written from; 0.5 is chance")
+    return "\n".join(lines)
