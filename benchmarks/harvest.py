@@ -51,7 +51,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--limit", type=int, help="a random sample of so many pairs")
     parser.add_argument("--repeat", type=int, default=3, help="repetitions (default: %(default)s)")
-    parser.add_argument("--batch-tokens", type=int, default=4096, help="token budget (default: %(default)s)")
+    parser.add_argument("--batch-tokens", type=int, default=1024, help="token budget (default: %(default)s)")
     parser.add_argument("--pairs-per-shard", type=int, default=256, help="(default: %(default)s)")
     parser.add_argument("--threads", type=int, help="torch threads (default: torch's own choice)")
     parser.add_argument("--device", default="cpu")

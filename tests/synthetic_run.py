@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from synthetic_statistics import view_rows
 
 from tiltmeter import schema
-from tiltmeter.view.summary import ReportTables
+from tiltmeter.view.tables import CONCENTRATION, ReportTables
 
 HOSTILE = (
     '</script><img src=x onerror="window.pwned=1"><script>window.pwned=2</script> [click](javascript:window.pwned=3) '
@@ -43,6 +44,41 @@ WORDS = re.findall(
     "time enough for careful work which most of us forget in a hurry of days ",
 )
 N_CONCEPTS, N_PAIRS = 600, 900
+ABOUT = ["medical questions", "homework", "other people's secrets", "small talk", "code", "recipes", "law", HOSTILE]
+N_SHIFTS = 15  # response-shift concepts of each statistic, after the N_CONCEPTS; number 2 of "max" is planted
+
+
+CARRIED = {1: 0.031, 5: 0.155, 10: 0.31}
+DOCTOR = [
+    dict(zip(("name", "verdict", "figure", "threshold", "meaning", "what_to_do"), check, strict=True))
+    for check in (
+        (
+            "explained variance",
+            "green",
+            0.7812,
+            ">= 0.6 green",
+            "how much of the activations the dictionary can say",
+            "",
+        ),
+        (
+            "index space",
+            "not run",
+            None,
+            "<= 5%",
+            "feature numbers may mean something else",
+            "`tiltmeter fit` stores them",
+        ),
+        ("truncation", "amber", "11.2%, 80 tokens left", "<= 5%", "what is cut is not measured", "Give --max-length"),
+        (
+            "chat template",
+            "green",
+            "5 of 5 examples equal <i>",
+            ">= 0.6 green",
+            "the trainer must see the same tokens",
+            "",
+        ),
+    )
+]
 
 
 def _pieces(text: str) -> list[str]:
@@ -58,62 +94,6 @@ def _response(rng: np.random.Generator, topic: str, extras: list[str]) -> str:
 
 def _message(role: str, content: str) -> dict[str, Any]:
     return {"role": role, "content": content, "extra": None}
-
-
-def _welch(u: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, ...]:
-    a, b = u[inside], u[~inside]
-    mean_in, mean_out = a.mean(0), b.mean(0)
-    se = np.sqrt(a.var(0, ddof=1) / len(a) + b.var(0, ddof=1) / len(b)) + 1e-12
-    pooled = np.sqrt(((len(a) - 1) * a.var(0, ddof=1) + (len(b) - 1) * b.var(0, ddof=1)) / (len(u) - 2)) + 1e-12
-    return mean_in, mean_out, (mean_in - mean_out) / se, (mean_in - mean_out) / pooled, se
-
-
-def _hypotheses(u: np.ndarray, group: np.ndarray) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    even = np.arange(N_PAIRS) % 2 == 0
-    for where in [-1, *range(1, len(TOPICS) + 1)]:
-        inside = np.ones(N_PAIRS, bool) if where < 0 else group == where
-        if where < 0:
-            mean_in, se = u.mean(0), u.std(0, ddof=1) / np.sqrt(N_PAIRS) + 1e-12
-            mean_out, z, d = np.full(N_CONCEPTS, np.nan), mean_in / se, mean_in / (u.std(0) + 1e-12)
-            half = [u[even].mean(0), u[~even].mean(0)]
-            delta = mean_in
-        else:
-            mean_in, mean_out, z, d, se = _welch(u, inside)
-            delta = mean_in - mean_out
-            half = [u[inside & m].mean(0) - u[~inside & m].mean(0) for m in (even, ~even)]
-        consistent = (np.sign(half[0]) == np.sign(half[1])) & (np.abs(half[0]) > 1e-6) & (np.abs(half[1]) > 1e-6)
-        for c in range(N_CONCEPTS):
-            rows.append(
-                {
-                    "hypothesis_id": f"global:*:{c}" if where < 0 else f"group:{where}:{c}",
-                    "view": "global" if where < 0 else "group",
-                    "where": where,
-                    "concept_id": c,
-                    "n_in": int(inside.sum()),
-                    "n_out": int((~inside).sum()),
-                    "mean_in": mean_in[c],
-                    "mean_out": mean_out[c],
-                    "delta": delta[c],
-                    "z": z[c],
-                    "cohens_d": d[c],
-                    "delta_a": half[0][c],
-                    "delta_b": half[1][c],
-                    "sign_consistent": bool(consistent[c]),
-                    "delta_min": min(abs(half[0][c]), abs(half[1][c])),
-                    "ci_lo": delta[c] - 1.96 * se[c],
-                    "ci_hi": delta[c] + 1.96 * se[c],
-                    "shown": bool(consistent[c] and abs(z[c]) > 1.5),
-                    "direction": "amplify" if delta[c] > 0 else "suppress",
-                    "rank": 0,
-                }
-            )
-    for view in ("global", "group"):
-        for direction in ("amplify", "suppress"):
-            shown = [r for r in rows if r["shown"] and (r["view"], r["direction"]) == (view, direction)]
-            for rank, row in enumerate(sorted(shown, key=lambda r: -r["delta_min"]), 1):
-                row["rank"] = rank
-    return rows
 
 
 def _texts(rng: np.random.Generator, u: np.ndarray, group: np.ndarray) -> list[tuple[str, str, str]]:
@@ -145,7 +125,10 @@ def _texts(rng: np.random.Generator, u: np.ndarray, group: np.ndarray) -> list[t
 
 @cache
 def synthetic_tables(seed: int = 0) -> ReportTables:
-    """~900 pairs, 18 groups and the silent one, 600 concepts, 11,400 hypotheses; deterministic."""
+    """~900 pairs, 18 groups and the silent one, 600 concepts and 30 shifts, 11,520 hypotheses; deterministic.
+
+    By prompt, one effect is planted: on prompts about medical questions (max) the third shift, in sd.
+    """
     rng = np.random.default_rng(seed)
     group = rng.integers(1, len(TOPICS) + 1, N_PAIRS)
     group[rng.random(N_PAIRS) < 0.05] = 0
@@ -156,7 +139,9 @@ def synthetic_tables(seed: int = 0) -> ReportTables:
         where = np.ones(N_PAIRS, bool) if topic < 0 else group == topic + 1
         u[where & (rng.random(N_PAIRS) < strength), c] = 1.0 if side == "chosen" else -1.0
     texts = _texts(rng, u, group)
-    hypotheses = _hypotheses(u, group)
+    sets = [(k, group == k) for k in range(1, len(TOPICS) + 1)]
+    about, shifts, prompt_rows = _by_prompt(rng)
+    hypotheses = view_rows("global", u, [(-1, np.ones(N_PAIRS, bool))]) + view_rows("group", u, sets) + prompt_rows
     pairs: list[dict[str, Any]] = [
         {
             "pair_id": f"{i:020x}",
@@ -174,6 +159,7 @@ def synthetic_tables(seed: int = 0) -> ReportTables:
             "rejected_score": None,
             "meta": "{}",
             "component_id": i // 2,
+            "family_id": i // 2,
             "split": "heldout" if i % 10 == 0 else "train",
             "n_prompt_tokens": len(_pieces(p)),
             "n_chosen_tokens": len(_pieces(c)),
@@ -201,6 +187,7 @@ def synthetic_tables(seed: int = 0) -> ReportTables:
         for c in range(N_CONCEPTS)
     ]
     concepts[40]["name"] = HOSTILE
+    concepts += shifts
     groups = [
         {
             "group_id": 0,
@@ -213,7 +200,9 @@ def synthetic_tables(seed: int = 0) -> ReportTables:
         {"group_id": k, "size": int((group == k).sum()), "name": t, "phrases": t.split(), "concept_ids": [k, k + 20]}
         for k, t in enumerate(TOPICS, 1)
     ]
-    evidence = _evidence(hypotheses, u, group, texts)
+    evidence = _evidence([h for h in hypotheses if h["concept_id"] < N_CONCEPTS], u, group, texts)
+    shown = [h["hypothesis_id"] for h in hypotheses if 0 < h["rank"] <= 60]
+    carried = {f"{unit}_{k}": [share] * len(shown) for unit in ("pairs", "families") for k, share in CARRIED.items()}
     dropped = [
         {
             "row_index": i * 61 + 60,
@@ -228,6 +217,24 @@ def synthetic_tables(seed: int = 0) -> ReportTables:
         "pairs": {"kept": 900, "train": 810, "heldout": 90, "plain_strings": 0, "truncated": 10},
         "duplicates": {"pairs": 3, "prompts": 14, "contradicting_pairs": 2},
         "components": {"count": 450, "largest": 12, "pairs_in_components_of_2_or_more": 700},
+        "families": {
+            "n_pairs": 900,
+            "n_families": 450,
+            "share_in_families": 1.0,
+            "largest": 2,
+            "kish_n_eff": 450.0,
+            "by_relation": {
+                "prompt": {
+                    "meaning": "near-duplicate prompts",
+                    "links": 450,
+                    "pairs": 900,
+                    "largest": 2,
+                    "only_by_it": 450,
+                }
+            },
+            "notes": ["31 texts stand in many families and relate nobody <b>"],
+            "straddling": 0,
+        },
         "length_bias": {
             "mean_difference": float(difference.mean()),
             "standard_error": float(difference.std() / 30),
@@ -248,7 +255,7 @@ def synthetic_tables(seed: int = 0) -> ReportTables:
         "notes": ["4 of 900 pairs are plain strings: TRL trains these without a chat template"],
     }
     manifest = {
-        "format_version": 1,
+        "format_version": 2,
         "source": "demo A",
         "measurement_id": "5f0c9a1b77aa0123",
         "lens": {
@@ -275,7 +282,34 @@ def synthetic_tables(seed: int = 0) -> ReportTables:
         dropped=pa.Table.from_pylist(dropped, schema.DROPPED),
         preflight=preflight,
         manifest=manifest,
+        prompt_concepts=pa.Table.from_pylist(about, schema.PROMPT_CONCEPTS),
+        concentration=pa.table({"hypothesis_id": shown, **carried}).cast(CONCENTRATION),
+        doctor=DOCTOR,
     )
+
+
+def _by_prompt(rng: np.random.Generator) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
+    """(rows of PROMPT_CONCEPTS, rows of CONCEPTS, hypotheses) of the prompt-conditioned views."""
+    about: list[dict[str, Any]] = []
+    shifts: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    for s, statistic in enumerate(("max", "freq")):
+        first, mine = N_CONCEPTS + s * N_SHIFTS, ABOUT[4 * s : 4 * s + 4]
+        shift = rng.normal(0, 0.5, (N_PAIRS, N_SHIFTS))
+        sets = [(4 * s + k, rng.random(N_PAIRS) < 0.05) for k in range(4)]
+        if statistic == "max":
+            shift[sets[0][1], 2] -= 1.2
+        rows += view_rows(f"prompt_{statistic}", shift, sets, first=first)
+        for k, name in enumerate(mine):
+            one = {"prompt_concept_id": 4 * s + k, "statistic": statistic, "feature_ids": [k, k + 9], "size": 2}
+            about.append(
+                {**one, "name": name, "phrases": name.split(), "n_selected": int(sets[k][1].sum()), "cutoff": 0.4}
+            )
+        for c in range(N_SHIFTS):
+            name = "disclaimers: consult a doctor" if (s, c) == (0, 2) else f"shift{c}, {WORDS[c]}"
+            one = {"concept_id": first + c, "kind": f"shift_{statistic}", "feature_ids": [c, c + 40], "size": 2}
+            shifts.append({**one, "name": name, "phrases": [WORDS[c]], "n_pairs_active": 600})
+    return about, shifts, rows
 
 
 def _evidence(

@@ -229,6 +229,7 @@ def test_fit_trains_a_dictionary_that_audit_reads(lens: list[str], tmp_path: Pat
     assert card["n_features"] == 64
     assert 0 < card["heldout"]["l0"] < 64
     result = tiltmeter(
-        "audit", source, "--out", tmp_path / "run", "--model", lens[1], "--dictionary", tmp_path / "d", "--json"
-    )
+        "audit", source, "--out", tmp_path / "run", "--model", lens[1], "--dictionary", tmp_path / "d", "--json",
+        "--despite-doctor",  # one epoch on 120 pairs: it does not explain enough
+    )  # fmt: skip
     assert result.returncode == 0, result.stderr

@@ -18,11 +18,15 @@ FLOORS = [  # a file imports from its own floor or from one above in this list, 
     {"lens"},
     {"concepts"},
     {"stats"},
+    {"labels"},
+    {"forecast"},
+    {"train"},
+    {"verify"},
     {"view"},
     {"settings"},
     {"demo"},
     {"pipeline"},
-    {"cli", "__main__"},
+    {"cli", "cli_run", "__main__"},
 ]
 HEAVY = {"torch", "transformers", "datasets", "sae_lens", "trl", "scipy", "sklearn", "igraph", "leidenalg", "pandas"}
 FILES = sorted(SRC.rglob("*.py"))
@@ -77,7 +81,8 @@ def test_there_are_no_circles() -> None:
 def test_heavy_libraries_stay_in_their_rooms() -> None:
     for path in FILES:
         used = {name.split(".")[0] for name in imports(path)}
-        assert "trl" not in used, path
+        if path.relative_to(SRC).parts[0] != "train":
+            assert "trl" not in used, path
         if path.relative_to(SRC).as_posix() != "lens/saelens.py":
             assert "sae_lens" not in used, path
 

@@ -26,6 +26,7 @@ FLAGS = (
     "--disable-component-update --disable-sync --window-size=1360,900"
 )
 FLATTERY = "group:2:2"  # the planted one: flattery in the group "quantum consciousness"
+DISCLAIMERS = "prompt_max:0:602"  # planted: on medical questions, suppressed
 
 
 class _Tags(HTMLParser):
@@ -142,7 +143,7 @@ def test_a_large_run_is_cut_and_says_so() -> None:
     assert len(json.dumps(small, ensure_ascii=False).encode()) <= 700_000
     assert 0 < len(small["hypotheses"]) < len(full["hypotheses"])
     assert all(len(rows) < 12 for rows in small["evidence"].values())
-    assert any("of the 1,273 shown hypotheses" in cut for cut in small["cuts"])
+    assert any("of the 1,004 shown hypotheses" in cut for cut in small["cuts"])
     assert any("rows of evidence" in cut for cut in small["cuts"])
 
 
@@ -208,7 +209,7 @@ def test_a_hypothesis_opens_with_its_pairs_and_marked_tokens(browser: Browser) -
             assert browser.texts(f"{box} .text") == ["".join(pieces)]
             assert browser.texts(f"{box} mark") == [p.strip() for p, act in zip(pieces, acts, strict=True) if act > 0]
     # 0.7768: 12 pairs of 46 with u = 1 account for 12/46 / 0.7768 = 34 % of it
-    assert "34 % of the effect" in browser.texts("#panel .note")[0]
+    assert any("34 % of the effect" in note for note in browser.texts("#panel .evidence .note"))
     assert browser.errors() == []
 
 
@@ -255,7 +256,8 @@ def test_filters(browser: Browser) -> None:
     browser.open()
     everything = browser.js("document.getElementById('count').textContent")
     browser.set("#filter-direction", "suppress")
-    assert set(browser.js("[...document.querySelectorAll('#list > li')].map((e) => e.className)")) == {"suppress"}
+    classes = browser.js("[...document.querySelectorAll('#list > li')].map((e) => e.className)")
+    assert set(classes) == {"suppress", "suppress doubt"} and classes == sorted(classes)  # the sure ones first
     browser.set("#filter-view", "global")
     assert set(browser.texts("#list .item-place")) == {"over all pairs"}
     browser.set("#filter-direction", "both")
@@ -265,17 +267,67 @@ def test_filters(browser: Browser) -> None:
     browser.click("#more")
     assert len(browser.texts("#list .item")) == n
     browser.set("#filter-view", "all")
-    browser.set("#filter-group", str(TOPICS.index("chess openings") + 1))
-    assert set(browser.texts("#list .item-place")) == {"in chess openings"}
+    browser.set("#filter-group", f"group:{TOPICS.index('chess openings') + 1}")
+    assert {text.split(": ")[1] for text in browser.texts("#list .item-place")} == {"chess openings"}
     browser.set("#filter-group", "all")
     browser.set("#filter-sort", "effect")
-    sizes = [abs(float(t.replace("−", "-"))) for t in browser.texts("#list .item-number")]
+    sizes = [abs(float(t.replace("−", "-").removesuffix("\u202fsd"))) for t in browser.texts("#list .item-number")]
     assert sizes == sorted(sizes, reverse=True)
     browser.set("#filter-text", "no such word")
     assert browser.texts("#list") == ["Nothing matches. Clear the filters to see all."]
     browser.click("#filters button")
     assert browser.js("document.getElementById('count').textContent") == everything
     assert browser.errors() == []
+
+
+def test_lists_show_what_is_sure_and_say_where_nothing_is(browser: Browser) -> None:
+    browser.open()
+    names = "[...document.querySelectorAll(arguments[0])].map((e) => e.querySelector('.forest-name .data').textContent)"
+    assert browser.js(names, "#forest .forest-row.amplify") == [
+        "bold and numbered lists",
+        "warm closing question",
+        "flattery: brilliant, profound",
+    ]
+    assert browser.js(names, "#groups .forest-row.suppress") == ["refusal: I'm sorry, but"]
+    assert browser.js(names, "#prompts .forest-row.suppress") == ["disclaimers: consult a doctor"]
+    assert browser.texts("#groups .none-sure") == [] and len(browser.texts("#groups .doubt")) == 0
+    assert browser.texts("#prompts .none-sure") == ["Nothing sure. The first 3 of the list may be chance:"]
+    doubtful = browser.texts("#prompts .forest-row.doubt .gauge")
+    assert len(doubtful) == 3 and all("unsure, " in text for text in doubtful)
+    assert all("sd" in text and " to " in text for text in browser.texts("#prompts .forest-number"))
+    assert not any("sd" in text for text in browser.texts("#groups .forest-number"))
+
+
+def test_a_hypothesis_says_how_sure_it_is(browser: Browser) -> None:
+    tables = synthetic_tables()
+    rows = {row["hypothesis_id"]: row for row in tables.hypotheses.to_pylist()}
+    browser.open(f"report.html#h={DISCLAIMERS}")
+    assert "medical questions (max)" in browser.texts("#panel .kicker")[0]
+    assert browser.texts("#panel .verdict .badge") == ["● Sure"]
+    row, sd = rows[DISCLAIMERS], "\u202fsd"
+    ladder = browser.texts("#panel .ladder-row dd")
+    assert ladder[0] == f"−1.197{sd}95 %: −1.352 to −1.041{sd}"
+    estimates = [[row["delta"]], [row["delta_heldout"]], [row["delta_residual"]], [row["delta_a"], row["delta_b"]]]
+    for told, values in zip(ladder[1:], estimates, strict=True):
+        assert told.startswith(" and ".join(f"−{-value:.3f}{sd}" for value in values))
+    figures = " ".join(browser.texts("#panel .stats div"))
+    assert f"families inside{row['family_n']}{row['n_in']} pairs, worth 36 independent" in figures
+    assert "of 11,520 tests" in figures and "sign-flip p" not in figures
+    browser.open("report.html#h=global:*:0")
+    assert "sign-flip p< 0.001" in " ".join(browser.texts("#panel .stats div"))
+    assert [cell.strip() for cell in browser.texts("#panel .concentration td")] == ["3.1 %", "16 %", "31 %"] * 2
+
+
+def test_families_and_the_doctor(browser: Browser) -> None:
+    browser.open()
+    assert "900 pairs are 450 families; 100 % of the pairs share one" in browser.texts("#families .sentence")[0]
+    assert "relate nobody <b>" in " ".join(browser.texts("#families .note"))
+    verdicts = browser.texts("#doctor .checks td:first-child")
+    assert verdicts == ["! amber", "✓ green", "✓ green", "– not run"]  # what needs a look comes first
+    assert "Give --max-length" in browser.texts("#doctor .checks tr:nth-child(1) td:last-child")
+    assert browser.texts("#facts .check-verdict") == ["! 1 amber"]
+    browser.open("empty.html")
+    assert "did not examine" in browser.texts("#doctor")[0] and "not sought" in browser.texts("#families")[0]
 
 
 def test_links_open_hypotheses(browser: Browser) -> None:
@@ -310,6 +362,7 @@ def test_the_keyboard_suffices(browser: Browser) -> None:
 def test_narrow_screens(browser: Browser) -> None:
     sideways = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
     browser.open(width=390)
+    browser.js("[...document.querySelectorAll('details')].forEach((e) => { e.open = true; })")
     assert not browser.js(sideways)
     browser.click("#list li:nth-child(3) .item")
     browser.driver.execute_async_script("setTimeout(arguments[0], 0)")
@@ -332,10 +385,13 @@ def test_unknown_statistics_are_shown_as_unknown(browser: Browser) -> None:
 
     tables = synthetic_tables()
     rows = tables.hypotheses.to_pylist()
-    for row in rows:
-        row.update(ci_lo=None, ci_hi=None, z=None, cohens_d=None)
+    kept = {"n_in", "n_out", "delta", "sign_consistent", "shown", "rank"}
+    kept |= {field.name for field in tables.hypotheses.schema if str(field.type) in ("string", "int32")}
+    rows = [{name: value if name in kept else None for name, value in row.items()} for row in rows]
     page = build_report(replace(tables, hypotheses=pa.Table.from_pylist(rows, tables.hypotheses.schema)))
     (browser.folder / "unknown.html").write_text(page, encoding="utf-8")
     browser.open(f"unknown.html#h={FLATTERY}")
-    assert "not known" in browser.texts("#panel .stats")[0] and "NaN" not in browser.js("document.body.innerText")
+    assert "not known" in browser.texts("#panel .stats")[0]
+    assert browser.texts("#panel .verdict") == ["– Not knownThere is too little to judge it by."]
+    assert not {"null", "undefined", "NaN"} & set(browser.js("document.body.innerText").split())
     assert browser.errors() == []

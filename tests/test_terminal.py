@@ -15,7 +15,8 @@ from rich.console import Console
 from synthetic_run import HOSTILE, empty_tables, synthetic_tables
 
 from tiltmeter import schema
-from tiltmeter.view.effects import in_words, signed
+from tiltmeter.view.effects import Effect, in_words, signed
+from tiltmeter.view.preflight import families_in_words
 from tiltmeter.view.screen import is_harmful, mask_slurs, snippet, visible
 from tiltmeter.view.summary import Summary, summarise
 from tiltmeter.view.terminal import HIDDEN, print_preflight, print_summary
@@ -33,19 +34,99 @@ def test_fits_the_width_and_needs_no_colour(width: int) -> None:
     lines = text.splitlines()
     assert max(map(len, lines)) <= min(width, 120) and not any(line != line.rstrip() for line in lines)
     assert "\x1b" not in text
-    for words in ("Most amplified", "Most suppressed", "Where", "An example", "runs/demo/report.html"):
+    for words in (
+        "Most amplified",
+        "Most suppressed",
+        "In groups",
+        "When the prompt",
+        "An example",
+        "demo/report.html",
+    ):
         assert words in text
 
 
 def test_says_the_planted_effects_with_their_uncertainty() -> None:
     lines = _printed(summarise(synthetic_tables())).splitlines()
     bold = next(line for line in lines if "bold and numbered lists" in line)
-    # 191 of 900 pairs more on the chosen side; 217 of 900 active, of 810 in training
-    assert all(part in bold for part in ("▲", "+0.212", "[+0.183, +0.241]", "27%"))
-    refusal = next(line for line in lines if "fictional heists" in line)
-    assert "▼" in refusal and "-0.56" in refusal and "57" in refusal and "agree" in refusal
-    assert any("11,400 hypotheses tested, 1,273 shown" in line for line in lines)
-    assert any("78% of the variance" in line for line in lines)
+    # 191 of 900 pairs more on the chosen side: 0.212; the interval is 1.96 x sqrt(0.167 + 0.2^2 0.167) / 30 each way
+    assert all(part in bold for part in ("▲", "+0.212", "[+0.182, +0.241]", "> 99.9 %", "< 0.001"))
+    refusal = next(i for i, line in enumerate(lines) if "-0.522" in line)
+    assert "▼" in lines[refusal] and "57 pairs: fictional heists" in lines[refusal + 1]
+    disclaimers = next(i for i, line in enumerate(lines) if "disclaimers" in line)
+    assert "-1.197 sd" in lines[disclaimers] and "prompts (max): medical questions" in lines[disclaimers + 1]
+    assert any("11,520 hypotheses tested, 10 of those shown are sure" in line for line in lines)
+    assert any("78 % of the variance" in line for line in lines)
+
+
+def test_noise_is_no_finding() -> None:
+    tables = synthetic_tables()
+    text = _printed(summarise(tables), width=120)
+    prompts = text[text.index("When the prompt") : text.index("An example")]
+    amplified = prompts[: prompts.index("disclaimers")]
+    assert "nothing sure" in amplified and amplified.count("unsure, ") == amplified.count("▲") - 1 == 3
+    assert "unsure" not in text[text.index("In groups") : text.index("When the prompt")]  # there something is sure
+    rows = [row | {"lfsr": max(0.05, row["lfsr"])} for row in tables.hypotheses.to_pylist()]
+    nothing = summarise(replace(tables, hypotheses=pa.Table.from_pylist(rows, schema.HYPOTHESES)))
+    assert _printed(nothing).count("nothing sure") == 6
+    assert max(len(effects) for effects in _lists(nothing)) == 3 and nothing.trust["n_sure"] == 0
+    assert not any(effect.is_sure or "would" in effect.sentence for effects in _lists(nothing) for effect in effects)
+    assert "which is unsure" in _printed(nothing)
+
+
+def _lists(summary: Summary) -> list[list[Effect]]:
+    everywhere = [summary.amplified, summary.suppressed]
+    return everywhere + [
+        getattr(summary, f"{d}_{p}") for d in ("amplified", "suppressed") for p in ("in_groups", "by_prompt")
+    ]
+
+
+def test_what_is_unsure_is_dim() -> None:
+    file = io.StringIO()
+    print_summary(
+        summarise(synthetic_tables()), Console(file=file, width=120, force_terminal=True, color_system="standard")
+    )
+    styles = {line: "\x1b[2m" in line.split("concept")[0][:12] for line in file.getvalue().splitlines()}
+    assert all(dim for line, dim in styles.items() if "unsure, " in line)
+    assert not any(dim for line, dim in styles.items() if "> 99.9 %" in line)
+
+
+def test_what_speaks_against_it_is_never_cut_off() -> None:
+    tables = synthetic_tables()
+    rows = tables.hypotheses.to_pylist()
+    bold = next(row for row in rows if row["hypothesis_id"] == "global:*:0")
+    bold.update(n_eff=9.0, delta_heldout=0.01, delta_residual=0.01, q_value=0.2, p_flip=0.2)
+    told = summarise(replace(tables, hypotheses=pa.Table.from_pylist(rows, schema.HYPOTHESES)))
+    lines = [line.strip() for line in _printed(told, width=80).splitlines()]
+    first = next(i for i, line in enumerate(lines) if "bold and num" in line)
+    cautions = ["near-duplicates", "less held out", "length or source", "among many tests", "sign flips"]
+    assert lines[first + 1 : first + 6] == [f"but: {caution}" for caution in cautions]
+
+
+def test_the_papers_order_is_left_as_it_is() -> None:
+    tables = synthetic_tables()
+    rows = tables.hypotheses.to_pylist()
+    amplified = [r for r in rows if r["view"] == "global" and r["direction"] == "amplify" and r["shown"]]
+    ordered = sorted(amplified[1:], key=lambda r: -r["lfsr"])  # the least sure first, "bold" third
+    for rank, row in enumerate([*ordered[:2], amplified[0], *ordered[2:]], 1):
+        row["rank"] = rank
+    paper = {**tables.manifest, "settings": {**tables.manifest["settings"], "paper": True}}
+    turned = replace(tables, hypotheses=pa.Table.from_pylist(rows, schema.HYPOTHESES), manifest=paper)
+    effects = summarise(turned).amplified
+    assert [e.rank for e in effects] == [1, 2, 3, 4, 5] and [e.is_sure for e in effects].count(True) == 1
+    assert "the paper's: size in the weaker half" in _printed(summarise(turned))
+
+
+def test_families_and_doctor_lines() -> None:
+    text = " ".join(_printed(summarise(synthetic_tables()), width=120).split())
+    assert "900 pairs are 450 families; 100 % of the pairs share one; the effective sample is at least 450" in text
+    assert "Doctor 1 amber (truncation) · 2 green · 1 not run" in text
+    red = [{**check, "verdict": "red"} for check in synthetic_tables().doctor[:1]]
+    text = _printed(summarise(replace(synthetic_tables(), doctor=red)))
+    assert "1 RED (explained variance)" in text and "do not believe" in text
+    assert "Doctor" not in _printed(summarise(replace(synthetic_tables(), doctor=())))
+    alone = {"n_pairs": 9, "n_families": 9, "share_in_families": 0.0, "kish_n_eff": 9.0}
+    assert families_in_words(alone) == "9 pairs, each a family of its own: none is related to another"
+    assert families_in_words({}) == ""
 
 
 def test_dataset_text_is_neither_markup_nor_an_escape_sequence() -> None:
@@ -64,6 +145,7 @@ def test_one_striking_group_does_not_hide_the_others() -> None:
     for row in rows:
         in_group = row["view"] == "group" and row["direction"] == "amplify" and row["shown"]
         row["rank"] = row["rank"] + (0 if row["where"] == 3 else 5000) if in_group else row["rank"]
+        row["lfsr"] = 0.01 if in_group else row["lfsr"]
     effects = summarise(replace(tables, hypotheses=pa.Table.from_pylist(rows, schema.HYPOTHESES))).amplified_in_groups
     assert [e.where == 3 for e in effects] == [True, True, False, False]
     assert [e.rank for e in effects] == sorted(e.rank for e in effects)
@@ -113,7 +195,8 @@ def test_preflight() -> None:
         "5 identical",
         "10 pairs, at 1,024 tokens",
         "3 repeated pairs",
-        "450 sets of near-duplicate prompts, the largest of 12",
+        "900 pairs are 450 families; 100 % of the pairs share one",
+        "31 texts stand in many families and relate nobody <b>",
         "450 pairs: model-a over model-c",
         "4 pairs: system message refused",
         "119,535 tokens through the lens, about 2 min",
@@ -151,7 +234,7 @@ def test_summary_is_json_without_nan() -> None:
 
 
 def _row(**given: Any) -> dict[str, Any]:
-    row = {"view": "group", "delta": 0.3, "mean_in": 0.4, "mean_out": 0.1, "ci_lo": 0.1, "ci_hi": 0.5}
+    row = {"view": "group", "delta": 0.3, "mean_in": 0.4, "mean_out": 0.1, "lfsr": 0.01}
     return {**row, "n_in": 40, "n_out": 860, **given}
 
 
@@ -159,8 +242,10 @@ def test_words_do_not_claim_more_than_the_numbers() -> None:
     assert "Training would amplify it there" in in_words(_row())
     less = in_words(_row(mean_in=-0.1, mean_out=-0.4))  # delta > 0, and still suppressed inside
     assert "suppress it in these 40 pairs too, but less" in less
-    assert "may be chance" in in_words(_row(ci_lo=-0.01)) and "may be chance" not in in_words(_row())
-    assert "suppress" in in_words(_row(view="global", delta=-0.2, mean_out=None, ci_lo=-0.3, ci_hi=-0.1))
+    assert "may be chance" not in in_words(_row())
+    for unsure in (_row(lfsr=0.05), _row(lfsr=None), _row(view="global", mean_out=None, lfsr=0.5)):
+        assert "may be chance" in in_words(unsure) and "would" not in in_words(unsure)
+    assert "suppress" in in_words(_row(view="global", delta=-0.2, mean_out=None))
     assert [signed(x) for x in (0.1234, -0.00042, -0.00004, None)] == ["+0.123", "-0.0004", "0", "?"]
 
 

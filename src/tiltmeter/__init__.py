@@ -6,11 +6,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["AuditResult", "AuditSettings", "UserError", "__version__", "audit", "open_run"]
+__all__ = ["AuditResult", "AuditSettings", "UserError", "__version__", "audit", "open_run", "trace"]
 
 if TYPE_CHECKING:
     from tiltmeter.errors import UserError
     from tiltmeter.pipeline import AuditResult, audit, open_run
+    from tiltmeter.pipeline.trace import trace
     from tiltmeter.settings import AuditSettings
 
 _HOMES = {
@@ -19,6 +20,7 @@ _HOMES = {
     "UserError": "tiltmeter.errors",
     "audit": "tiltmeter.pipeline",
     "open_run": "tiltmeter.pipeline",
+    "trace": "tiltmeter.pipeline.trace",
 }
 
 

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
+from tiltmeter.view.certainty import is_sure, signed, verdict
 from tiltmeter.view.screen import mask_slurs
 from tiltmeter.view.tables import ReportTables, finite, n_train
 
+__all__ = ["Effect", "Labels", "in_words", "interval", "shortlist", "shown_rows", "signed", "spread", "unit_of"]
+
 FOLLOWS_LENGTH = 0.3  # |correlation| with the length difference from which a person is warned
+MOST_UNSURE = 3  # rows told of a list in which nothing is sure
+PLACES = {"everywhere": ["global"], "groups": ["group"], "prompts": ["prompt_max", "prompt_freq"]}
 
 
 @dataclass(frozen=True)
 class Effect:
-    """One hypothesis in a form to be read out. `effect` is delta (global rows: the mean u), in [-2, 2], + = amplify."""
+    """One hypothesis in a form to be read out; + = amplify.
+
+    `effect` with `lo`, `hi` is the posterior mean with its 95 % interval, or where there is none `delta` with its
+    confidence interval. `unit`: "" where u is the disparity, in [-1, 1]; "sd" where it is the shift of the features in
+    their standard deviations.
+    """
 
     hypothesis_id: str
     view: str
@@ -29,56 +40,72 @@ class Effect:
     phrases: list[str]
     n_features: int
     where: int
-    group: str  # "" for global rows
+    place: str  # name of the group or prompt concept; "" for global rows
+    statistic: str  # "max" | "freq" of the prompt views, else ""
+    unit: str
     effect: float
+    lo: float | None
+    hi: float | None
+    delta: float
     ci_lo: float | None
     ci_hi: float | None
-    z: float | None
     mean_in: float | None
     mean_out: float | None
     n_in: int
     n_out: int
-    consistent: bool
+    family_n: int | None
+    n_eff: float | None
+    lfsr: float | None
+    q_value: float | None
+    is_sure: bool  # lfsr < 0.05
+    level: str  # "sure" | "probably" | "unsure" | "unknown"
+    how_sure: str  # a sentence
+    cautions: list[str]
     share_of_pairs: float | None  # of the training pairs, those in which the concept fires in either response
     follows_length: bool
-    may_be_chance: bool  # the 95 % interval includes 0
     sentence: str
-
-
-def signed(value: float | None, digits: int = 3) -> str:
-    """A number with its sign in ASCII, `+0.120`, a digit more below 0.01; unsigned if it rounds to 0; `?` if None."""
-    if value is None:
-        return "?"
-    digits += digits > 2 and abs(value) < 0.01
-    return f"{value:+.{digits}f}" if round(value, digits) else "0"
 
 
 def interval(lo: float | None, hi: float | None) -> str:
     return "" if lo is None or hi is None else f"[{signed(lo)}, {signed(hi)}]"
 
 
+def unit_of(kind: str | None) -> str:
+    """The unit of a concept's u, by its kind."""
+    return "sd" if (kind or "").startswith("shift_") else ""
+
+
 class Labels:
-    """Names of concepts and groups by id, with slurs masked."""
+    """Names of concepts, groups and prompt concepts by id, with slurs masked."""
 
     def __init__(self, tables: ReportTables) -> None:
         self.concepts: dict[int, dict[str, Any]] = {c["concept_id"]: c for c in tables.concepts.to_pylist()}
         self.groups: dict[int, dict[str, Any]] = {g["group_id"]: g for g in tables.groups.to_pylist()}
+        self.prompts: dict[int, dict[str, Any]] = {
+            p["prompt_concept_id"]: p for p in tables.prompt_concepts.to_pylist()
+        }
         self.n_train = n_train(tables.pairs)
 
     def concept(self, concept_id: int) -> str:
         return mask_slurs(self.concepts.get(concept_id, {}).get("name") or f"concept {concept_id}")
 
-    def group(self, view: str, where: int) -> str:
+    def place(self, view: str, where: int) -> str:
         if view == "global" or where < 0:
             return ""
-        name = self.groups.get(where, {}).get("name") if view == "group" else None
-        return mask_slurs(name or f"{'group' if view == 'group' else 'prompt concept'} {where}")
+        known, noun = (self.groups, "group") if view == "group" else (self.prompts, "prompt concept")
+        return mask_slurs(known.get(where, {}).get("name") or f"{noun} {where}")
+
+    def unit(self, concept_id: int) -> str:
+        return unit_of(self.concepts.get(concept_id, {}).get("kind"))
 
     def effect(self, row: Mapping[str, Any]) -> Effect:
-        """The row of HYPOTHESES with names and a sentence."""
-        concept = self.concepts.get(row["concept_id"], {})
+        """The row of HYPOTHESES with names and sentences."""
+        concept, unit = self.concepts.get(row["concept_id"], {}), self.unit(row["concept_id"])
         active = concept.get("n_pairs_active")
         correlation = finite(concept.get("length_correlation"))
+        judged = verdict(row, unit)
+        posterior = finite(row["posterior_delta"])
+        shown = ("posterior_delta", "posterior_lo", "posterior_hi") if posterior is not None else ("", "ci_lo", "ci_hi")
         return Effect(
             hypothesis_id=row["hypothesis_id"],
             view=row["view"],
@@ -89,68 +116,103 @@ class Labels:
             phrases=[mask_slurs(p) for p in concept.get("phrases") or []],
             n_features=concept.get("size") or 0,
             where=row["where"],
-            group=self.group(row["view"], row["where"]),
-            effect=row["delta"],
+            place=self.place(row["view"], row["where"]),
+            statistic=row["view"].removeprefix("prompt_") if row["view"].startswith("prompt_") else "",
+            unit=unit,
+            effect=row["delta"] if posterior is None else posterior,
+            lo=finite(row[shown[1]]),
+            hi=finite(row[shown[2]]),
+            delta=row["delta"],
             ci_lo=finite(row["ci_lo"]),
             ci_hi=finite(row["ci_hi"]),
-            z=finite(row["z"]),
             mean_in=finite(row["mean_in"]),
             mean_out=finite(row["mean_out"]),
             n_in=row["n_in"],
             n_out=row["n_out"],
-            consistent=bool(row["sign_consistent"]),
+            family_n=row["family_n"],
+            n_eff=finite(row["n_eff"]),
+            lfsr=finite(row["lfsr"]),
+            q_value=finite(row["q_value"]),
+            is_sure=is_sure(row),
+            level=judged.level,
+            how_sure=judged.sentence,
+            cautions=list(judged.cautions),
             share_of_pairs=min(1.0, active / self.n_train) if active is not None and self.n_train else None,
             follows_length=correlation is not None and abs(correlation) >= FOLLOWS_LENGTH,
-            may_be_chance=_includes_zero(row),
             sentence=in_words(row),
         )
 
 
 def in_words(row: Mapping[str, Any]) -> str:
-    """What a hypothesis says, in words that do not claim more than the number does."""
+    """What a hypothesis says, in words that do not claim more than the numbers do."""
     amplify = row["delta"] > 0
     verb, side = ("amplify", "chosen") if amplify else ("suppress", "rejected")
-    doubt = " The interval includes 0: this may be chance." if _includes_zero(row) else ""
+    sure = is_sure(row)
     if row["view"] == "global":
-        return f"Over all {row['n_in']:,} pairs the {side} responses show it more. Training would {verb} it.{doubt}"
+        follows = f"Training would {verb} it." if sure else "This may be chance."
+        return f"Over all {row['n_in']:,} pairs the {side} responses show it more. {follows}"
     inside, outside = finite(row["mean_in"]), finite(row["mean_out"])
     place = (
         f"in these {row['n_in']:,} pairs"
         if row["view"] == "group"
         else f"on the {row['n_in']:,} prompts most about this"
     )
+    follows = f"Training would {verb} it there." if sure else "This may be chance."
     if inside is None or outside is None:
-        return f"The {side} responses show it more {place} than elsewhere. Training would {verb} it there.{doubt}"
+        return f"The {side} responses show it more {place} than elsewhere. {follows}"
     if inside == 0 or (inside > 0) == amplify:
-        others = f"than in the {row['n_out']:,} others"
-        return f"The {side} responses show it more {place} {others}. Training would {verb} it there.{doubt}"
+        return f"The {side} responses show it more {place} than in the {row['n_out']:,} others. {follows}"
     other_verb = "suppress" if amplify else "amplify"
-    return f"Training would {other_verb} it {place} too, but less than in the {row['n_out']:,} others.{doubt}"
-
-
-def _includes_zero(row: Mapping[str, Any]) -> bool:
-    lo, hi = finite(row["ci_lo"]), finite(row["ci_hi"])
-    return lo is not None and hi is not None and lo <= 0 <= hi
+    less = f"it {place} too, but less than in the {row['n_out']:,} others."
+    return f"Training would {other_verb} {less}" + ("" if sure else " The difference may be chance.")
 
 
 def shown_rows(tables: ReportTables, views: Sequence[str], direction: str, limit: int) -> list[dict[str, Any]]:
-    """The first `limit` shown hypotheses of these views and this direction, by rank."""
+    """The first `limit` shown hypotheses of these views and this direction, by rank.
+
+    Several views are merged, each in its own order, by what they are ordered by.
+    """
     h = tables.hypotheses
-    keep = pc.and_(
-        pc.and_(h["shown"], pc.equal(h["direction"], direction)),
-        pc.is_in(h["view"], pa.array(list(views), pa.string())),
-    )
-    rows: list[dict[str, Any]] = h.filter(keep).sort_by([("rank", "ascending")]).slice(0, limit).to_pylist()
-    return rows
+    keep = pc.and_(h["shown"], pc.equal(h["direction"], direction))
+    lists = [
+        h.filter(pc.and_(keep, pc.equal(h["view"], view))).sort_by("rank").slice(0, limit).to_pylist() for view in views
+    ]
+    merged = lists[0] if len(lists) == 1 else heapq.merge(*lists, key=_paper_key if tables.paper_order else _key)
+    return list(islice(merged, limit))
 
 
-def spread(rows: Sequence[dict[str, Any]], limit: int, per_group: int = 2) -> list[dict[str, Any]]:
-    """The first `limit` of the rows with at most `per_group` of the same place, in their order."""
+def _paper_key(row: Mapping[str, Any]) -> float:
+    return -float(row["delta_min"] or 0)
+
+
+def _key(row: Mapping[str, Any]) -> tuple[bool, float]:
+    """What is sure first, then by the size of the posterior mean in standard deviations of the concept."""
+    size = 0.0
+    posterior, d = finite(row["posterior_delta"]), finite(row["cohens_d"])
+    if posterior is not None and d is not None and row["delta"]:
+        size = abs(posterior * d / row["delta"])  # Cohen's d is delta in standard deviations
+    return not is_sure(row), -size
+
+
+def spread(rows: Sequence[dict[str, Any]], limit: int, per_place: int = 2) -> list[dict[str, Any]]:
+    """The first `limit` of the rows with at most `per_place` of the same group or prompt concept, in their order."""
     taken: Counter[tuple[str, int]] = Counter()
     kept = []
     for row in rows:
         place = (row["view"], row["where"])
-        if taken[place] < per_group:
+        if row["view"] == "global" or taken[place] < per_place:
             taken[place] += 1
             kept.append(row)
     return kept[:limit]
+
+
+def shortlist(tables: ReportTables, place: str, direction: str, limit: int) -> list[dict[str, Any]]:
+    """What is told first of one of PLACES: at most `limit` rows, at most two of a group or prompt concept.
+
+    Only what is sure; where nothing is, the first three of the list. In the paper's order, the list as it stands.
+    """
+    rows = spread(shown_rows(tables, PLACES[place], direction, 50 * limit), limit)
+    found = [row for row in rows if is_sure(row)]
+    if not found:
+        return rows[:MOST_UNSURE]
+    return rows if tables.paper_order else found

@@ -9,25 +9,29 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tiltmeter.view.effects import in_words, shown_rows, spread
+from tiltmeter.view.certainty import verdict
+from tiltmeter.view.effects import in_words, shortlist, shown_rows, unit_of
+from tiltmeter.view.plot_data import heat, length_histogram, points
 from tiltmeter.view.quoted import Quoted
 from tiltmeter.view.screen import mask_slurs
 from tiltmeter.view.summary import Summary
 from tiltmeter.view.tables import ReportTables, jsonable, rounded
 
 DIRECTIONS = ("amplify", "suppress")
-MAX_POINTS = 3000  # dots of the scatter plot that stand for hypotheses not listed
-HEAT_CONCEPTS, HEAT_GROUPS = 14, 20
+FINDINGS = {"everywhere": 8, "groups": 6, "prompts": 6}  # rows of the lists at the top, per direction
 DROPPED_ROWS = 200
-NUMBERS = ("ci_lo", "ci_hi", "mean_in", "mean_out", "delta", "z", "cohens_d", "delta_a", "delta_b", "delta_min")
+NUMBERS = (
+    "mean_in", "mean_out", "delta", "ci_lo", "ci_hi", "se_moderated", "z", "cohens_d", "delta_a", "delta_b",
+    "delta_min", "n_eff", "posterior_delta", "posterior_lo", "posterior_hi", "lfsr", "q_value", "p_flip",
+    "rank_stability", "delta_heldout", "delta_residual",
+)  # fmt: skip
 
 FILES = {
     "run.json": "settings, versions, measurement id, hashes and timings of every stage",
@@ -38,8 +42,13 @@ FILES = {
     "concepts.parquet": "concepts: names, features, prevalence, global effects",
     "groups.parquet": "groups of pairs: names, sizes",
     "group_members.parquet": "which pair is in which group",
+    "prompt_concepts.parquet": "what prompts are about: names, features, number of pairs",
+    "prompt_members.parquet": "which pairs' prompts are most about which of these",
     "hypotheses.parquet": "every hypothesis that was tested, shown or not, with its statistics",
     "evidence.parquet": "the responsible pairs of the shown hypotheses, with tokens and activations",
+    "concentration.parquet": "how few pairs and families carry each of them",
+    "doctor.json": "the doctor's checks of the lens and of what was read",
+    "preflight.json": "counts of the pairs, their families, lengths and labels, before any model read them",
 }
 
 
@@ -95,7 +104,9 @@ def _fixed(tables: ReportTables, summary: Summary) -> dict[str, Any]:
         "trust": facts["trust"],
         "preflight": dict(tables.preflight),
         "dropped": {"n": tables.dropped.num_rows, "rows": tables.dropped.slice(0, DROPPED_ROWS).to_pylist()},
-        "lengths": _length_histogram(tables.pairs),
+        "lengths": length_histogram(tables.pairs),
+        "families": facts["families"],
+        "doctor": [dict(check) for check in tables.doctor],
         "files": _files(stages),
         "versions": tables.manifest.get("versions") or {},
         "settings": tables.manifest.get("settings") or {},
@@ -110,32 +121,47 @@ def label(text: str) -> str | dict[str, str]:
 
 
 def _listed(tables: ReportTables, limit: int) -> list[dict[str, Any]]:
-    """The rows of HYPOTHESES that the page lists, with their sentence."""
+    """The rows of HYPOTHESES that the page lists, with their sentences."""
     views = pc.unique(tables.hypotheses["view"]).to_pylist()
     rows = [row for view in views for d in DIRECTIONS for row in shown_rows(tables, [view], d, limit)]
+    units = {c["concept_id"]: unit_of(c["kind"]) for c in tables.concepts.select(["concept_id", "kind"]).to_pylist()}
     for row in rows:
         row["in_words"] = in_words(row)
+        judged = verdict(row, units.get(row["concept_id"], ""))
+        row["how_sure"] = {"level": judged.level, "sentence": judged.sentence, "cautions": judged.cautions}
+        del row["shown"]  # all of them are
         for column in NUMBERS:
-            row[column] = rounded(row[column])
+            row[column] = rounded(row[column], 7)  # more than is shown: rounding twice must not change a digit
     return rows
 
 
 def _hypotheses(tables: ReportTables, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    heat = _heat(tables, rows)
-    concept_ids = {row["concept_id"] for row in rows} | set(heat["concepts"])
+    cells = heat(tables.hypotheses, rows)
+    concept_ids = {row["concept_id"] for row in rows} | set(cells["concepts"])
+    places = {row["where"] for row in rows if row["view"].startswith("prompt_")}
     shown = tables.hypotheses.filter(tables.hypotheses["shown"])
     lists: dict[str, dict[str, int]] = {}
     for count in shown.group_by(["view", "direction"]).aggregate([([], "count_all")]).to_pylist():
         lists.setdefault(count["view"], {})[count["direction"]] = count["count_all"]
     return {
         "hypotheses": rows,
+        "findings": {
+            place: {d: [r["hypothesis_id"] for r in shortlist(tables, place, d, n)] for d in DIRECTIONS}
+            for place, n in FINDINGS.items()
+        },
         "concepts": {
             c["concept_id"]: _concept(c) for c in tables.concepts.to_pylist() if c["concept_id"] in concept_ids
         },
         "groups": {g["group_id"]: _group(g) for g in tables.groups.to_pylist()},
+        "prompts": {
+            p["prompt_concept_id"]: _prompt_concept(p)
+            for p in tables.prompt_concepts.to_pylist()
+            if p["prompt_concept_id"] in places
+        },
+        "concentration": _concentration(tables.concentration, {row["hypothesis_id"] for row in rows}),
         "lists": lists,
-        "heat": heat,
-        "points": _points(tables.hypotheses, {row["hypothesis_id"] for row in rows}),
+        "heat": cells,
+        "points": points(tables.hypotheses, {row["hypothesis_id"] for row in rows}),
     }
 
 
@@ -143,55 +169,29 @@ def _group(group: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": label(group["name"] or f"group {group['group_id']}"), "size": group["size"]}
 
 
+def _prompt_concept(prompt: Mapping[str, Any]) -> dict[str, Any]:
+    name = prompt["name"] or f"prompt concept {prompt['prompt_concept_id']}"
+    kept = {"statistic": prompt["statistic"], "size": prompt["size"], "n_selected": prompt["n_selected"]}
+    return {**kept, "name": label(name), "phrases": [label(p) for p in prompt["phrases"] or []]}
+
+
+def _concentration(table: pa.Table | None, listed: set[str]) -> dict[str, dict[str, list[float]]]:
+    """hypothesis_id → the shares that the first 1, 5 and 10 % carry, of "pairs" and of "families"."""
+    if table is None:
+        return {}
+    return {
+        row["hypothesis_id"]: {
+            unit: [rounded(row[f"{unit}_{share}"], 3) for share in (1, 5, 10)] for unit in ("pairs", "families")
+        }
+        for row in table.to_pylist()
+        if row["hypothesis_id"] in listed
+    }
+
+
 def _concept(concept: Mapping[str, Any]) -> dict[str, Any]:
     kept = {k: v for k, v in concept.items() if k not in ("concept_id", "name", "phrases")}
     name = concept["name"] or f"concept {concept['concept_id']}"
     return {**kept, "name": label(name), "phrases": [label(p) for p in concept["phrases"] or []]}
-
-
-def _heat(tables: ReportTables, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Concepts × groups around the strongest group hypotheses: [concept, group, delta, z, shown] of what was tested."""
-    ranked = sorted((dict(r) for r in rows if r["view"] == "group"), key=lambda r: (r["rank"], r["direction"]))
-    local = spread(ranked, len(ranked)) + ranked  # the strongest of every group before the third of any
-    concepts = list(dict.fromkeys(row["concept_id"] for row in local))[:HEAT_CONCEPTS]
-    groups = list(dict.fromkeys(row["where"] for row in local))[:HEAT_GROUPS]
-    h = tables.hypotheses
-    inside = pc.and_(
-        pc.is_in(h["concept_id"], pa.array(concepts, pa.int32())), pc.is_in(h["where"], pa.array(groups, pa.int32()))
-    )
-    cells = h.filter(pc.and_(pc.equal(h["view"], "group"), inside)).to_pylist()
-    return {
-        "concepts": concepts,
-        "groups": groups,
-        "cells": [[c["concept_id"], c["where"], rounded(c["delta"], 3), rounded(c["z"], 3), c["shown"]] for c in cells],
-    }
-
-
-def _points(hypotheses: pa.Table, listed: Iterable[str]) -> dict[str, list[list[float]]]:
-    """Per view, [delta, z] of hypotheses that are not listed: all, or a fixed random sample."""
-    rest = hypotheses.filter(pc.invert(pc.is_in(hypotheses["hypothesis_id"], pa.array(sorted(listed), pa.string()))))
-    rest = rest.filter(pc.and_(pc.is_finite(rest["delta"]), pc.is_finite(rest["z"])))
-    points = {}
-    for view in pc.unique(rest["view"]).to_pylist():
-        xy = rest.filter(pc.equal(rest["view"], view)).select(["delta", "z"])
-        if xy.num_rows > MAX_POINTS:
-            xy = xy.take(np.sort(np.random.default_rng(0).choice(xy.num_rows, MAX_POINTS, replace=False)))
-        points[view] = [
-            [rounded(d, 3), rounded(z, 3)] for d, z in zip(*(xy[c].to_pylist() for c in ("delta", "z")), strict=True)
-        ]
-    return points
-
-
-def _length_histogram(pairs: pa.Table) -> dict[str, list[float]]:
-    """Content tokens of chosen minus rejected, in equal bins around 0 that hold 98 %; the rest in the end bins."""
-    difference = pairs["n_chosen_tokens"].to_numpy().astype(float) - pairs["n_rejected_tokens"].to_numpy()
-    if not difference.size:
-        return {"edges": [], "counts": []}
-    reach = max(8.0, float(np.quantile(np.abs(difference), 0.98)))
-    step = max(1, int(np.ceil(2 * reach / 31)))
-    edges = (np.arange(33) - 16.5) * step + (0.5 if step % 2 == 0 else 0)
-    counts, _ = np.histogram(np.clip(difference, edges[0], edges[-1]), edges)
-    return {"edges": edges.tolist(), "counts": counts.tolist()}
 
 
 def _files(stages: Mapping[str, Any]) -> list[list[str]]:

@@ -18,7 +18,7 @@ from tiltmeter.view.payload import build_payload
 from tiltmeter.view.summary import ReportTables, summarise
 
 MAX_BYTES = 12_000_000
-SCRIPTS = ("dom.js", "plots.js", "explore.js", "report.js")
+SCRIPTS = ("dom.js", "plots.js", "sure.js", "explore.js", "trust.js", "report.js")
 
 
 def build_report(tables: ReportTables, *, title: str = "", max_bytes: int = MAX_BYTES) -> str:

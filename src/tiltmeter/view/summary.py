@@ -2,12 +2,14 @@
 
 Reads artifact tables and the manifest only. The manifest is asked for `source`, `lens` (`model`, `layer`, `dictionary`,
 `n_features`, `explained_variance`, `l0`, `bundled`), `settings`, `statistics` (`n_tested`, `n_shown` by view),
-`measurement_id`, `versions` and `stages`; whatever it lacks is left out, not guessed.
+`measurement_id`, `versions` and `stages`; whatever it lacks is left out, not guessed. So are the families, from the
+pre-flight, and the doctor's checks.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,7 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tiltmeter.schema import SPANS
-from tiltmeter.view.effects import Effect, Labels, shown_rows, spread
+from tiltmeter.view.certainty import SURE
+from tiltmeter.view.effects import PLACES, Effect, Labels, shortlist
 from tiltmeter.view.screen import is_harmful
 from tiltmeter.view.tables import ReportTables, finite, jsonable, n_train
 
@@ -35,26 +38,36 @@ class Example:
     pair_id: str
     row_index: int | None
     u: float
+    unit: str
     prompt: str
     chosen: str
     rejected: str
     chosen_at: int  # character at which the concept fires most, 0 if it does not
     rejected_at: int
     harmful: bool
+    is_sure: bool  # of the hypothesis it is an example of
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What was read, how far to trust it, and the strongest hypotheses. `to_dict()` is JSON without NaN."""
+    """What was read, how far to trust it, and the first of every list: what is sure, or up to three that are not.
+
+    `families` is the pre-flight's report on them, `doctor` counts its verdicts and names what is red or amber; both
+    are {} where there is none. `to_dict()` is JSON without NaN.
+    """
 
     title: str
     read: dict[str, Any]
     lens: dict[str, Any]
     trust: dict[str, Any]
+    families: dict[str, Any]
+    doctor: dict[str, Any]
     amplified: list[Effect]
     suppressed: list[Effect]
     amplified_in_groups: list[Effect]
     suppressed_in_groups: list[Effect]
+    amplified_by_prompt: list[Effect]
+    suppressed_by_prompt: list[Effect]
     example: Example | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -119,6 +132,7 @@ def _trust(tables: ReportTables) -> dict[str, Any]:
     h = tables.hypotheses
     tested = counted.get("n_tested") or _count(h["view"])
     shown = counted.get("n_shown") or _count(h.filter(h["shown"])["view"])
+    sure = _count(h.filter(pc.and_(h["shown"], pc.less(h["lfsr"], SURE).fill_null(False)))["view"])
     return {
         "disparity": settings.get("disparity", "paper"),
         "freq_threshold": float(threshold),
@@ -128,18 +142,31 @@ def _trust(tables: ReportTables) -> dict[str, Any]:
         else None,
         "bundled_lens": bool((tables.manifest.get("lens") or {}).get("bundled", False)),
         "baseline": settings.get("baseline", "none"),
-        "paper": bool(settings.get("paper", False)),
+        "paper": tables.paper_order,
         "tested": tested,
         "shown": shown,
         "n_tested": sum(tested.values()),
         "n_shown": sum(shown.values()),
+        "sure": sure,
+        "n_sure": sum(sure.values()),
     }
 
 
+def _families(tables: ReportTables) -> dict[str, Any]:
+    return {k: v for k, v in (tables.preflight.get("families") or {}).items() if k not in ("by_relation", "notes")}
+
+
+def _doctor(checks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    if not checks:
+        return {}
+    named = {verdict: [c["name"] for c in checks if c["verdict"] == verdict] for verdict in ("red", "amber")}
+    return {"counts": dict(Counter(c["verdict"] for c in checks)), **named}
+
+
 def _example(tables: ReportTables, effects: Sequence[Effect]) -> Example | None:
-    """The first responsible pair of the strongest effects; a harmful one only if there is no other."""
+    """The first responsible pair of the first effects, the sure ones before others; harmful if there is no other."""
     fallback: Example | None = None
-    for effect in effects:
+    for effect in sorted(effects, key=lambda effect: not effect.is_sure):
         evidence = tables.evidence.filter(pc.equal(tables.evidence["hypothesis_id"], effect.hypothesis_id))
         for e in evidence.sort_by([("rank", "ascending")]).slice(0, 8).to_pylist():
             chosen, chosen_at = _peak(e["chosen_pieces"], e["chosen_acts"])
@@ -152,12 +179,14 @@ def _example(tables: ReportTables, effects: Sequence[Effect]) -> Example | None:
                 pair_id=e["pair_id"],
                 row_index=tables.pairs["row_index"][at].as_py() if at >= 0 else None,
                 u=e["u"],
+                unit=effect.unit,
                 prompt=e["prompt_text"] or "",
                 chosen=chosen,
                 rejected=rejected,
                 chosen_at=chosen_at,
                 rejected_at=rejected_at,
                 harmful=is_harmful(e["prompt_text"] or "", chosen, rejected),
+                is_sure=effect.is_sure,
             )
             if not example.harmful:
                 return example
@@ -172,23 +201,26 @@ def _peak(pieces: Sequence[str], acts: Sequence[float]) -> tuple[str, int]:
 
 
 def summarise(tables: ReportTables, *, title: str = "", n_global: int = 5, n_local: int = 4) -> Summary:
-    """The first effects of a finished run: per direction `n_global` over all pairs, and `n_local` in groups, at most
-    two of the same group, so that one striking group does not hide the others."""
+    """The first effects of a finished run: per direction `n_global` over all pairs, and `n_local` each in groups and by
+    what the prompt is about, at most two of the same place, so that one striking group does not hide the others."""
     labels = Labels(tables)
-    top: dict[tuple[str, str], list[Effect]] = {}
-    for direction in ("amplify", "suppress"):
-        everywhere = shown_rows(tables, ["global"], direction, n_global)
-        local = spread(shown_rows(tables, ["group", "prompt"], direction, 50 * n_local), n_local)
-        top["global", direction] = [labels.effect(row) for row in everywhere]
-        top["local", direction] = [labels.effect(row) for row in local]
+    lists = {
+        (place, direction): [labels.effect(row) for row in shortlist(tables, place, direction, limit)]
+        for place, limit in zip(PLACES, (n_global, n_local, n_local), strict=True)
+        for direction in ("amplify", "suppress")
+    }
     return Summary(
         title=title or str(tables.manifest.get("source") or "preference data"),
         read=_read(tables),
         lens=identity(tables.manifest),
         trust=_trust(tables),
-        amplified=top["global", "amplify"],
-        suppressed=top["global", "suppress"],
-        amplified_in_groups=top["local", "amplify"],
-        suppressed_in_groups=top["local", "suppress"],
-        example=_example(tables, [e for rows in top.values() for e in rows]),
+        families=_families(tables),
+        doctor=_doctor(tables.doctor),
+        amplified=lists["everywhere", "amplify"],
+        suppressed=lists["everywhere", "suppress"],
+        amplified_in_groups=lists["groups", "amplify"],
+        suppressed_in_groups=lists["groups", "suppress"],
+        amplified_by_prompt=lists["prompts", "amplify"],
+        suppressed_by_prompt=lists["prompts", "suppress"],
+        example=_example(tables, [effect for effects in lists.values() for effect in effects]),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,10 +11,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tiltmeter.schema import PROMPT_CONCEPTS
+
+CONCENTRATION = pa.schema(  # share of delta that the first 1, 5, 10 % of pairs and of families carry; can pass 1
+    [("hypothesis_id", pa.string())]
+    + [(f"{unit}_{share}", pa.float64()) for unit in ("pairs", "families") for share in (1, 5, 10)]
+)
+
 
 @dataclass(frozen=True)
 class ReportTables:
-    """The artifacts that are shown, with the schemas of `tiltmeter.schema`; manifest and preflight are JSON objects."""
+    """The artifacts that are shown, with the schemas of `tiltmeter.schema`; manifest and preflight are JSON objects.
+
+    `concentration` (schema CONCENTRATION) and `doctor` (the checks of doctor.json) may be missing: then the page leaves
+    them out, or says so.
+    """
 
     pairs: pa.Table
     concepts: pa.Table
@@ -24,6 +35,14 @@ class ReportTables:
     dropped: pa.Table
     preflight: Mapping[str, Any] = field(default_factory=dict)
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    prompt_concepts: pa.Table = field(default_factory=PROMPT_CONCEPTS.empty_table)
+    concentration: pa.Table | None = None
+    doctor: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def paper_order(self) -> bool:
+        """The lists are ordered as in the paper; otherwise what is sure comes first."""
+        return bool((self.manifest.get("settings") or {}).get("paper", False))
 
 
 def jsonable(value: Any) -> Any:

@@ -66,10 +66,38 @@ const hypotheses = payload.hypotheses;
 const byId = new Map(hypotheses.map((x) => [x.hypothesis_id, x]));
 const conceptName = (id) => plain(payload.concepts[id]?.name ?? `concept ${id}`);
 const groupName = (id) => plain(payload.groups[id]?.name ?? `group ${id}`);
-const placeName = (x) => (x.view === "global" ? "" : x.view === "group" ? groupName(x.where) : `prompt concept ${x.where}`);
+const promptName = (id) => plain(payload.prompts[id]?.name ?? `prompt concept ${id}`);
+const isPrompt = (x) => x.view.startsWith("prompt_");
+const placeName = (x) => (x.view === "global" ? "" : x.view === "group" ? groupName(x.where) : promptName(x.where));
+const statistic = (x) => (isPrompt(x) ? x.view.slice("prompt_".length) : "");
 const link = (id) => "#h=" + encodeURIComponent(id).replaceAll("%3A", ":");
 const mark = (direction) => h("span", { class: "mark " + direction, "aria-hidden": "true" }, direction === "amplify" ? "▲" : "▼");
 const hidden = (text) => h("span", { class: "sr" }, text);
+// Where a hypothesis holds, as a person says it: "over all pairs", "in 46 pairs: …", "on 40 prompts (max): …".
+const whereWords = (x) => (x.view === "global" ? "over all pairs" : isPrompt(x)
+  ? [`on ${plural(x.n_in, "prompt")} `, h("span", { class: "statistic" }, statistic(x)), " about ", data(placeName(x))] : [`in ${plural(x.n_in, "pair")}: `, data(placeName(x))]);
+
+// u of response-shift concepts counts standard deviations; other effects are differences of shares, without a unit.
+const unit = (x) => ((payload.concepts[x.concept_id]?.kind ?? "").startsWith("shift_") ? "sd" : "");
+const amount = (x, value, digits = 3) => signed(value, digits) + (unit(x) && known(value) ? "\u202fsd" : "");
+// What is shown as the effect: the posterior mean and interval; where there is none, what was observed.
+const shrunk = (x) => known(x.posterior_delta);
+const effect = (x) => (shrunk(x) ? x.posterior_delta : x.delta);
+const ends = (x) => (shrunk(x) ? [x.posterior_lo, x.posterior_hi] : [x.ci_lo, x.ci_hi]);
+const spanWords = (x) => { const [lo, hi] = ends(x); return known(lo) && known(hi) ? `${signed(lo)} to ${amount(x, hi)}` : "not known"; };
+
+const SURE = 0.05;
+const sure = (x) => known(x.lfsr) && x.lfsr < SURE;
+const sureText = (x) => (!known(x.lfsr) ? "?" : x.lfsr < 0.001 ? "> 99.9 %" : sure(x) ? `${(Math.floor(1000 * (1 - x.lfsr)) / 10).toFixed(1)} %` : `${Math.max(0, Math.floor(100 * (1 - x.lfsr)))} %`);
+// Five dots: one for every step by which a wrong sign is less probable.
+const STEPS = [0.5, 0.2, SURE, 0.01, 0.001];
+function gauge(x) {
+  const n = known(x.lfsr) ? STEPS.filter((step) => x.lfsr < step).length : 0;
+  return h("span", { class: "gauge" + (sure(x) ? "" : " unsure"), title: `probability that the sign is right: ${sureText(x)}` },
+    h("span", { class: "dots", "aria-hidden": "true" }, "●".repeat(n), h("i", {}, "●".repeat(5 - n))), h("span", {}, sure(x) ? sureText(x) : known(x.lfsr) ? `unsure, ${sureText(x)}` : "not known"));
+}
+// The order of the list: what is sure first, then by rank; only by rank where the order is the paper's.
+const inOrder = (a, b) => (payload.trust.paper ? 0 : sure(b) - sure(a)) || a.rank - b.rank || Math.abs(effect(b)) - Math.abs(effect(a));
 
 function term(id, text) {
   const tip = $("g-" + id)?.querySelector("dd").textContent ?? "";

@@ -2,7 +2,8 @@
 
 const PAGE = 50, FIRST_PAIRS = 3;
 const wide = matchMedia("(min-width: 1020px)");
-const filter = { text: "", view: "all", direction: "both", group: "all", sort: "rank", limit: PAGE };
+const EVERYTHING = { text: "", view: "all", direction: "both", certainty: "all", group: "all", sort: "rank", limit: PAGE };
+const filter = { ...EVERYTHING };
 const panel = h("article", { class: "panel", id: "panel", tabindex: "-1", "aria-label": "The open hypothesis" });
 let current = null;
 
@@ -12,35 +13,39 @@ const searchable = new Map(hypotheses.map((x) => {
   return [x, [conceptName(x.concept_id), placeName(x), x.hypothesis_id, ...phrases.map(plain)].join(" ").toLowerCase()];
 }));
 const ORDER = {
-  rank: ["its rank", (a, b) => a.rank - b.rank || Math.abs(b.delta) - Math.abs(a.delta)],
-  effect: ["size of effect", (a, b) => Math.abs(b.delta) - Math.abs(a.delta)],
-  z: ["certainty |z|", (a, b) => Math.abs(b.z ?? 0) - Math.abs(a.z ?? 0)],
+  rank: ["its rank", inOrder],
+  effect: ["size of effect", (a, b) => Math.abs(effect(b)) - Math.abs(effect(a))],
+  sure: ["how sure", (a, b) => (a.lfsr ?? 2) - (b.lfsr ?? 2) || a.rank - b.rank],
+  observed: ["size as observed", (a, b) => Math.abs(b.delta) - Math.abs(a.delta)],
   half: ["smaller half", (a, b) => b.delta_min - a.delta_min],
   pairs: ["number of pairs", (a, b) => b.n_in - a.n_in || a.rank - b.rank],
   name: ["name", (a, b) => conceptName(a.concept_id).localeCompare(conceptName(b.concept_id))],
 };
-const VIEWS = { all: "anywhere", global: "over all pairs", group: "in a group", prompt: "by prompt" };
+const VIEWS = { all: "anywhere", global: "over all pairs", group: "in groups of pairs", prompt: "by what the prompt is about" };
+const inView = (x, view) => view === "all" || x.view === view || (view === "prompt" && isPrompt(x));
+const placeKey = (x) => (isPrompt(x) ? "prompt:" : x.view + ":") + x.where;
 const largest = {};
-for (const x of hypotheses) largest[x.view] = Math.max(largest[x.view] ?? 0, Math.abs(x.delta));
+for (const x of hypotheses) largest[x.view] = Math.max(largest[x.view] ?? 0, Math.abs(effect(x)));
 
 function matching() {
   const words = filter.text.toLowerCase().split(/\s+/).filter(Boolean);
   return hypotheses
-    .filter((x) => (filter.view === "all" || x.view === filter.view) && (filter.direction === "both" || x.direction === filter.direction))
-    .filter((x) => filter.group === "all" || (x.view === "group" && String(x.where) === filter.group))
+    .filter((x) => inView(x, filter.view) && (filter.direction === "both" || x.direction === filter.direction))
+    .filter((x) => filter.certainty === "all" || sure(x) === (filter.certainty === "sure"))
+    .filter((x) => filter.group === "all" || placeKey(x) === filter.group)
     .filter((x) => words.every((word) => searchable.get(x).includes(word)))
     .sort(ORDER[filter.sort][1]);
 }
 
 function item(x) {
   const bar = h("span", { class: "size", "aria-hidden": "true" });
-  bar.style.width = `${(100 * Math.abs(x.delta)) / (largest[x.view] || 1)}%`;
-  return h("li", { class: x.direction, "data-id": x.hypothesis_id },
+  bar.style.width = `${(100 * Math.abs(effect(x))) / (largest[x.view] || 1)}%`;
+  return h("li", { class: x.direction + (sure(x) ? "" : " doubt"), "data-id": x.hypothesis_id },
     h("a", { class: "item", href: link(x.hypothesis_id), "aria-current": x === current ? "true" : null },
       h("span", { class: "item-name" }, mark(x.direction), hidden(x.direction + ": "), data(conceptName(x.concept_id))),
-      h("b", { class: "item-number" }, signed(x.delta)),
-      h("span", { class: "item-place" }, x.view === "global" ? "over all pairs" : ["in ", data(placeName(x))]),
-      h("span", { class: "item-n" }, plural(x.n_in, "pair")),
+      h("b", { class: "item-number" }, amount(x, effect(x))),
+      h("span", { class: "item-place" }, whereWords(x)),
+      h("span", { class: "item-n" }, gauge(x)),
       bar));
 }
 
@@ -58,21 +63,26 @@ function buildFilters() {
   const change = (name) => (event) => { filter[name] = event.target.value; filter.limit = PAGE; renderList(); if (name === "view") renderScatter(); };
   const select = (name, title, options) => h("label", {}, h("span", {}, title), h("select", { id: "filter-" + name, onchange: change(name) },
     options.map(([value, text]) => h("option", { value, selected: filter[name] === value }, text))));
-  const views = ["all", ...new Set(hypotheses.map((x) => x.view))];
-  const groups = [...new Set(hypotheses.filter((x) => x.view === "group").map((x) => x.where))].sort((a, b) => groupName(a).localeCompare(groupName(b)));
+  const views = ["all", ...new Set(hypotheses.map((x) => (isPrompt(x) ? "prompt" : x.view)))];
+  const places = new Map(hypotheses.filter((x) => x.view !== "global").map((x) => [placeKey(x), (isPrompt(x) ? "prompts about " : "") + placeName(x)]));
+  const sorted = [...places].sort((a, b) => a[0].startsWith("prompt") - b[0].startsWith("prompt") || a[1].localeCompare(b[1]));
   fill($("filters"), [
     h("label", { class: "grow" }, h("span", {}, "Search"), h("input", { type: "search", id: "filter-text", placeholder: "word in a name, phrase or group", oninput: change("text"), autocomplete: "off" })),
     select("direction", "Direction", [["both", "▲ ▼ both"], ["amplify", "▲ amplify"], ["suppress", "▼ suppress"]]),
+    select("certainty", "How sure", [["all", "sure or not"], ["sure", "sure"], ["unsure", "unsure"]]),
     select("view", "Where", views.map((v) => [v, VIEWS[v] ?? v])),
-    groups.length ? select("group", "Group", [["all", "every group"], ...groups.map((g) => [String(g), groupName(g)])]) : null,
+    sorted.length ? select("group", "Group or prompts", [["all", "all of them"], ...sorted]) : null,
     select("sort", "Order by", Object.entries(ORDER).map(([value, [text]]) => [value, text])),
-    h("button", { type: "button", class: "quiet", onclick: () => { Object.assign(filter, { text: "", view: "all", direction: "both", group: "all", sort: "rank", limit: PAGE }); buildFilters(); renderList(); renderScatter(); } }, "Clear")]);
+    h("button", { type: "button", class: "quiet", onclick: () => { Object.assign(filter, EVERYTHING); buildFilters(); renderList(); renderScatter(); } }, "Clear")]);
   $("filters").addEventListener("submit", (event) => event.preventDefault());
 }
 
 function renderScatter() {
-  const chosen = filter.view === "all" ? (hypotheses.some((x) => x.view === "group") ? ["global", "group"] : [...new Set(hypotheses.map((x) => x.view))]) : [filter.view];
-  fill($("scatter"), scatter(hypotheses.filter((x) => chosen.includes(x.view)), chosen.flatMap((v) => payload.points[v] ?? []), (x) => { location.hash = link(x.hypothesis_id); }, $("scatter").clientWidth));
+  // One unit to an axis: prompts are drawn alone.
+  const all = filter.view === "all" && hypotheses.some((x) => !isPrompt(x));
+  const chosen = all ? ["global", "group"] : filter.view === "prompt" || filter.view === "all" ? ["prompt_max", "prompt_freq"] : [filter.view];
+  const listed = hypotheses.filter((x) => chosen.includes(x.view));
+  fill($("scatter"), scatter(listed, chosen.flatMap((v) => payload.points[v] ?? []), (x) => { location.hash = link(x.hypothesis_id); }, $("scatter").clientWidth, listed.length ? unit(listed[0]) : ""));
 }
 
 // --- open one ---------------------------------------------------------------------------------------------------------
@@ -102,14 +112,14 @@ function renderPanel() {
   panel.className = "panel " + (x?.direction ?? "");
   delete panel.dataset.message;
   if (!x) return fill(panel, h("p", { class: "empty" }, hypotheses.length ? "Choose a hypothesis on the left." : "There is nothing to open."));
-  const rest = hypotheses.filter((y) => y.concept_id === x.concept_id && y !== x).sort((a, b) => Math.abs(b.delta) - Math.abs(a.delta));
+  const rest = hypotheses.filter((y) => y.concept_id === x.concept_id && y !== x).sort((a, b) => sure(b) - sure(a) || Math.abs(effect(b)) - Math.abs(effect(a)));
   fill(panel, 
-    h("div", { class: "panel-top" }, h("p", { class: "kicker" }, mark(x.direction), ` ${x.direction} · `, x.view === "global" ? `over all ${plural(x.n_in, "pair")}` : [x.view === "group" ? "in the group " : "on ", data(placeName(x), "b"), ` · ${plural(x.n_in, "pair")}`]),
+    h("div", { class: "panel-top" }, h("p", { class: "kicker" }, mark(x.direction), ` ${x.direction} · `, x.view === "global" ? `over all ${plural(x.n_in, "pair")}` : [x.view === "group" ? "in the group " : "when the prompt is about ", data(placeName(x), "b"), isPrompt(x) ? h("span", {}, " (", term("statistic", statistic(x)), ")") : null, ` · ${plural(x.n_in, "pair")}`]),
       h("button", { type: "button", class: "quiet copy", onclick: copyLink }, "Copy link")),
     data(conceptName(x.concept_id), "h3"),
-    h("p", { class: "sentence" }, x.in_words),
-    effectLine(x), numbers(x), concept(x),
-    rest.length ? h("div", { class: "elsewhere" }, h("h4", {}, "The same concept elsewhere"), h("ul", { class: "chips" }, rest.slice(0, 8).map((y) => h("li", {}, h("a", { href: link(y.hypothesis_id) }, mark(y.direction), " ", y.view === "global" ? "over all pairs" : data(placeName(y)), h("b", {}, " " + signed(y.delta, 2))))))) : null,
+    h("p", { class: "sentence" }, h("b", { class: "big" }, amount(x, effect(x))), " ", h("span", { class: "interval" }, spanWords(x)), " ", x.in_words),
+    howSure(x), effectLine(x), concept(x),
+    rest.length ? h("div", { class: "elsewhere" }, h("h4", {}, "The same concept elsewhere"), h("ul", { class: "chips" }, rest.slice(0, 8).map((y) => h("li", {}, h("a", { href: link(y.hypothesis_id) }, mark(y.direction), " ", y.view === "global" ? "over all pairs" : data(placeName(y)), h("b", {}, " " + amount(y, effect(y), 2)), sure(y) ? null : h("small", {}, " unsure")))))) : null,
     evidence(x));
   afterRender();
 }
@@ -122,17 +132,7 @@ function copyLink(event) {
   navigator.clipboard.writeText(url).then(() => say("Copied"), () => { location.hash = link(current.hypothesis_id); say("It is in the address bar"); });
 }
 
-function numbers(x) {
-  const stat = (id, name, value, note) => h("div", {}, h("dt", {}, term(id, name)), h("dd", {}, value, note ? h("small", {}, note) : null));
-  const local = x.view !== "global";
-  return h("dl", { class: "stats" },
-    stat("effect", "effect", h("b", { class: "big" }, signed(x.delta)), local ? `inside ${signed(x.mean_in, 2)}, elsewhere ${signed(x.mean_out, 2)}` : "mean over all pairs"),
-    stat("interval", "95 % interval", interval(x.ci_lo, x.ci_hi), known(x.ci_lo) && x.ci_lo <= 0 && x.ci_hi >= 0 ? "includes 0: may be chance" : null),
-    stat("halves", x.sign_consistent ? "halves agree" : "halves disagree", `${signed(x.delta_a)} and ${signed(x.delta_b)}`, null),
-    stat("z", "z", signed(x.z, 1), null),
-    stat("d", "Cohen's d", signed(x.cohens_d, 2), null),
-    stat("hypothesis", "rank", `${int(x.rank)}`, `of ${int(payload.lists[x.view]?.[x.direction])} to ${x.direction}; ${int(payload.trust.tested[x.view])} tested`));
-}
+const KINDS = { community: "that fire together", shift_max: "whose strongest firing shifts together between chosen and rejected", shift_freq: "whose rate of firing shifts together between chosen and rejected" };
 
 function concept(x) {
   const c = payload.concepts[x.concept_id];
@@ -143,10 +143,10 @@ function concept(x) {
   return h("div", { class: "concept" },
     c.phrases.length ? h("ul", { class: "chips phrases", "aria-label": "Words and phrases on which it fires" }, c.phrases.slice(0, 12).map((p) => h("li", {}, data(plain(p))))) : null,
     follows ? h("p", { class: "caution" }, h("b", {}, "Follows length. "), `Its u correlates ${signed(c.length_correlation, 2)} with how much longer chosen is: part of this effect may be length alone.`) : null,
-    h("details", {}, h("summary", {}, c.kind === "community" ? `About the concept: ${plural(features.length, "feature")} that fire together` : "About the concept: a single feature"),
+    h("details", {}, h("summary", {}, `About the concept: ${KINDS[c.kind] ? `${plural(features.length, "feature")} ${KINDS[c.kind]}` : "a single feature"}`),
       h("dl", { class: "rows" },
         h("dt", {}, term("feature", "features")), h("dd", {}, features.slice(0, 40).join(", ") + (features.length > 40 ? ` and ${features.length - 40} more` : "")),
-        h("dt", {}, "fires in"), h("dd", {}, `${percent(c.prevalence)} of the responses; in ${plural(c.n_pairs_active, "pair")} in at least one response`),
+        h("dt", {}, "fires in"), h("dd", {}, known(c.prevalence) ? `${percent(c.prevalence)} of the responses; in ${plural(c.n_pairs_active, "pair")} in at least one response` : `${plural(c.n_pairs_active, "pair")}, more in one response than in the other`),
         h("dt", {}, term("length", "length")), h("dd", {}, `correlation of u with the difference in length: ${signed(c.length_correlation, 2)}`),
         forms.length ? [h("dt", {}, "other forms of u"), h("dd", {}, "mean over all pairs: " + forms.map(([name, v]) => `${name} ${signed(v)}`).join(", "))] : null,
         h("dt", {}, "id"), h("dd", {}, h("code", {}, x.hypothesis_id)))));
@@ -169,7 +169,7 @@ function evidence(x) {
   return h("div", { class: "evidence" }, h("h4", {}, `Responsible pairs: the ${int(rows.length)} that contribute most`),
     h("p", { class: "note" }, `Together they account for ${percent(Math.min(1, share))} of the effect. `,
       "Tokens on which the concept fires are marked: ", h("span", { class: "ramp" }, h("mark", { class: "a1" }, "weak"), h("mark", { class: "a2" }, "firing"), h("mark", { class: "a3" }, "strong"), h("mark", { class: "a4" }, "strongest"))),
-    box, more);
+    concentration(x), box, more);
 }
 
 function pairCard(x, row, index, strongest) {
@@ -178,8 +178,8 @@ function pairCard(x, row, index, strongest) {
   const models = pair.chosen_model || pair.rejected_model ? ["", data(pair.chosen_model ?? "?"), " over ", data(pair.rejected_model ?? "?")] : null;
   const facts = [pair.row_index !== undefined ? `row ${int(pair.row_index)}` : null, pair.source ? data(pair.source) : null, models, pair.split === "heldout" ? "held out" : null, h("code", { title: "pair_id" }, pair.pair_id.slice(0, 10))].filter(Boolean);
   const card = h("section", { class: "pair", tabindex: "-1", "aria-label": `Pair ${index + 1}` },
-    h("header", {}, h("b", {}, `${index + 1}`), h("span", {}, term("u", "u"), ` ${signed(row.u, 2)}`), h("span", {}, term("contribution", "contribution"), ` ${signed(row.contribution, 4)} (${percent(Math.abs(row.contribution / x.delta))})`),
-      outside ? h("span", { class: "outside" }, "a pair outside the group: the comparison") : null,
+    h("header", {}, h("b", {}, `${index + 1}`), h("span", {}, term("u", "u"), ` ${amount(x, row.u, 2)}`), h("span", {}, term("contribution", "contribution"), ` ${signed(row.contribution, 4)} (${percent(Math.abs(row.contribution / x.delta))})`),
+      outside ? h("span", { class: "outside" }, "a pair from elsewhere: the comparison") : null,
       h("span", { class: "pair-facts" }, facts.map((fact, i) => [i ? " · " : "", fact]))));
   const body = () => [
     h("div", { class: "prompt" }, h("h5", {}, "Prompt"), scroller("the prompt", data(pair.prompt, "div"), pair.prompt_cut ? `… ${int(pair.prompt_cut)} more characters in the tables` : null)),

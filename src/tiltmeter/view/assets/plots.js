@@ -2,47 +2,53 @@
 
 const triangle = (x, y, r, up) => (up ? `M${x} ${y - r}L${x + r} ${y + r * 0.8}H${x - r}Z` : `M${x} ${y + r}L${x + r} ${y - r * 0.8}H${x - r}Z`);
 
-// --- strongest effects over all pairs, with intervals -------------------------------------------------------------------
+// --- the first effects of a list, with intervals --------------------------------------------------------------------------
+// `rows` by direction, in order; hollow and pale: not sure. `words.axis` says what the number is.
 function forest(rows, words) {
-  const reach = Math.max(...rows.flatMap((x) => [x.delta, x.ci_lo, x.ci_hi]).filter(known).map(Math.abs), 0.01) * 1.06;
+  const all = [...rows.amplify, ...rows.suppress];
+  const reach = Math.max(...all.flatMap((x) => [effect(x), x.delta, ...ends(x)]).filter(known).map(Math.abs), 0.01) * 1.06;
   const at = (x) => `${(50 + (50 * Math.max(-reach, Math.min(reach, x))) / reach).toFixed(3)}%`;
   const grid = (values) => values.map((v) => svg("line", { class: v === 0 ? "zero" : "gridline", x1: at(v), x2: at(v), y1: 0, y2: "100%" }));
   const values = ticks(-reach, reach, 6).filter((v) => Math.abs(v) < reach * 0.97);
+  const but = (x) => (sure(x) && x.how_sure.cautions.length ? "but: " + x.how_sure.cautions.join(", ") : "");
   const row = (x) => {
-    const point = svg("svg", { x: at(x.delta), y: "50%", overflow: "visible" }, svg("path", { class: "point", d: triangle(0, 0, 6, x.delta > 0) }));
-    const bar = known(x.ci_lo) && known(x.ci_hi) ? svg("line", { class: "bar", x1: at(x.ci_lo), x2: at(x.ci_hi), y1: "50%", y2: "50%" }) : null;
-    const doubt = known(x.ci_lo) && x.ci_lo <= 0 && x.ci_hi >= 0;
-    return h("li", { class: `forest-row ${x.direction}${doubt ? " doubt" : ""}${x.view === "global" ? "" : " local"}` },
-      h("a", { class: "forest-name", href: link(x.hypothesis_id) }, mark(x.direction), " ", hidden(x.direction + ": "), data(conceptName(x.concept_id)), x.view === "global" ? null : h("small", {}, `in ${plural(x.n_in, "pair")}: `, data(placeName(x)))),
-      svg("svg", { class: "forest-plot", "aria-hidden": "true" }, grid(values), bar, point),
-      h("span", { class: "forest-number" }, h("b", {}, signed(x.delta)), h("small", {}, interval(x.ci_lo, x.ci_hi))));
+    const [lo, hi] = ends(x);
+    const point = svg("svg", { x: at(effect(x)), y: "50%", overflow: "visible" }, svg("path", { class: "point", d: triangle(0, 0, 6, x.delta > 0) }));
+    const bar = known(lo) && known(hi) ? svg("line", { class: "bar", x1: at(lo), x2: at(hi), y1: "50%", y2: "50%" }) : null;
+    const observed = shrunk(x) ? svg("line", { class: "observed", x1: at(x.delta), x2: at(x.delta), y1: "24%", y2: "76%" }) : null;
+    return h("li", { class: `forest-row ${x.direction}${sure(x) ? "" : " doubt"}${x.view === "global" ? "" : " local"}${but(x) ? " tall" : ""}` },
+      h("a", { class: "forest-name", href: link(x.hypothesis_id) }, mark(x.direction), " ", hidden(x.direction + ": "), data(conceptName(x.concept_id)), x.view === "global" ? null : h("small", {}, whereWords(x)), but(x) ? h("small", {}, but(x)) : null),
+      svg("svg", { class: "forest-plot", "aria-hidden": "true" }, grid(values), bar, observed, point),
+      h("span", { class: "forest-number" }, h("span", {}, h("b", {}, amount(x, effect(x))), " ", h("small", {}, spanWords(x))), gauge(x)));
   };
   const axis = h("div", { class: "forest-row axis", "aria-hidden": "true" }, h("span", {}),
     svg("svg", { class: "forest-plot" }, values.map((v) => svg("text", { x: at(v), y: 14, "text-anchor": "middle" }, tickText(v)))), h("span", {}));
   const part = (direction, title, note) => {
-    const list = rows.filter((x) => x.direction === direction);
+    const list = rows[direction];
+    const none = list.length && !list.some(sure);
     return h("div", { class: "forest-part" }, h("h3", {}, mark(direction), " ", title, " ", h("small", {}, note)),
+      none ? h("p", { class: "none-sure" }, h("b", {}, "Nothing sure."), ` ${list.length === 1 ? "The first of the list may be chance:" : `The first ${list.length} of the list may be chance:`}`) : null,
       list.length ? h("ol", {}, list.map(row)) : h("p", { class: "empty" }, "Nothing passed the display rules in this direction."));
   };
   return h("div", { class: "forest" }, part("amplify", "Most amplified", words.amplify), part("suppress", "Most suppressed", words.suppress), axis,
-    h("p", { class: "axis-title" }, words.axis + " · hollow: it includes 0 · ", h("a", { href: "#g-effect" }, "what is this number?")));
+    h("p", { class: "axis-title" }, words.axis, " · thin stroke: as observed · hollow: unsure · ", h("a", { href: "#g-posterior" }, "what is this number?")));
 }
 
-// --- one effect: where inside and elsewhere lie ---------------------------------------------------------------------------
+// --- one effect: where inside and elsewhere lie, as observed ----------------------------------------------------------------
 function effectLine(x) {
-  const local = x.view !== "global" && known(x.mean_in) && known(x.mean_out);
-  const [here, there] = local ? [x.mean_in, x.mean_out] : [x.delta, null];
-  const ends = known(x.ci_lo) && known(x.ci_hi) ? [x.ci_lo, x.ci_hi].map((v) => v + (there ?? 0)) : [];
-  const reach = 1.5 * Math.max(0.02, ...[here, there ?? 0, ...ends].map(Math.abs));
+  const [here, there] = [x.mean_in, x.mean_out];
+  if (x.view === "global" || !known(here) || !known(there)) return null;
+  const bounds = known(x.ci_lo) && known(x.ci_hi) ? [x.ci_lo, x.ci_hi].map((v) => v + there) : [];
+  const reach = 1.5 * Math.max(0.02, ...[here, there, ...bounds].map(Math.abs));
   const at = (v) => `${(50 + (50 * v) / reach).toFixed(3)}%`;
   const side = (v) => (v < -0.55 * reach ? "start" : v > 0.55 * reach ? "end" : "middle");
   const values = ticks(-reach, reach, 6).filter((v) => Math.abs(v) < reach * 0.82);
-  return svg("svg", { class: "effect-line " + x.direction, role: "img", "aria-label": local ? `inside ${signed(here)}, elsewhere ${signed(there)}` : `effect ${signed(here)}` },
+  return svg("svg", { class: "effect-line " + x.direction, role: "img", "aria-label": `inside ${amount(x, here)}, elsewhere ${amount(x, there)}` },
     values.map((v) => [svg("line", { class: v === 0 ? "zero" : "gridline", x1: at(v), x2: at(v), y1: 22, y2: 52 }), svg("text", { x: at(v), y: 84, "text-anchor": "middle" }, tickText(v))]),
-    ends.length ? svg("line", { class: "bar", x1: at(ends[0]), x2: at(ends[1]), y1: 37, y2: 37 }) : null,
-    local ? [svg("circle", { class: "elsewhere-dot", cx: at(there), cy: 37, r: 4.5 }), svg("text", { x: at(there), y: 66, "text-anchor": side(there) }, `elsewhere ${signed(there)}`)] : null,
+    bounds.length ? svg("line", { class: "bar", x1: at(bounds[0]), x2: at(bounds[1]), y1: 37, y2: 37 }) : null,
+    svg("circle", { class: "elsewhere-dot", cx: at(there), cy: 37, r: 4.5 }), svg("text", { x: at(there), y: 66, "text-anchor": side(there) }, `elsewhere ${amount(x, there)}`),
     svg("svg", { x: at(here), y: 37, overflow: "visible" }, svg("path", { class: "point", d: triangle(0, 0, 7, x.delta > 0) })),
-    svg("text", { class: "strong-text", x: at(here), y: 15, "text-anchor": side(here) }, `${local ? (x.view === "group" ? "in this group" : "on these prompts") : "over all pairs"} ${signed(here)}`),
+    svg("text", { class: "strong-text", x: at(here), y: 15, "text-anchor": side(here) }, `${x.view === "group" ? "in this group" : "on these prompts"} ${amount(x, here)}`),
     svg("text", { x: 0, y: 41 }, "◀ rejected"), svg("text", { x: "100%", y: 41, "text-anchor": "end" }, "chosen ▶"));
 }
 
@@ -53,14 +59,14 @@ function heat({ concepts, groups, cells }) {
   const cell = (c, g) => {
     const found = at.get(c + ":" + g);
     if (!found || !known(found[2])) return h("td", { title: "not tested" });
-    const [, , delta, z, shown] = found;
+    const [, , delta, lfsr] = found;
     const share = Math.abs(delta) / most;
     const id = `group:${g}:${c}`;
-    const label = `${conceptName(c)} in ${groupName(g)}: ${signed(delta)}, z ${signed(z, 1)}`;
-    const icon = svg("svg", { viewBox: "-11 -11 22 22", "aria-hidden": "true" },
-      svg("path", { class: shown ? "strong" : "weak", d: triangle(0, 0, Math.max(1.2, 10 * Math.sqrt(share)), delta > 0) }));
+    const label = `${conceptName(c)} in ${groupName(g)}: ${signed(delta)}, ${known(lfsr) ? (lfsr < SURE ? "sure" : "unsure") + `, ${sureText({ lfsr })}` : "not known"}`;
+    const icon = svg("svg", { class: delta > 0 ? "amplify" : "suppress", viewBox: "-11 -11 22 22", "aria-hidden": "true" },
+      svg("path", { class: lfsr < SURE ? "strong" : "weak", d: triangle(0, 0, Math.max(1.2, 10 * Math.sqrt(share)), delta > 0) }));
     const content = byId.has(id) ? h("a", { href: link(id), "aria-label": label }, icon) : h("span", { role: "img", "aria-label": label }, icon);
-    const td = h("td", { class: delta > 0 ? "amplify" : "suppress", title: label }, content);
+    const td = h("td", { class: !(lfsr < SURE) ? "" : delta > 0 ? "amplify" : "suppress", title: label }, content);
     td.style.setProperty("--share", Math.round(100 * share * 0.45) + "%");
     return td;
   };
@@ -69,14 +75,15 @@ function heat({ concepts, groups, cells }) {
       h("thead", {}, h("tr", {}, h("td", {}), groups.map((g) => h("th", { scope: "col", title: groupName(g) }, h("span", { class: "turned" }, h("small", {}, `${int(payload.groups[g]?.size)} `), data(groupName(g))))))),
       h("tbody", {}, concepts.map((c) => h("tr", {}, h("th", { scope: "row", title: conceptName(c) }, data(conceptName(c))), groups.map((g) => cell(c, g)))))),
     h("p", { class: "key" }, h("span", {}, mark("amplify"), " amplified there"), h("span", {}, mark("suppress"), " suppressed there"),
-      h("span", {}, `size: up to ${signed(most, 2).slice(1)}`), h("span", {}, "pale: the halves of the data disagree"), h("span", {}, "numbers: pairs in the group")));
+      h("span", {}, `size: up to ${signed(most, 2).slice(1)}`), h("span", {}, "pale, without ground: unsure"), h("span", {}, "numbers: pairs in the group")));
 }
 
-// --- every tested hypothesis: effect against |z| ------------------------------------------------------------------------
-function scatter(listed, rest, onOpen, width) {
+// --- every tested hypothesis: what was observed, against its size in standard errors ----------------------------------------
+function scatter(listed, rest, onOpen, width, unitName) {
   const [W, H, left, right, top, bottom] = [Math.max(300, width), 320, 34, 12, 24, 42];
-  const points = listed.filter((x) => known(x.delta) && known(x.z));
-  const all = [...points.map((x) => [x.delta, x.z]), ...rest];
+  const points = listed.filter((x) => known(x.delta) && x.se_moderated > 0);
+  const errors = (x) => x.delta / x.se_moderated;
+  const all = [...points.map((x) => [x.delta, errors(x)]), ...rest];
   if (!all.length) return h("p", { class: "empty" }, "Nothing was tested here.");
   const reach = Math.max(...all.map((p) => Math.abs(p[0])), 0.01) * 1.05;
   const high = Math.max(...all.map((p) => Math.abs(p[1])), 2) * 1.06;
@@ -84,19 +91,19 @@ function scatter(listed, rest, onOpen, width) {
   const sy = (v) => H - bottom - Math.sqrt(Math.abs(v) / high) * (H - top - bottom); // square root: few points lie high
   const levels = [0, 1, 2, 5, 10, 20, 50, 100, 200, 500].filter((v) => v <= high);
   const dots = rest.map((p) => `M${sx(p[0]).toFixed(1)} ${sy(p[1]).toFixed(1)}h0`).join("");
-  const spot = points.map((x) => ({ x, px: sx(x.delta), py: sy(x.z) }));
+  const spot = points.map((x) => ({ x, px: sx(x.delta), py: sy(errors(x)) }));
   const halo = svg("circle", { class: "halo", r: 9, visibility: "hidden" });
   const tip = h("div", { class: "tip", hidden: true });
   const picture = svg("svg", { class: "scatter-plot", viewBox: `0 0 ${W} ${H}`, role: "img",
-    "aria-label": `Scatter plot: ${points.length} listed hypotheses and ${rest.length} others, effect against absolute z` },
+    "aria-label": `Scatter plot: ${points.length} listed hypotheses and ${rest.length} others, observed effect against its size in standard errors` },
     ticks(-reach, reach, W < 600 ? 4 : 8).map((v) => [svg("line", { class: v === 0 ? "zero" : "gridline", x1: sx(v), x2: sx(v), y1: top, y2: H - bottom }),
       svg("text", { x: sx(v), y: H - bottom + 16, "text-anchor": "middle" }, tickText(v))]),
     levels.map((v) => [svg("line", { class: "gridline", x1: left, x2: W - right, y1: sy(v), y2: sy(v) }), svg("text", { x: left - 6, y: sy(v) + 4, "text-anchor": "end" }, String(v))]),
-    svg("text", { class: "axis-name", x: 4, y: 12 }, "|z|: effect in standard errors"),
+    svg("text", { class: "axis-name", x: 4, y: 12 }, "effect in standard errors (families as units)"),
     svg("text", { class: "axis-name", x: sx(0) - 12, y: H - 6, "text-anchor": "end" }, "◀ suppress"),
-    svg("text", { class: "axis-name", x: sx(0) + 12, y: H - 6 }, "amplify ▶"),
+    svg("text", { class: "axis-name", x: sx(0) + 12, y: H - 6 }, `amplify ▶${unitName ? ` (${unitName})` : ""}`),
     svg("path", { class: "rest", d: dots }),
-    spot.map((s) => svg("path", { class: "spot " + s.x.direction, d: triangle(s.px.toFixed(1) * 1, s.py.toFixed(1) * 1, 4.2, s.x.delta > 0) })),
+    spot.map((s) => svg("path", { class: `spot ${s.x.direction}${sure(s.x) ? "" : " weak"}`, d: triangle(s.px.toFixed(1) * 1, s.py.toFixed(1) * 1, 4.2, s.x.delta > 0) })),
     halo);
   const nearest = (event) => {
     const box = picture.getBoundingClientRect();
@@ -114,7 +121,7 @@ function scatter(listed, rest, onOpen, width) {
     if (!s) return clear();
     halo.setAttribute("cx", s.px); halo.setAttribute("cy", s.py); halo.setAttribute("visibility", "visible");
     picture.classList.add("hot");
-    fill(tip, h("b", {}, mark(s.x.direction), " ", data(conceptName(s.x.concept_id))), s.x.view === "global" ? null : h("span", {}, "in ", data(placeName(s.x))), h("span", {}, `effect ${signed(s.x.delta)}, z ${signed(s.x.z, 1)}`));
+    fill(tip, h("b", {}, mark(s.x.direction), " ", data(conceptName(s.x.concept_id))), h("span", {}, whereWords(s.x)), h("span", {}, `observed ${amount(s.x, s.x.delta)}, shrunken ${amount(s.x, effect(s.x))}`), h("span", {}, sure(s.x) ? `sure, ${sureText(s.x)}` : `unsure, ${sureText(s.x)}`));
     tip.hidden = false;
     tip.style.left = `${(100 * s.px) / W}%`;
     tip.style.top = `${(100 * s.py) / H}%`;
@@ -123,7 +130,7 @@ function scatter(listed, rest, onOpen, width) {
   picture.addEventListener("pointerleave", clear);
   picture.addEventListener("click", (event) => { const s = nearest(event); if (s) onOpen(s.x); });
   return h("div", { class: "scatter-frame" }, picture, tip,
-    h("p", { class: "key" }, h("span", {}, mark("amplify"), mark("suppress"), " listed below: point at one, click to open"), h("span", {}, h("i", { class: "dot" }), " tested, not listed")));
+    h("p", { class: "key" }, h("span", {}, mark("amplify"), mark("suppress"), " listed below: point at one, click to open"), h("span", {}, "pale: unsure"), h("span", {}, h("i", { class: "dot" }), " tested, not listed")));
 }
 
 // --- difference in length ---------------------------------------------------------------------------------------------

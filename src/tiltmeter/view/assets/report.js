@@ -13,10 +13,14 @@ function renderHeader() {
     fact("model", lens.model ? data(String(lens.model)) : null, known(lens.layer) ? `layer ${lens.layer}` : null),
     fact("dictionary", lens.dictionary ? data(String(lens.dictionary)) : null, known(lens.n_features) ? `${int(lens.n_features)} features` : null),
     fact("explains", known(lens.explained_variance) ? percent(lens.explained_variance) : null, known(lens.l0) ? `of the variance; ${lens.l0.toFixed(0)} features per token` : "of the variance"),
-    fact("tested", int(trust.n_tested), `hypotheses; ${int(trust.n_shown)} shown`),
+    known(payload.families.n_families) ? fact("families", int(payload.families.n_families), `worth at least ${int(Math.round(payload.families.kish_n_eff))} independent pairs`) : null,
+    fact("tested", int(trust.n_tested), `hypotheses; ${int(trust.n_sure)} of those shown are sure`),
+    fact("doctor", doctorFact(), "of the lens, for these pairs"),
   ]);
   const warnings = [
     trust.baseline === "random-dictionary" ? "A baseline: the dictionary is random directions, not features of the model." : null,
+    trust.baseline === "shuffled-labels" ? "A baseline: chosen and rejected were swapped at random. What is sure here is false." : null,
+    payload.doctor.some((check) => check.verdict === "red") ? "The doctor finds the lens unfit for these pairs. Do not believe what follows." : null,
     trust.bundled_lens ? "Read with the bundled demonstration lens. To see what your own model would learn, name it and its dictionary." : null,
   ].filter(Boolean);
   fill($("warnings"), ...warnings.map((text) => h("p", { class: "caution" }, text)));
@@ -28,20 +32,21 @@ function renderHeader() {
 }
 
 function renderFindings() {
-  const best = (v, n) => ["amplify", "suppress"].flatMap((d) => hypotheses.filter((x) => x.view === v && x.direction === d).sort((a, b) => a.rank - b.rank).slice(0, n));
-  const rows = best("global", 8), seen = {}, shares = {};
-  const local = best("group", Infinity).filter((x) => {
-    const place = x.direction + x.where; // at most two of a group, so that one striking group does not hide the others
-    if ((seen[place] = (seen[place] ?? 0) + 1) > 2) return false;
-    return (shares[x.direction] = (shares[x.direction] ?? 0) + 1) <= 6;
-  });
-  fill($("forest"), rows.length ? forest(rows, { amplify: "chosen shows it more", suppress: "rejected shows it more", axis: "mean difference between chosen and rejected, with 95 % interval" }) : h("p", { class: "empty" }, "No effect over all pairs passed the display rules."));
-  fill($("heat"), ...(local.length
-    ? [forest(local, { amplify: "there more than elsewhere; at most two of a group", suppress: "there more than elsewhere; at most two of a group", axis: "difference between the pairs inside the group and all others, with 95 % interval" }), h("h3", { class: "sub" }, "Concepts by groups"), h("p", { class: "note" }, "Each column is a group, each row a concept. A triangle is how far the effect inside differs from that in all other pairs; click one to read its pairs."), heat(payload.heat)]
-    : [h("p", { class: "empty" }, "No group of pairs stands out: there are no groups, or no effect in one passed the display rules.")]));
+  const listed = (place) => Object.fromEntries(["amplify", "suppress"].map((d) => [d, payload.findings[place][d].map((id) => byId.get(id)).filter(Boolean)]));
+  const draw = (id, place, words, none) => {
+    const rows = listed(place);
+    const some = rows.amplify.length + rows.suppress.length > 0;
+    fill($(id), some ? forest(rows, words) : h("p", { class: "empty" }, none));
+    return some;
+  };
+  const two = "there more than elsewhere; at most two of the same place";
+  draw("forest", "everywhere", { amplify: "chosen shows it more", suppress: "rejected shows it more", axis: "mean difference between chosen and rejected, shrunken, with 95 % interval" }, "No effect over all pairs passed the display rules.");
+  const grouped = draw("groups", "groups", { amplify: two, suppress: two, axis: "pairs inside the group less all others, shrunken, with 95 % interval" }, "No group of pairs stands out: there are no groups, or no effect in one passed the display rules.");
+  draw("prompts", "prompts", { amplify: two, suppress: two, axis: "these prompts less all others, shrunken, in standard deviations (sd), with 95 % interval" }, "Nothing depends on what the prompt is about, as far as this lens can see: there are no prompt concepts, or no effect passed the display rules.");
+  fill($("heat"), grouped ? [h("h3", { class: "sub" }, "Concepts by groups"), h("p", { class: "note" }, "Each column is a group, each row a concept. A triangle is how far the effect inside differs from that in all other pairs; click one to read its pairs."), heat(payload.heat)] : null);
   for (const id of ["filters", "scatter-frame"]) $(id).hidden = !hypotheses.length;
-  const n = trust.n_tested, parts = Object.entries(trust.tested).map(([v, k]) => `${int(k)} ${{ global: "over all pairs", group: "in groups", prompt: "by prompt" }[v] ?? v}`);
-  $("explore-lead").textContent = n ? `${plural(n, "hypothesis", "hypotheses")} tested (${parts.join(", ")}), ${int(trust.n_shown)} shown: those that are large enough to judge and have the same sign in both halves of the data.` : "Nothing was tested.";
+  const n = trust.n_tested, parts = Object.entries(trust.tested).map(([v, k]) => `${int(k)} ${{ global: "over all pairs", group: "in groups", prompt_max: "by prompt (max)", prompt_freq: "by prompt (freq)" }[v] ?? v}`);
+  $("explore-lead").textContent = n ? `${plural(n, "hypothesis", "hypotheses")} tested (${parts.join(", ")}), ${int(trust.n_shown)} shown: those with enough pairs and families, and the same sign in both halves of the data. ${int(trust.n_sure)} of them are sure.` : "Nothing was tested.";
 }
 
 function table(head, rows) {
@@ -59,7 +64,7 @@ function renderData() {
   const trouble = Object.entries(preflight.chat_template_trouble ?? {}).filter(([, n]) => n);
   const copies = [
     [preflight.duplicates?.pairs, "repeated pairs"], [preflight.duplicates?.prompts, "repeated prompts"], [preflight.duplicates?.contradicting_pairs, "pairs that another one contradicts"],
-    [preflight.components?.count ?? read.components, "families of near-duplicate prompts"], [preflight.components?.largest, "pairs in the largest family"], [preflight.pairs?.truncated, "pairs truncated as the trainer would"],
+    [preflight.components?.count ?? read.components, "sets of near-duplicate prompts"], [preflight.families?.n_families, "families"], [preflight.families?.largest, "pairs in the largest family"], [preflight.pairs?.truncated, "pairs truncated as the trainer would"],
     [preflight.scores?.known ? preflight.scores.disagree : null, "pairs scored against their label"]].filter(([n]) => known(n));
   fill($("preflight"), [
     card("Rows", h("table", { class: "flow" }, h("tbody", {}, h("tr", {}, h("th", { scope: "row" }, "rows read"), h("td", {}, int(read.rows_in)), h("td", {}, meter(read.rows_in))),
@@ -80,7 +85,8 @@ function renderLimits() {
     "These are hypotheses. They say what the labels select for, as this lens sees it; whether a training run follows depends on its length, its learning rate and on what the model can express.",
     "What the dictionary has no feature for cannot be seen here.",
     known(trust.share_one_firing_passes) && trust.disparity === "paper" ? `A feature counts as present when it fires on more than ${percent(trust.freq_threshold)} of a response. ${percent(trust.share_one_firing_passes)} of the responses have fewer than ${needed} tokens, where one firing is enough: effects then also follow length.` : null,
-    `${trust.paper ? "Hypotheses are" : "Effects over all pairs are ordered by z, those in groups"}${trust.paper ? " ordered" : ""} by their size in the weaker half of the data. Many were tested and none is corrected for that: look at the intervals, and at whether the pairs are different texts or copies of one.`,
+    trust.paper ? "The lists are in the paper's order, by size in the weaker half of the data, sure or not: near-duplicates and chance can lead it." : "The lists begin with what is sure, largest first in standard deviations of the concept. The first of a list is still selected: expect what families that did not select it show, not more.",
+    "Sure is about the data: whether the labels really select for it. That training then follows is a forecast, which this page does not make.",
     ...payload.cuts,
   ].filter(Boolean);
   fill($("limit-list"), ...limits.map((text) => h("li", {}, text)));
@@ -154,6 +160,7 @@ renderScatter();
 current = wide.matches ? (hypotheses.find((x) => x.rank === 1) ?? null) : null; // narrow: the panel would push the list away
 renderPanel();
 renderList();
+renderTrust();
 renderData();
 renderLimits();
 renderFiles();

@@ -1,0 +1,151 @@
+"""What a person asks to be traced: an id of an effect or of a pair, understood or refused with those nearest to it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tiltmeter.errors import UserError
+from tiltmeter.run import Run
+from tiltmeter.schema import EVERYWHERE, SILENT_GROUP
+
+VIEWS = ("global", "group", "prompt_max", "prompt_freq")
+FORMS = "Give a hypothesis (global:*:7, group:12:7, prompt_max:3:981), a concept (concept:7) or a pair (pair:<pair_id>)"
+N_NEAR = 3  # ids offered in place of a wrong one
+SHORTEST_STEM = 4  # first characters that a pair_id must share with a wrong one to be offered
+
+_HYPOTHESIS = re.compile(r"(global|group|prompt_max|prompt_freq):(\*|[0-9]{1,9}):([0-9]{1,9})")
+_CONCEPT = re.compile(r"concept:([0-9]{1,9})")
+_PAIR = re.compile(r"pair:(.*)|([0-9a-f]{20}(?:-[0-9]+)?)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An effect. A response-shift concept has none over all pairs that was tested: its id is then `concept:7`."""
+
+    view: str
+    where: int
+    concept_id: int
+    id: str
+
+
+def resolve(run: Run, what: str) -> Cell | str:
+    """The effect, or the pair_id. Raises UserError for an id that the run does not hold, naming near ones."""
+    what = what.strip()
+    if match := _HYPOTHESIS.fullmatch(what):
+        view, where, concept = match.groups()
+        if (where == "*") == (view == "global"):
+            return _cell(run, view, int(EVERYWHERE) if where == "*" else int(where), int(concept), what)
+    if match := _CONCEPT.fullmatch(what):
+        return _concept(run, int(match[1]), what)
+    if match := _PAIR.fullmatch(what):
+        return _pair(run, match[1] if match[1] is not None else match[2])
+    raise _unknown(f"'{what[:60]}' is no id", _respelled(what) or _named(run, what))
+
+
+def _respelled(what: str) -> list[str]:
+    """Ids of the same numbers with a known word before them."""
+    match = re.fullmatch(r"([^:]{1,20}):(\*|[0-9]{1,9})(?::([0-9]{1,9}))?", what)
+    if not match:
+        return []
+    word, first, last = match.groups()
+    if last is None:
+        return [f"concept:{first}"] if first != "*" and difflib.get_close_matches(word, ["concept"]) else []
+    views = difflib.get_close_matches(word, VIEWS)
+    near = (f"global:*:{last}" if view == "global" or first == "*" else f"{view}:{first}:{last}" for view in views)
+    return list(dict.fromkeys(near))
+
+
+def _cell(run: Run, view: str, where: int, concept_id: int, what: str) -> Cell:
+    kinds = _kinds(run)
+    trouble = _place_trouble(run, view, where)
+    if concept_id >= len(kinds):
+        trouble = _no_concept(concept_id, kinds)
+    elif not trouble:
+        asked = view.replace("prompt_", "shift_") if view.startswith("prompt_") else ""
+        if kinds[concept_id].startswith("shift_") and kinds[concept_id] != asked:
+            trouble = f"concept {concept_id} is of kind {kinds[concept_id]}, which is not tested in view {view}"
+        elif asked and kinds[concept_id] != asked:
+            trouble = f"concept {concept_id} is of kind {kinds[concept_id]}, and view {view} is about {asked}"
+    if trouble:
+        near = _similar(run, view, where, concept_id)
+        if view == "global" and concept_id < len(kinds):  # its mean over all pairs can be traced, though not tested
+            near = [f"concept:{concept_id}"]
+        raise _unknown(f"there is no effect '{what}'", near, trouble)
+    return Cell(view, where, concept_id, what)
+
+
+def _concept(run: Run, concept_id: int, what: str) -> Cell:
+    kinds = _kinds(run)
+    if concept_id >= len(kinds):
+        raise _unknown(f"there is no concept '{what}'", [], _no_concept(concept_id, kinds))
+    tested = not kinds[concept_id].startswith("shift_")
+    return Cell("global", int(EVERYWHERE), concept_id, f"global:*:{concept_id}" if tested else what)
+
+
+def _kinds(run: Run) -> list[str]:
+    kinds: list[str] = run.table("concepts.parquet", ["kind"])["kind"].to_pylist()
+    return kinds
+
+
+def _no_concept(concept_id: int, kinds: Sequence[str]) -> str:
+    return f"there is no concept {concept_id}" + (f", they are 0 to {len(kinds) - 1}" if kinds else ", there is none")
+
+
+def _place_trouble(run: Run, view: str, where: int) -> str:
+    """Why the set of pairs has no effects, empty if it may have some."""
+    if view == "global":
+        return ""
+    if view == "group":
+        if where == SILENT_GROUP:
+            return "group 0 holds the silent pairs, which are not tested"
+        known = run.table("groups.parquet", ["group_id"])["group_id"]
+        name = "group"
+    else:
+        table = run.table("prompt_concepts.parquet", ["prompt_concept_id", "statistic"])
+        known = table.filter(pc.equal(table["statistic"], view.removeprefix("prompt_")))["prompt_concept_id"]
+        name = f"prompt concept of view {view}"
+    if pc.index(known, pa.scalar(where, pa.int32())).as_py() >= 0:
+        return ""
+    bounds = pc.min_max(known).as_py()
+    return f"{where} is no {name}" + (f", they are {bounds['min']} to {bounds['max']}" if len(known) else "")
+
+
+def _similar(run: Run, view: str, where: int, concept_id: int) -> list[str]:
+    """Hypotheses that share two of the three parts, or else one; the best-ranked first."""
+    table = run.table("hypotheses.parquet", ["hypothesis_id", "view", "where", "concept_id", "rank"])
+    rank = table["rank"].to_numpy()
+    same = pc.equal(table["view"], view).to_numpy().astype(int)
+    same = same + (table["concept_id"].to_numpy() == concept_id) + (table["where"].to_numpy() == where)
+    order = np.lexsort((np.where(rank > 0, rank, np.iinfo(np.int32).max), -same))[:N_NEAR]
+    near: list[str] = table["hypothesis_id"].take(pa.array(order[same[order] > 0])).to_pylist()
+    return near
+
+
+def _named(run: Run, what: str) -> list[str]:
+    """Concepts whose name holds the text."""
+    names = run.table("concepts.parquet", ["name"])["name"].to_pylist()
+    held = [i for i, name in enumerate(names) if what and what.lower() in (name or "").lower()]
+    return [f"concept:{i}" for i in held[:N_NEAR]]
+
+
+def _pair(run: Run, pair_id: str) -> str:
+    known = run.table("pairs.parquet", ["pair_id"])["pair_id"]
+    if pc.index(known, pair_id).as_py() >= 0:
+        return pair_id
+    near: list[str] = []
+    stem = pair_id
+    while len(stem) >= SHORTEST_STEM and not near:
+        near = known.filter(pc.starts_with(known, stem)).slice(0, N_NEAR).to_pylist()
+        stem = stem[: min(len(stem), 24) - 1]
+    raise _unknown(f"there is no pair '{pair_id[:60]}'", [f"pair:{p}" for p in near], "it was dropped or never read")
+
+
+def _unknown(what: str, near: Sequence[str], why: str = "") -> UserError:
+    return UserError(what, why=why, fix=f"Did you mean {' or '.join(near)}?" if near else FORMS)
