@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from tiltmeter.errors import UserError
+
 RunFolder = Annotated[Path, typer.Argument(help="Run folder of a finished audit.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 
@@ -113,7 +115,94 @@ def label(
         console.lines(labels_text(result.labels, console.out.width - 2))
 
 
+def rollouts(
+    run: RunFolder,
+    role: Annotated[
+        str, typer.Option(help='"before", or a name that begins with "after" for a trained model.')
+    ] = "before",
+    model: Annotated[
+        str | None, typer.Option(help="Who answers: folder or Hub id. Default: the run's own model.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Revision of that model on the Hub.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible server that answers instead.")] = None,
+    endpoint_model: Annotated[str | None, typer.Option(help="The model's name on that server.")] = None,
+    api_key_env: Annotated[str, typer.Option(help="Environment variable that holds its key.")] = "OPENAI_API_KEY",
+    n_prompts: Annotated[
+        int | None, typer.Option(min=1, help="Prompts, drawn by the seed. Default: all held-out ones.")
+    ] = None,
+    per_prompt: Annotated[int | None, typer.Option(min=1, help="Rollouts of each. Default: 4.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of a rollout. Default: 256.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Default: 1.")] = None,
+    split: Annotated[str | None, typer.Option(help="heldout, train or all. Default: heldout.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Default: 0.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Rollouts at a time. Default: 32.")] = None,
+    device: Annotated[str | None, typer.Option(help="Torch device of sampling. Default: the run's.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace rollouts that were made otherwise.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Sample answers to a run's held-out prompts and read them with the run's own, sealed measurement.
+
+    Interrupt it at any moment and give the same command again: it goes on from its last shard.
+    """
+    from tiltmeter.pipeline.rollouts import rollouts_run
+    from tiltmeter.view.console import Console
+
+    console = Console(quiet=as_json)
+    given: dict[str, Any] = {
+        "n_prompts": n_prompts, "per_prompt": per_prompt, "max_new_tokens": max_new_tokens, "split": split,
+        "temperature": temperature, "seed": seed, "batch_size": batch_size,
+    }  # fmt: skip
+    result = rollouts_run(
+        run, role, model, revision=revision, base_url=base_url, endpoint_model=endpoint_model, api_key_env=api_key_env,
+        device=device, replace=replace, events=console, **{k: v for k, v in given.items() if v is not None},
+    )  # fmt: skip
+    if as_json:
+        print(json.dumps(result.report, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        prompts, answers = result.report["prompts"], result.report["rollouts"]
+        console.lines(
+            f"{prompts['used']:,} prompts, {answers['read']:,} rollouts read: {answers['finished']:,} finished, "
+            f"{answers['cut']:,} cut at the limit"
+        )
+
+
+def train(
+    run: RunFolder,
+    model: Annotated[str | None, typer.Option(help="Model to train: folder or Hub id. Default: the run's own.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file with trl.DPOConfig's own names, and lora.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the trained model. Default: trained/ in the run.")] = None,
+    option: Annotated[list[str], typer.Option("--set", help="One more setting, as beta=0.1; may be repeated.")] = [],  # noqa: B006
+    shuffled_labels: Annotated[
+        bool, typer.Option("--shuffled-labels", help="Swap chosen and rejected for half of the families: a control.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a model on the run's training pairs with TRL's own DPOTrainer, and say in which regime it ended.
+
+    Interrupt it at any moment and give the same command again: it goes on from its last checkpoint.
+    """
+    import yaml
+
+    from tiltmeter.pipeline.training import train_model
+    from tiltmeter.view.console import Console
+
+    console = Console(quiet=as_json)
+    given: dict[str, Any] = {}
+    for entry in option:
+        name, equals, value = entry.partition("=")
+        if not equals:
+            raise UserError(f"--set {entry} is not understood", fix="Write it as name=value")
+        given[name] = yaml.safe_load(value)
+    if shuffled_labels:
+        given["shuffled_labels"] = True
+    result = train_model(run, model=model, config=config, out=out, events=console, **given)
+    if as_json:
+        print(json.dumps(result.report, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        console.lines(f"{result.path}\n{result.report['regime']['words']}")
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (trace, doctor, label):
+    for command in (trace, doctor, label, rollouts, train):
         app.command()(command)

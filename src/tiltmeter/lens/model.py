@@ -127,7 +127,7 @@ def _find_blocks(decoder: nn.Module, n_layers: int) -> nn.ModuleList:
 
 def load_tokenizer(name_or_path: str | Path, *, revision: str | None = None) -> Any:
     """The model's own tokenizer. Raises UserError if there is none or the model is unknown or out of reach."""
-    commit = _commit(name_or_path, revision)
+    commit = commit_of(name_or_path, revision)
     try:
         return AutoTokenizer.from_pretrained(name_or_path, revision=commit or "main", trust_remote_code=False)
     except _LOAD_ERRORS as error:
@@ -153,23 +153,44 @@ def load_model(
     "float32", "bfloat16" or "float16". Raises UserError for an unknown or unreachable id, a folder without a model,
     weights missing from the checkpoint (they would be random), a layer or device that does not exist.
     """
+    where = usable_device(device)
+    commit = commit_of(name_or_path, revision)
+    with quiet():
+        try:
+            config = AutoConfig.from_pretrained(name_or_path, revision=commit or "main", trust_remote_code=False)
+        except _LOAD_ERRORS as error:
+            raise _unreachable(name_or_path, error) from error
+    if layer is not None:
+        _check_layer(layer, int(config.get_text_config().num_hidden_layers))
+    tokenizer = tokenizer if tokenizer is not None else load_tokenizer(name_or_path, revision=commit)
+    # The LM head goes with the last reference to the model, unless it is the embedding.
+    model = load_causal_lm(name_or_path, revision=commit, dtype=dtype)
+    subject = SubjectModel(model, tokenizer, model_identity(name_or_path, revision=commit, dtype=dtype))
+    del model
+    if layer is not None:
+        subject.keep_up_to(layer)
+    subject._decoder.to(where)
+    return subject
+
+
+def load_causal_lm(name_or_path: str | Path, *, revision: str | None = None, dtype: str = "float32") -> Any:
+    """The whole causal LM, head included, in the main memory. Never runs the model's own code.
+
+    Raises UserError for an unknown or unreachable id, a folder without a model, weights missing from the checkpoint
+    (they would be random).
+    """
     torch_dtype = getattr(torch, dtype, None)
     if torch_dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise UserError(f"unknown dtype '{dtype}'", fix="Give float32, bfloat16 or float16")
-    where = _device(device)
-    commit = _commit(name_or_path, revision)
-    source: dict[str, Any] = {"revision": commit or "main", "trust_remote_code": False}
-    with _quiet():
-        try:
-            config = AutoConfig.from_pretrained(name_or_path, **source)
-        except _LOAD_ERRORS as error:
-            raise _unreachable(name_or_path, error) from error
-        if layer is not None:
-            _check_layer(layer, int(config.get_text_config().num_hidden_layers))
-        tokenizer = tokenizer if tokenizer is not None else load_tokenizer(name_or_path, revision=commit)
+    commit = commit_of(name_or_path, revision)
+    with quiet():
         try:
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                name_or_path, config=config, dtype=torch_dtype, output_loading_info=True, **source
+                name_or_path,
+                revision=commit or "main",
+                trust_remote_code=False,
+                dtype=torch_dtype,
+                output_loading_info=True,
             )
         except _LOAD_ERRORS as error:
             raise _unreachable(name_or_path, error) from error
@@ -180,15 +201,15 @@ def load_model(
             why=f"{len(missing)} tensors would be random, the first is {missing[0]}",
             fix="Give a complete causal language model",
         )
-    subject = SubjectModel(model, tokenizer, _identity(name_or_path, commit, dtype))
-    del model, loaded  # and with them the LM head, unless it is the embedding
-    if layer is not None:
-        subject.keep_up_to(layer)
-    subject._decoder.to(where)
-    return subject
+    return model
 
 
-def _commit(name_or_path: str | Path, revision: str | None) -> str | None:
+def model_identity(name_or_path: str | Path, *, revision: str | None = None, dtype: str = "float32") -> dict[str, Any]:
+    """Which weights these are, without loading them: Hub name and commit, or the SHA-256 of a folder's files."""
+    return _identity(name_or_path, commit_of(name_or_path, revision), dtype)
+
+
+def commit_of(name_or_path: str | Path, revision: str | None) -> str | None:
     """The commit that `revision` of a Hub model stands for; None for a folder.
 
     Everything is then loaded from this commit, and it names the weights: a branch would name whatever it holds today.
@@ -224,7 +245,7 @@ def _identity(name_or_path: str | Path, commit: str | None, dtype: str) -> dict[
     return {"sha256": content_hash({"config.json": what_it_is, **hashes}), "dtype": dtype}
 
 
-def _device(device: str) -> torch.device:
+def usable_device(device: str) -> torch.device:
     try:
         where = torch.device(device)
         torch.empty(0, device=where)
@@ -246,7 +267,7 @@ def _first_line(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence the loading bars and reports of transformers: what matters in them is raised as an error here."""
     logging = transformers.utils.logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -1,0 +1,185 @@
+"""The folder of a trained model: what it was made from, whether it is whole, and from where to go on.
+
+`train.json` is written when training begins and, with the hashes of the model's files, when it has ended. A folder is
+continued or believed only under the same key: the hash of model, pairs, labels and settings.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tiltmeter.errors import UserError
+from tiltmeter.run import content_hash, file_hash, write_json
+
+REPORT = "train.json"
+FORMAT_VERSION = 1
+ADAPTER = "adapter"
+MARGINS = "margins.parquet"
+
+_MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
+_DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+_DISK_TEXTS = ("No space left", "Disk quota exceeded", "PytorchStreamWriter failed", "unexpected pos")
+
+
+def opened(out: Path, key: str, n_processes: int) -> dict[str, Any] | None:
+    """The report of a folder that was begun under this key, None for one that is new or empty.
+
+    A training that stopped before its first checkpoint counts as none. Raises UserError for a folder that holds
+    something else, and for a training that other processes began: with
+    another number of them every batch would hold other pairs.
+    """
+    path = out / REPORT
+    if not path.exists():
+        if out.exists() and (not out.is_dir() or any(p.name != REPORT + ".partial" for p in out.iterdir())):
+            raise UserError("the folder for the trained model is not empty", file=out, fix="Give --out a new folder")
+        return None
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        known, finished, began = report["key"], report["finished"], report["processes"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            "the report of a training cannot be read", file=path, why=str(error), fix="Give --out a new folder"
+        ) from error
+    if known != key:
+        if not finished and not _checkpoints(out):
+            return None  # nothing is lost: it failed before its first checkpoint, perhaps for its settings
+        raise UserError(
+            "the folder holds another training",
+            file=out,
+            why="its model, pairs, labels or settings differ from these",
+            fix="Give --out a new folder, or remove this one",
+        )
+    if not finished and began != n_processes:
+        raise UserError(
+            f"the training was begun by {began} processes, and goes on with {n_processes}",
+            file=out,
+            why="every batch would hold other pairs",
+            fix="Launch as many as before, or give --out a new folder",
+        )
+    return dict(report)
+
+
+def begin(out: Path, key: str, n_processes: int) -> None:
+    write_json(
+        out / REPORT, {"format_version": FORMAT_VERSION, "key": key, "finished": False, "processes": n_processes}
+    )
+
+
+def is_whole(out: Path, report: Mapping[str, Any]) -> bool:
+    """True if training has ended and every file of the model is there with the bytes it had then."""
+    files: Mapping[str, str] = report.get("files", {})
+    return bool(report["finished"]) and all(
+        (out / name).is_file() and file_hash(out / name) == digest for name, digest in files.items()
+    )
+
+
+def finish(out: Path, report: Mapping[str, Any], *, keep_checkpoints: bool) -> dict[str, Any]:
+    """Write the report with the hashes of the model's files, last; then remove what only served to go on."""
+    (out / "training_args.bin").unlink(missing_ok=True)  # a pickle; its content is in the report
+    files = [*_model_files(out), *_model_files(out / ADAPTER), out / MARGINS]
+    whole = {**report, "finished": True, "files": {p.relative_to(out).as_posix(): file_hash(p) for p in files}}
+    write_json(out / REPORT, whole)
+    if not keep_checkpoints:
+        for _, path in _checkpoints(out):
+            shutil.rmtree(path)
+    return whole
+
+
+def last_checkpoint(out: Path, *, remove: bool = True) -> Path | None:
+    """The newest checkpoint that is whole; with `remove`, those that a kill cut short are deleted.
+
+    The trainer writes `trainer_state.json` last, so that a checkpoint with a readable one is whole.
+    """
+    for step, path in sorted(_checkpoints(out), reverse=True):
+        try:
+            if json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))["global_step"] == step:
+                return path
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        if remove:
+            shutil.rmtree(path)
+    return None
+
+
+def _checkpoints(out: Path) -> list[tuple[int, Path]]:
+    found = [(re.fullmatch(r"checkpoint-(\d+)", p.name), p) for p in out.glob("checkpoint-*") if p.is_dir()]
+    return [(int(match[1]), path) for match, path in found if match]
+
+
+def check_space(out: Path, model_bytes: int, trained_bytes: int, n_checkpoints: int) -> None:
+    """Raise UserError now rather than in the last hour if model and checkpoints cannot fit on the disk.
+
+    A checkpoint holds the trained weights and Adam's two moments of each.
+    """
+    needed = model_bytes + n_checkpoints * 3 * trained_bytes
+    free = shutil.disk_usage(out).free
+    if free < needed:
+        raise UserError(
+            f"training needs about {needed / 1e9:.1f} GB on this disk, {free / 1e9:.1f} GB are free",
+            file=out,
+            why=f"a model of {model_bytes / 1e9:.1f} GB and {n_checkpoints} checkpoints at a time",
+            fix="Free some space, give --out on another disk, or save_strategy: 'no' (then it cannot be continued)",
+        )
+
+
+def disk_error(error: BaseException, out: Path) -> UserError | None:
+    """The UserError for an error that means the folder cannot be written, else None.
+
+    Libraries say so in different ways: an errno, a Rust error's text, torch's writer that fails in the middle.
+    """
+    text = str(error)
+    number = error.errno if isinstance(error, OSError) else None
+    if number not in _DISK_ERRNOS and not any(sign in text for sign in _DISK_TEXTS):
+        return None
+    return UserError(
+        "the trained model cannot be written",
+        file=out,
+        why=text.splitlines()[0] if text else "the disk is full",
+        fix="Free some space or allow writing; the same call then goes on from the last checkpoint",
+    )
+
+
+def commit_of(name_or_path: str, revision: str | None) -> str | None:
+    """The commit that `revision` of a Hub model stands for, None for a folder; policy and reference both load it.
+
+    Raises UserError for a file, a folder without a model, and a name that is unknown or out of reach.
+    """
+    path = Path(name_or_path)
+    if path.is_file() or (path.is_dir() and not (path / "config.json").exists()):
+        raise UserError(
+            "the model is a file, not a folder" if path.is_file() else "the folder holds no model",
+            file=path,
+            why="" if path.is_file() else "config.json is missing",
+            fix="Give a folder made by save_pretrained, or a Hub id",
+        )
+    if path.is_dir():
+        return None
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(name_or_path, "config.json", revision=revision)).parent.name
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"cannot load the model '{name_or_path}'",
+            why=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
+            fix="Check the name; offline, give a folder or a model that is already in the Hugging Face cache",
+        ) from error
+
+
+def model_identity(name_or_path: str, commit: str | None) -> dict[str, Any]:
+    """JSON-able: which weights training starts from: Hub name and commit, or the hash of a folder's files."""
+    folder = Path(name_or_path)
+    if not folder.is_dir():
+        return {"name": name_or_path, "revision": commit}
+    return {"sha256": content_hash({p.name: file_hash(p) for p in _model_files(folder)})}
+
+
+def _model_files(folder: Path) -> list[Path]:
+    """Weights, configuration and tokenizer: not the model card, which people edit, nor a logger's files."""
+    return sorted({p for pattern in _MODEL_FILES for p in folder.glob(pattern)} - {folder / REPORT})

@@ -1,0 +1,1 @@
+"""Did it come true: rollouts before and after training, read with the sealed measurement."""
