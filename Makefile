@@ -1,9 +1,11 @@
 # make demo   set up a virtual environment and audit the bundled planted pairs with the bundled lens
 # make test   the tests          make lint   ruff and mypy          make bench   speed, memory, bytes on disk
+# make bench SIZE=1   the steps after the harvest at the paper's size, not a tenth of it: 6 GB of disk, half an hour
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+SIZE   ?= 0.1
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .PHONY: demo test lint bench format clean
@@ -40,6 +42,7 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	@HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/harvest.py --pairs src/tiltmeter/demo/data/demo-a.jsonl.gz --limit 300
+	@$(BIN)/python benchmarks/scale.py --size $(SIZE)
 
 clean:
 	rm -rf $(VENV) demo-run
