@@ -134,18 +134,18 @@ def test_every_column_holds_its_own_number() -> None:
     assert other["posterior_lo"] == pytest.approx(0.5 - 0.0098, abs=2e-5)
     assert other["posterior_hi"] == pytest.approx(0.5 + 0.0098, abs=2e-5)
     assert other["lfsr"] < 1e-9
-    # four tests, one undefined: .01 * 4, .02 * 4 / 2, .3 * 4 / 3
-    assert [rows[name]["q_value"] for name in rows] == [*(pytest.approx(q) for q in (0.04, 0.4, 0.04)), None]
+    # within each view, times two views: .01 * 2 * 2 and .3 * 2 * 2 / 2; .02 * 2 * 2, and undefined
+    assert [rows[name]["q_value"] for name in rows] == [*(pytest.approx(q) for q in (0.04, 0.6, 0.08)), None]
 
 
 def test_q_counts_every_attempted_test_of_every_view_shown_or_not() -> None:
     group = view([1, 2], [[0.2, 0]] * 2, [[0.2, 0.2]] * 2, p=[[0.001, 0.2], [0.004, NAN]], n_in=[10, 100])
     prompt = view([0], [[0.1, 0.1, 0.1]], [[0.1, 0.1, 0.1]], name="prompt_max", p=[[0.01, 0.02, 1]], ids=(7, 8, 9))
     q = {r["hypothesis_id"]: r["q_value"] for r in laid_out(group, prompt).table.to_pylist()}
-    # 7 attempted; sorted .001 .004 .01 .02 .2 1 → times 7 / rank
-    expected = {"group:1:0": 0.007, "group:2:0": 0.014, "prompt_max:0:7": 0.07 / 3, "prompt_max:0:8": 0.035}
+    # group: 4 attempted, sorted .001 .004 .2 → .004, .008, .267, times 2 views; prompt: 3, .01 .02 1 → .03, .03, 1
+    expected = {"group:1:0": 0.008, "group:2:0": 0.016, "prompt_max:0:7": 0.06, "prompt_max:0:8": 0.06}
     assert {name: q[name] for name in expected} == pytest.approx(expected)
-    assert (q["group:1:1"], q["group:2:1"], q["prompt_max:0:9"]) == (pytest.approx(0.28), None, 1.0)
+    assert (q["group:1:1"], q["group:2:1"], q["prompt_max:0:9"]) == (pytest.approx(0.8 / 1.5), None, 1.0)
     cut = laid_out(group, prompt, max_rows=2)  # what is not in the table counts as well
     kept = {r["hypothesis_id"]: r["q_value"] for r in cut.table.to_pylist()}
     assert kept == {name: q[name] for name in ("group:2:0", "prompt_max:0:7")}
@@ -187,9 +187,9 @@ def test_the_default_order_puts_what_is_sure_first() -> None:
     # q = .5, .013, .002, .002: three are sure, and among them the size decides
     assert in_order(laid_out(one).table) == ["group:1:1", "group:1:2", "group:1:0"]
     assert in_order(laid_out(one).table, direction="suppress") == ["group:1:3"]
-    # were there ten times as many tests, .01 would be no discovery: the size counts only behind the sure one
-    many = view([1], [[0.0] * 36], [[0.0] * 36], name="prompt_max")
-    assert in_order(laid_out(one, many).table) == ["group:1:2", "group:1:1", "group:1:0"]
+    # were there five times as many views, .01 would be no discovery: the size counts only behind the sure one
+    many = [view([1], [[0.0]], [[0.0]], name=f"prompt_{i}") for i in range(4)]
+    assert in_order(laid_out(one, *many).table) == ["group:1:2", "group:1:1", "group:1:0"]
     assert in_order(laid_out(one, rules=PAPER_RULES).table) == ["group:1:0", "group:1:1", "group:1:2"]  # delta_min
 
 

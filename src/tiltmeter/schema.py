@@ -151,7 +151,7 @@ HYPOTHESES = pa.schema(  # one row per (view, where, concept)
         ("posterior_lo", pa.float64()),  # 95 % posterior interval, of shown rows
         ("posterior_hi", pa.float64()),
         ("lfsr", pa.float64()),  # local false sign rate: posterior probability that the sign is wrong, in [0, 1]
-        ("q_value", pa.float64()),  # Benjamini-Hochberg over every test of every view
+        ("q_value", pa.float64()),  # Benjamini-Hochberg over every test of the view, times the number of views
         ("p_flip", pa.float64()),  # exact family-level sign-flip p of global rows
         ("rank_stability", pa.float64()),  # share of family bootstrap draws in the top 50 of its list; of the best rows
         ("delta_heldout", pa.float64()),  # estimated on families that did not select it; null where none did

@@ -1,7 +1,8 @@
 """The HYPOTHESES table: which (where, concept) are tested, which are shown, and in what order.
 
-Every test of every view counts in the denominator of the false discovery rate, shown or not. Ranks run apart for each
-view and direction.
+Every test counts in the denominator of its view's false discovery rate, shown or not, and every view in all of them: q
+is Benjamini-Hochberg within the view, times the number of views. Over all views at once the many true effects of one
+would pay for the noise of another. Ranks run apart for each view and direction.
 """
 
 from __future__ import annotations
@@ -67,14 +68,9 @@ def hypotheses(
     set large enough. A view with more than `max_rows` tests keeps the best-ranked `max_rows / 2` of the shown in each
     direction and no others; `n_tested` still counts all.
     """
-    attempted = sum(one.lfsr.size for one in views)
-    p = [one.moderated.p.ravel() for one in views]
-    q = q_values(np.concatenate(p), attempted) if p else np.zeros(0)
-    tables, n_tested, n_shown, start = [], {}, {}, 0
+    tables, n_tested, n_shown = [], {}, {}
     for one in views:
-        size = one.lfsr.size
-        q_here = q[start : start + size].reshape(one.lfsr.shape)
-        start += size
+        q_here = np.minimum(len(views) * q_values(one.moderated.p, one.lfsr.size), 1.0)
         effect, everywhere = one.contrasts, one.sets.against_zero
         one.sure_z = float(np.abs(one.moderated.z[q_here <= SURE]).min(initial=np.inf))
         large = (effect.n_in >= rules.min_group_pairs) & (one.sets.family_n >= rules.min_families) | everywhere

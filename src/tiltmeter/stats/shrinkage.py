@@ -1,9 +1,9 @@
 """Adaptive shrinkage: a normal mixture fitted to all effects of a view at once, and what it says of each.
 
 theta / s^a ~ pi_0 · (0) + sum_j pi_j · N(0, tau_j²), x | theta ~ N(theta, s²). After Stephens 2016 (ash): the weights
-by EM with a penalty that favours zero; a = 0 (effects alike in size) or a = 1 (effects alike in standard errors, which
-fits where strong effects are also uncertain ones), whichever makes the data likelier. The local false sign rate is the
-posterior probability that the sign is wrong.
+by EM with a penalty that favours zero. Fitted with a = 1, effects alike in standard errors: ours grow with the effect,
+and a mixture of effects alike in size (a = 0) called clear effects noise where their standard error is large. The local
+false sign rate is the posterior probability that the sign is wrong.
 """
 
 from __future__ import annotations
@@ -112,15 +112,12 @@ def fit_mixture(x: np.ndarray, s: np.ndarray, *, seed: int = 0) -> Mixture:
     if usable.size > FIT_CELLS:
         usable = np.sort(np.random.default_rng(seed).choice(usable, FIT_CELLS, replace=False))
     x, s = x[usable], s[usable]
-    alike, per_se = _fit(x, s), _fit(x / s, np.ones_like(s))
-    # p(x) = p(x / s) / s: the likelihoods of the same numbers
-    if per_se[2] - float(np.log(s).mean()) > alike[2]:
-        return Mixture(per_se[0], per_se[1], 1)
-    return Mixture(alike[0], alike[1], 0)
+    weight, tau = _fit(x / s, np.ones_like(s))
+    return Mixture(weight, tau, per_se=1)
 
 
-def _fit(x: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Weights, grid and mean log-likelihood."""
+def _fit(x: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights and grid."""
     smallest = float(np.quantile(s, 0.01)) / 4
     largest = max(2 * float(np.sqrt(np.maximum(x**2 - s**2, 0).max())), 4 * smallest)
     tau = np.concatenate([[0.0], np.geomspace(smallest, largest, 2 + int(np.ceil(np.log2(largest / smallest))))])
@@ -138,7 +135,7 @@ def _fit(x: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         if now - last < SMALLEST_GAIN:
             break
         last = now
-    return weight, tau, float((np.log(density @ weight) + peak[:, 0]).mean())
+    return weight, tau
 
 
 def _log_normal(x: np.ndarray, s: np.ndarray, tau: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ class ViewStatistics:
     delta_heldout: np.ndarray
     delta_residual: np.ndarray
     p_flip: np.ndarray  # NaN but for global effects
-    sure_z: float = np.inf  # smallest |z| whose q, over the tests of all views, is at most 0.05; `hypotheses` sets it
+    sure_z: float = np.inf  # smallest |z| whose q is at most 0.05; `hypotheses` sets it
 
     @property
     def standardised(self) -> tuple[np.ndarray, np.ndarray]:
