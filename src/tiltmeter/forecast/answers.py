@@ -1,0 +1,47 @@
+"""Three answers per concept, never merged into one number: is it rewarded, will it move, can it be expressed.
+
+They part in practice: a concept may move without being rewarded (it comes along with one that is), be rewarded without
+moving (the model never says it), or be expressed by the pairs' authors alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tiltmeter.forecast.expression import Expression, expression
+from tiltmeter.forecast.ladder import Ladder, Rung
+from tiltmeter.forecast.uncertainty import DRAWS, Estimate, Interval, bootstrap, intervals
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a forecast says of M concepts; + = amplified."""
+
+    is_rewarded: Interval  # w: the concept's own reward, the others and the length held fixed
+    will_move: Interval  # the predicted shift by `rung`
+    rung: Rung
+    can_be_expressed: Expression | None  # None without rollouts: the question is open, not answered with yes
+    ladder: dict[Estimate, Interval]  # every rung, for comparison
+    draws: dict[Estimate, np.ndarray]  # [draws, M], for intervals of anything made of them
+    ess_share: np.ndarray | None  # of the tilt
+
+
+def answer(
+    ladder: Ladder, rung: Rung, *, expressed_above: float | np.ndarray = 0.0, draws: int = DRAWS, seed: int = 0
+) -> Answers:
+    """The three answers with 95 % intervals. Raises ValueError for a rung that the inputs do not allow."""
+    if rung not in ladder.rungs:
+        raise ValueError(f"rung {rung!r} is not among {ladder.rungs}: it needs rollouts, or a training time")
+    drawn = bootstrap(ladder, draws, seed)
+    found = intervals(ladder, drawn)
+    return Answers(
+        is_rewarded=found["w"],
+        will_move=found[rung],
+        rung=rung,
+        can_be_expressed=None if ladder.rollouts is None else expression(ladder.rollouts, expressed_above),
+        ladder=found,
+        draws=drawn,
+        ess_share=ladder.predict().ess_share,
+    )
