@@ -181,6 +181,10 @@ def test_ten_concepts_cannot_carry_it_unseen() -> None:
     assert found.without_top.r2 < 0.05
     assert found.without_top.n == 190
     assert found.without_top.rel_y > 0.9
+    # those that speak against the forecast stay: 2 for and 5 against it are left of the large ones
+    sign = np.where(np.arange(17) % 2 == 0, 3.0, -3.0)
+    true[:17], x[:17] = sign, np.where(np.arange(17) < 12, sign, -sign)
+    assert judge(x, seen(rng, true, noise=0.05), draws=5, permutations=9).without_top.r2 < -0.05
     few = judge(x[:12], seen(rng, true[:12]), draws=5, permutations=9)
     assert np.isnan(few.without_top.r2) and few.without_top.n == 2
 
