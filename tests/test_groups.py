@@ -10,6 +10,7 @@ import pytest
 from scipy.sparse import csr_array, random_array
 
 from tiltmeter import schema
+from tiltmeter.stats import groups
 from tiltmeter.stats.groups import GroupModel, fit_groups, groups_to_table, n_groups_for
 
 
@@ -94,6 +95,40 @@ def test_fitting_is_deterministic_and_assign_repeats_it() -> None:
     assert one.centroids.tobytes() == other.centroids.tobytes()
     np.testing.assert_array_equal(group_one, group_other)
     np.testing.assert_array_equal(one.assign(activity), group_one)
+
+
+def test_up_to_fit_rows_active_pairs_all_of_them_are_fitted_on(monkeypatch) -> None:
+    activity, _ = topics(10)
+    whole, group_id = fit_groups(activity, n_groups=8)
+    n_active = int((group_id > 0).sum())
+    monkeypatch.setattr(groups, "FIT_ROWS", n_active)
+    same, group_same = fit_groups(activity, n_groups=8)
+    assert same.centroids.tobytes() == whole.centroids.tobytes()
+    np.testing.assert_array_equal(group_same, group_id)
+    monkeypatch.setattr(groups, "FIT_ROWS", n_active - 1)  # one pair fewer, and the mean directions are others
+    assert fit_groups(activity, n_groups=8)[0].centroids.tobytes() != whole.centroids.tobytes()
+
+
+def test_of_more_active_pairs_some_are_fitted_on_and_all_assigned(monkeypatch) -> None:
+    activity, topic = topics(11)
+    whole, group_whole = fit_groups(activity, n_groups=8)
+    monkeypatch.setattr(groups, "FIT_ROWS", 120)  # of 456 active pairs
+    model, group_id = fit_groups(activity, n_groups=8, seed=1)
+    np.testing.assert_array_equal(group_id == 0, group_whole == 0)  # which pairs are silent is asked of all
+    assert model.silent_cutoff == whole.silent_cutoff
+    assert model.sizes.tolist() == np.bincount(group_id, minlength=9).tolist() and model.sizes.sum() == 480
+    assert model.sizes[1:].tolist() == sorted(
+        model.sizes[1:].tolist(), reverse=True
+    )  # by all pairs, not by those drawn
+    np.testing.assert_array_equal(model.assign(activity), group_id)
+    for k in range(8):  # a topic is one group, as it is when all pairs are fitted on
+        assert np.unique(group_id[(topic == k) & (group_id > 0)]).size == 1
+    again, group_again = fit_groups(activity, n_groups=8, seed=1)
+    assert again.centroids.tobytes() == model.centroids.tobytes()
+    np.testing.assert_array_equal(group_again, group_id)
+    other, _ = fit_groups(activity, n_groups=8, seed=2)  # another seed draws other pairs: other mean directions
+    assert not np.allclose(np.sort(other.centroids, axis=0), np.sort(model.centroids, axis=0), atol=1e-4)
+    assert len(fit_groups(activity, n_groups=300)[0]) <= 120  # no more groups than pairs to fit them on
 
 
 def test_no_group_is_left_empty() -> None:

@@ -165,7 +165,7 @@ def test_the_default_order_puts_the_sure_first_and_then_looks_at_the_size() -> N
     k, m = np.nonzero(np.isfinite(one.lfsr))
     delta, z = one.contrasts.delta[k, m], np.abs(one.moderated.z[k, m])
     assert one.key(delta, k, m).max() < 1  # before all views are known nothing is sure
-    x, s = (a[k, m] for a in one.standardised)
+    x, s = one.contrasts.delta[k, m] / one.moderated.sd[m], one.moderated.se[k, m] / one.moderated.sd[m]
     size, spread = np.abs(one.posterior / one.moderated.sd)[k, m], one.mixture.spread(x, s)
     one.sure_z = float(np.sort(z)[-6])
     key, sure = one.key(delta, k, m), (one.lfsr[k, m] < 0.05) & (z >= one.sure_z)

@@ -42,7 +42,7 @@ from tiltmeter.stats.disparity import (
 from tiltmeter.stats.groups import GroupModel, fit_groups, groups_to_table
 from tiltmeter.stats.hypotheses import PAPER_RULES, DisplayRules, Hypotheses, hypotheses, tested_concepts
 from tiltmeter.stats.sets import Sets
-from tiltmeter.stats.view_statistics import ViewStatistics, view_statistics
+from tiltmeter.stats.view_statistics import SURE, ViewStatistics, view_statistics
 
 
 class _Pairs:
@@ -100,7 +100,7 @@ def _counts(found: Hypotheses, views: list[ViewStatistics]) -> dict[str, Any]:
         v.view: {
             "prior_freedom": round(v.moderated.prior_freedom, 3),
             "share_null": round(float(v.mixture.weight[v.mixture.tau == 0].sum()), 4),
-            "n_sure": int((v.lfsr < 0.05).sum()),
+            "n_sure": int((v.lfsr < SURE).sum()),
             "mean_icc": round(float(v.moderated.icc.mean()), 4) if v.moderated.icc.size else None,
         }
         for v in views
@@ -195,9 +195,11 @@ class _PromptScores:
 def _prompt_scores(run: Run, pairs: _Pairs, features: Features) -> list[_PromptScores]:
     """Of both statistics, in one pass over the pairs; a statistic without any concept is left out."""
     columns: dict[Statistic, tuple[ConceptColumns, ConceptColumns]] = {}
+    lists: dict[Statistic, tuple[list[np.ndarray], pa.Table]] = {}  # prompt concepts, response-shift concepts
     for q in STATISTICS:
-        shifts, prompts = shift_lists(run, f"shift_{q}")[0], shift_lists(run, f"prompt_{q}")[0]
+        (shifts, rows), (prompts, _) = shift_lists(run, f"shift_{q}"), shift_lists(run, f"prompt_{q}")
         if shifts and prompts:
+            lists[q] = prompts, rows
             sigma = run.table(SIGMA)[q].to_numpy()
             of_responses = concept_columns(shifts, features.n_features, q, sigma)
             columns[q] = of_responses, concept_columns(prompts, features.n_features, q)
@@ -224,13 +226,7 @@ def _prompt_scores(run: Run, pairs: _Pairs, features: Features) -> list[_PromptS
             selections[q].add(about)
             others[q].append(of_others)
         start += len(of_train)
-    return [
-        _PromptScores(
-            q, shift_lists(run, f"prompt_{q}")[0], shift_lists(run, f"shift_{q}")[1], u[q], selections[q].finish(),
-            np.concatenate(others[q]),
-        )
-        for q in columns
-    ]  # fmt: skip
+    return [_PromptScores(q, *lists[q], u[q], selections[q].finish(), np.concatenate(others[q])) for q in columns]
 
 
 def _prompt_view(

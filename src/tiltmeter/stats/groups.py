@@ -20,6 +20,7 @@ MAX_GROUPS = 512  # the paper's number
 PAIRS_PER_GROUP = 50  # ours, for small data: twice the 25 pairs that a group needs to be shown
 SILENT_PERCENTILE = 5.0
 BLOCK_ROWS = 8192  # rows made dense at a time
+FIT_ROWS = 50_000  # pairs that the centroids are fitted on, drawn at random from more: 98 for each of 512 groups
 SEEDING_ROWS = 8192  # k-means++ looks at no more rows than this, drawn at random
 MAX_ITERATIONS = 100
 SMALLEST_GAIN = 1e-5  # in mean cosine; below it an iteration is the last
@@ -96,7 +97,8 @@ def fit_groups(activity: csr_array, *, n_groups: int | None = None, seed: int = 
 
     Silent: norm of s below its 5th percentile over the pairs, or 0. The rest are scaled to unit length and clustered
     by cosine: seeded k-means++, centroids scaled back to unit length in every iteration, an emptied cluster restarted
-    at the pair that fits its own worst. Below 10,000 active pairs the best of four starts (by mean cosine).
+    at the pair that fits its own worst. Below 10,000 active pairs the best of four starts (by mean cosine); above
+    `FIT_ROWS` the centroids are fitted on that many, drawn without replacement by the seed, and all are then assigned.
     `n_groups` None: `n_groups_for`. There are fewer groups where fewer distinct directions exist.
 
     Returns the model and group_id int32 [N], which equals model.assign(activity). Same input and seed, same groups.
@@ -109,10 +111,14 @@ def fit_groups(activity: csr_array, *, n_groups: int | None = None, seed: int = 
     unit = _unit(activity[active], norms[active])
     n_active = unit.shape[0]
     best, best_fit = np.empty((0, activity.shape[1]), np.float32), -1.0
+    fitted = unit if n_active <= FIT_ROWS else _drawn(unit, seed)
     for start in range(0 if n_active == 0 else 4 if n_active < 10_000 else 1):
         rng = np.random.default_rng([seed, start])
-        centroids, labels, fit = _lloyd(unit, _seeds(unit, min(n_groups or n_groups_for(n_active), n_active), rng))
+        n_seeds = min(n_groups or n_groups_for(n_active), fitted.shape[0])
+        centroids, labels, fit = _lloyd(fitted, _seeds(fitted, n_seeds, rng))
         if fit > best_fit + 1e-9:
+            if fitted is not unit:
+                labels = _nearest(unit, centroids)[0]  # the largest group is the one of most pairs, not of most drawn
             size = np.bincount(labels, minlength=len(centroids))
             by_size = np.argsort(-size, kind="stable")
             best, best_fit = centroids[by_size[size[by_size] > 0]], fit
@@ -157,6 +163,12 @@ def _nearest(unit: csr_array, centroids: np.ndarray) -> tuple[np.ndarray, np.nda
         labels[rows] = scores.argmax(axis=1)
         cosine[rows] = scores.max(axis=1)
     return labels, cosine
+
+
+def _drawn(unit: csr_array, seed: int) -> csr_array:
+    """`FIT_ROWS` of the rows, without replacement, in their order."""
+    rng = np.random.default_rng([seed, FIT_ROWS])  # another stream than the starts'
+    return unit[np.sort(rng.choice(unit.shape[0], FIT_ROWS, replace=False))]
 
 
 def _seeds(unit: csr_array, n_groups: int, rng: np.random.Generator) -> np.ndarray:

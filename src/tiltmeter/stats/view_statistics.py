@@ -34,18 +34,13 @@ class ViewStatistics:
     sets: Sets
     contrasts: Contrasts
     moderated: Moderated
-    mixture: Mixture  # of delta / sd
+    mixture: Mixture  # of delta / sd; its `tau` in standard errors of that
     posterior: np.ndarray  # mean of the posterior of delta
     lfsr: np.ndarray  # local false sign rate
     delta_heldout: np.ndarray
     delta_residual: np.ndarray
     p_flip: np.ndarray  # NaN but for global effects
     sure_z: float = np.inf  # smallest |z| whose q is at most 0.05; `hypotheses` sets it
-
-    @property
-    def standardised(self) -> tuple[np.ndarray, np.ndarray]:
-        """delta / sd and its standard error, as the mixture takes them."""
-        return self.contrasts.delta / self.moderated.sd, self.moderated.se / self.moderated.sd
 
     def key(self, delta: np.ndarray, k: np.ndarray, m: np.ndarray) -> np.ndarray:
         """What the default list is ordered by, for some cells and any delta of theirs: larger is earlier.

@@ -13,11 +13,6 @@ import pyarrow.compute as pc
 
 from tiltmeter.schema import PROMPT_CONCEPTS
 
-CONCENTRATION = pa.schema(  # share of delta that the first 1, 5, 10 % of pairs and of families carry; can pass 1
-    [("hypothesis_id", pa.string())]
-    + [(f"{unit}_{share}", pa.float64()) for unit in ("pairs", "families") for share in (1, 5, 10)]
-)
-
 
 @dataclass(frozen=True)
 class ReportTables:
