@@ -14,7 +14,7 @@ import pyarrow as pa
 from synthetic_statistics import view_rows
 
 from tiltmeter import schema
-from tiltmeter.view.tables import CONCENTRATION, ReportTables
+from tiltmeter.view.tables import ReportTables
 
 HOSTILE = (
     '</script><img src=x onerror="window.pwned=1"><script>window.pwned=2</script> [click](javascript:window.pwned=3) '
@@ -283,7 +283,7 @@ def synthetic_tables(seed: int = 0) -> ReportTables:
         preflight=preflight,
         manifest=manifest,
         prompt_concepts=pa.Table.from_pylist(about, schema.PROMPT_CONCEPTS),
-        concentration=pa.table({"hypothesis_id": shown, **carried}).cast(CONCENTRATION),
+        concentration=pa.table({"hypothesis_id": shown, **carried}).cast(schema.CONCENTRATION),
         doctor=DOCTOR,
     )
 

@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import in_process, of_its_own
 from tiny_lens import rows, write_lens, write_rows
-
-Tiltmeter = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
-def lens(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    model, dictionary = write_lens(tmp_path_factory.mktemp("lens"))
-    return ["--model", str(model), "--dictionary", str(dictionary)]
-
-
-def tiltmeter(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tiltmeter", *map(str, arguments)]
-    settings = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "100", **environment}
-    return subprocess.run(command, capture_output=True, text=True, env=settings, check=False)
+def lens(shared_lens: dict[str, str]) -> list[str]:
+    return ["--model", shared_lens["model"], "--dictionary", shared_lens["dictionary"]]
 
 
 def refused(result: subprocess.CompletedProcess[str]) -> str:
@@ -42,7 +31,7 @@ def test_the_summary_says_what_was_found_and_where_the_page_is(lens: list[str], 
     source = write_rows(
         tmp_path / "pairs.jsonl", [*rows(), {"prompt": "x", "chosen": "same", "rejected": "same"}][:240]
     )
-    result = tiltmeter("audit", source, "--out", tmp_path / "run", *lens)
+    result = in_process("audit", source, "--out", tmp_path / "run", *lens)
     assert result.returncode == 0, result.stderr
     for words in (
         "Pre-flight",
@@ -57,7 +46,7 @@ def test_the_summary_says_what_was_found_and_where_the_page_is(lens: list[str], 
 
 def test_json_is_all_there_is_on_standard_output(lens: list[str], tmp_path: Path) -> None:
     source = write_rows(tmp_path / "pairs.jsonl", rows(80))
-    result = tiltmeter("audit", source, "--out", tmp_path / "run", "--json", *lens)
+    result = of_its_own("audit", source, "--out", tmp_path / "run", "--json", *lens)
     summary = json.loads(result.stdout)
     assert summary["read"]["pairs"] == 80
     assert summary == json.loads((tmp_path / "run" / "summary.json").read_text())
@@ -65,7 +54,7 @@ def test_json_is_all_there_is_on_standard_output(lens: list[str], tmp_path: Path
 
 def test_the_bundled_lens_is_named_when_none_is_given(tmp_path: Path) -> None:
     source = write_rows(tmp_path / "pairs.jsonl", rows(30))
-    result = tiltmeter("audit", source, "--out", tmp_path / "run", "--dry-run")
+    result = in_process("audit", source, "--out", tmp_path / "run", "--dry-run")
     assert result.returncode == 0, result.stderr
     assert "bundled lens" in result.stderr
 
@@ -74,7 +63,7 @@ def test_a_configuration_file_and_the_command_line_over_it(lens: list[str], tmp_
     source = write_rows(tmp_path / "pairs.jsonl", rows(60))
     config = tmp_path / "run.yaml"
     config.write_text("limit: 50\nseed: 4\n")
-    result = tiltmeter("audit", source, "--out", tmp_path / "run", "--config", config, "--limit", 40, "--json", *lens)
+    result = in_process("audit", source, "--out", tmp_path / "run", "--config", config, "--limit", 40, "--json", *lens)
     assert result.returncode == 0, result.stderr
     settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
     assert (settings["limit"], settings["seed"]) == (40, 4)
@@ -84,7 +73,7 @@ def test_rows_that_cannot_be_used_are_counted_and_listed(lens: list[str], tmp_pa
     some = rows(40)
     some[3]["rejected"] = some[3]["chosen"]
     some[7]["chosen"][0]["content"] = "  "
-    result = tiltmeter(
+    result = in_process(
         "audit", write_rows(tmp_path / "pairs.jsonl", some), "--out", tmp_path / "run", "--dry-run", *lens
     )
     assert "identical" in result.stdout and "empty" in result.stdout
@@ -120,18 +109,18 @@ GOOD = json.dumps(rows(1)[0]).encode() + b"\n"
     ids=["missing column", "wrong type", "invalid JSON", "empty", "truncated gzip", "not UTF-8", "unpaired", "images"],
 )
 def test_a_bad_file_is_one_line(lens: list[str], tmp_path: Path, name: str, content: bytes, says: list[str]) -> None:
-    line = refused(tiltmeter("audit", _write(tmp_path / name, content), "--out", tmp_path / "run", *lens))
+    line = refused(in_process("audit", _write(tmp_path / name, content), "--out", tmp_path / "run", *lens))
     assert name in line
     for words in says:
         assert words.lower() in line.lower(), line
 
 
 def test_a_source_that_does_not_exist(lens: list[str], tmp_path: Path) -> None:
-    assert "nowhere.jsonl" in refused(tiltmeter("audit", tmp_path / "nowhere.jsonl", "--out", tmp_path / "run", *lens))
+    assert "nowhere.jsonl" in refused(of_its_own("audit", tmp_path / "nowhere.jsonl", "--out", tmp_path / "run", *lens))
 
 
 def test_an_unknown_hub_id_while_offline(lens: list[str], tmp_path: Path) -> None:
-    line = refused(tiltmeter("audit", "nobody/no-such-pairs", "--out", tmp_path / "run", *lens))
+    line = refused(of_its_own("audit", "nobody/no-such-pairs", "--out", tmp_path / "run", *lens))
     assert "nobody/no-such-pairs" in line
     assert "offline" in line.lower()
 
@@ -139,13 +128,13 @@ def test_an_unknown_hub_id_while_offline(lens: list[str], tmp_path: Path) -> Non
 def test_a_model_without_a_chat_template(tmp_path: Path) -> None:
     model, dictionary = write_lens(tmp_path / "lens", template=False)
     source = write_rows(tmp_path / "pairs.jsonl", rows(30))
-    line = refused(tiltmeter("audit", source, "--out", tmp_path / "run", "--model", model, "--dictionary", dictionary))
+    line = refused(in_process("audit", source, "--out", tmp_path / "run", "--model", model, "--dictionary", dictionary))
     assert "chat template" in line
 
 
 def test_a_layer_that_does_not_exist(lens: list[str], tmp_path: Path) -> None:
     source = write_rows(tmp_path / "pairs.jsonl", rows(30))
-    line = refused(tiltmeter("audit", source, "--out", tmp_path / "run", "--layer", 44, *lens))
+    line = refused(in_process("audit", source, "--out", tmp_path / "run", "--layer", 44, *lens))
     assert "layer 44" in line
     assert "4 layers" in line
 
@@ -168,18 +157,18 @@ def test_a_dictionary_of_another_width_and_one_without_a_threshold(lens: list[st
     )
     save_dictionary(wide, tmp_path / "wide")
     model = lens[:2]
-    line = refused(tiltmeter("audit", source, "--out", tmp_path / "a", *model, "--dictionary", tmp_path / "wide"))
+    line = refused(in_process("audit", source, "--out", tmp_path / "a", *model, "--dictionary", tmp_path / "wide"))
     assert "48" in line and "32" in line
     config = json.loads((tmp_path / "wide" / "cfg.json").read_text())
     config["architecture"] = "batchtopk"
     (tmp_path / "wide" / "cfg.json").write_text(json.dumps(config))
-    line = refused(tiltmeter("audit", source, "--out", tmp_path / "a", *model, "--dictionary", tmp_path / "wide"))
+    line = refused(in_process("audit", source, "--out", tmp_path / "a", *model, "--dictionary", tmp_path / "wide"))
     assert "threshold" in line
 
 
 def test_a_model_without_a_dictionary_asks_for_one(lens: list[str], tmp_path: Path) -> None:
     source = write_rows(tmp_path / "pairs.jsonl", rows(30))
-    assert "--dictionary is missing" in refused(tiltmeter("audit", source, "--out", tmp_path / "run", *lens[:2]))
+    assert "--dictionary is missing" in refused(in_process("audit", source, "--out", tmp_path / "run", *lens[:2]))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
@@ -188,18 +177,18 @@ def test_a_full_disk_keeps_what_is_there(lens: list[str], tmp_path: Path) -> Non
     source = write_rows(tmp_path / "pairs.jsonl", rows(30))
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "pairs.parquet.partial").symlink_to("/dev/full")
-    line = refused(tiltmeter("audit", source, "--out", tmp_path / "run", *lens))
+    line = refused(in_process("audit", source, "--out", tmp_path / "run", *lens))
     assert "the disk is full" in line
-    assert tiltmeter("audit", source, "--out", tmp_path / "run", *lens).returncode == 0  # and on it goes
+    assert in_process("audit", source, "--out", tmp_path / "run", *lens).returncode == 0  # and on it goes
 
 
 def test_an_output_that_cannot_be_written(lens: list[str], tmp_path: Path) -> None:
     source = write_rows(tmp_path / "pairs.jsonl", rows(30))
     blocked = tmp_path / "blocked"
     blocked.write_text("a file where the folder should be")
-    assert str(blocked) in refused(tiltmeter("audit", source, "--out", blocked / "run", *lens))
+    assert str(blocked) in refused(in_process("audit", source, "--out", blocked / "run", *lens))
     # /sys takes no new folders, not even from the superuser, for whom permissions mean nothing
-    line = refused(tiltmeter("audit", source, "--out", "/sys/tiltmeter", *lens))
+    line = refused(in_process("audit", source, "--out", "/sys/tiltmeter", *lens))
     assert "/sys/tiltmeter" in line
 
 
@@ -209,13 +198,13 @@ def test_an_output_that_cannot_be_written(lens: list[str], tmp_path: Path) -> No
 )
 def test_an_option_out_of_range(lens: list[str], tmp_path: Path, option: str, value: str, says: str) -> None:
     source = write_rows(tmp_path / "pairs.jsonl", rows(30))
-    assert says in refused(tiltmeter("audit", source, option, value, "--out", tmp_path / "run", *lens))
+    assert says in refused(in_process("audit", source, option, value, "--out", tmp_path / "run", *lens))
 
 
 def test_an_unknown_name_in_the_configuration(lens: list[str], tmp_path: Path) -> None:
     config = tmp_path / "run.yaml"
     config.write_text("lmit: 3\n")
-    line = refused(tiltmeter("audit", "x.jsonl", "--config", config, *lens))
+    line = refused(in_process("audit", "x.jsonl", "--config", config, *lens))
     assert "lmit" in line
     assert "limit" in line
 
@@ -223,12 +212,12 @@ def test_an_unknown_name_in_the_configuration(lens: list[str], tmp_path: Path) -
 def test_fit_trains_a_dictionary_that_audit_reads(lens: list[str], tmp_path: Path) -> None:
     source: Any = write_rows(tmp_path / "pairs.jsonl", rows(120))
     fitted = ["--model", lens[1], "--layer", 1, "--out", tmp_path / "d", "--features", 64, "--active", 6, "--epochs", 1]
-    result = tiltmeter("fit", source, *fitted, "--json")
+    result = in_process("fit", source, *fitted, "--json")
     assert result.returncode == 0, result.stderr
     card = json.loads(result.stdout)
     assert card["n_features"] == 64
     assert 0 < card["heldout"]["l0"] < 64
-    result = tiltmeter(
+    result = in_process(
         "audit", source, "--out", tmp_path / "run", "--model", lens[1], "--dictionary", tmp_path / "d", "--json",
         "--despite-doctor",  # one epoch on 120 pairs: it does not explain enough
     )  # fmt: skip

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 from misbehaving_server import Behaviour, Reply, Server, fails, says
-from tiny_lens import rows, write_lens, write_rows
 
 import tiltmeter
 from tiltmeter.errors import UserError
@@ -31,12 +30,8 @@ SRC = Path(tiltmeter.__file__).parent
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("labels")
-    model, dictionary = write_lens(folder)
-    source = write_rows(folder / "pairs.jsonl", rows())
-    tiltmeter.audit(source, out=folder / "run", model=str(model), dictionary=str(dictionary))
-    return folder / "run"
+def finished(shared_run: tiltmeter.AuditResult) -> Path:
+    return shared_run.path
 
 
 @pytest.fixture

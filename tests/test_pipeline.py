@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from tiny_lens import rows, write_lens, write_rows
+from tiny_lens import artifacts, rows, write_rows
 
 import tiltmeter
 from tiltmeter import schema
 from tiltmeter.errors import UserError
-from tiltmeter.run import file_hash
+
+Audit = subprocess.Popen[bytes]
 
 SCHEMAS = {
     "pairs": schema.PAIRS,
@@ -36,24 +39,13 @@ SCHEMAS = {
 
 
 @pytest.fixture(scope="module")
-def lens(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    model, dictionary = write_lens(tmp_path_factory.mktemp("lens"))
-    return {"model": str(model), "dictionary": str(dictionary)}
+def lens(shared_lens: dict[str, str]) -> dict[str, Any]:
+    return dict(shared_lens)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, lens: dict[str, Any]) -> tiltmeter.AuditResult:
-    folder = tmp_path_factory.mktemp("run")
-    return tiltmeter.audit(write_rows(folder / "pairs.jsonl", rows()), out=folder / "run", **lens)
-
-
-def artifacts(folder: Path) -> dict[str, str]:
-    """Hash of every file but the manifest, which also holds timings."""
-    return {
-        str(p.relative_to(folder)): file_hash(p)
-        for p in sorted(folder.rglob("*"))
-        if p.is_file() and p.name != "run.json"
-    }
+def finished(shared_run: tiltmeter.AuditResult) -> tiltmeter.AuditResult:
+    return shared_run
 
 
 def test_every_table_has_its_schema(finished: tiltmeter.AuditResult) -> None:
@@ -91,10 +83,11 @@ def test_heldout_pairs_were_never_fitted(finished: tiltmeter.AuditResult) -> Non
 
 
 def test_a_second_run_keeps_everything(finished: tiltmeter.AuditResult, lens: dict[str, Any], tmp_path: Path) -> None:
-    before = artifacts(finished.path)
+    out = Path(shutil.copytree(finished.path, tmp_path / "run"))
+    before = artifacts(out)
     seconds = {name: s["seconds"] for name, s in finished.run.manifest["stages"].items()}
     source = finished.path.parent / "pairs.jsonl"
-    again = tiltmeter.audit(source, out=finished.path, **lens)
+    again = tiltmeter.audit(source, out=out, **lens)
     assert artifacts(again.path) == before
     assert {name: s["seconds"] for name, s in again.run.manifest["stages"].items()} == seconds  # no stage ran
     assert again.summary == finished.summary
@@ -139,21 +132,25 @@ def _command(source: Path, out: Path, lens: dict[str, Any]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, lens: dict[str, Any]) -> Path:
-    """A process of its own: the last digits of the forward depend on its number of threads, which other tests set."""
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, lens: dict[str, Any]) -> Iterator[tuple[Path, Audit]]:
+    """The folder and the process at work in it, beside which the others are killed.
+
+    A process of its own: the last digits of the forward depend on its number of threads, which other tests set.
+    """
     folder = tmp_path_factory.mktemp("undisturbed")
-    source = write_rows(folder / "pairs.jsonl", rows())
-    subprocess.run(_command(source, folder / "run", lens), check=True, capture_output=True)
-    return folder
+    source = write_rows(folder / "pairs.jsonl", rows(120))
+    with subprocess.Popen(_command(source, folder / "run", lens), stdout=subprocess.DEVNULL) as process:
+        yield folder, process
+        process.kill()  # it has ended, unless a test failed before
 
 
 @pytest.mark.parametrize("after", [0.0, 0.7])
 def test_killed_anywhere_it_ends_with_the_same_bytes(
-    undisturbed: Path, lens: dict[str, Any], tmp_path: Path, after: float
+    undisturbed: tuple[Path, Audit], lens: dict[str, Any], tmp_path: Path, after: float
 ) -> None:
     """SIGKILL once the first shard is written, and a little later; then the same command to the end."""
-    out = tmp_path / "run"
-    command = _command(undisturbed / "pairs.jsonl", out, lens)
+    (folder, whole), out = undisturbed, tmp_path / "run"
+    command = _command(folder / "pairs.jsonl", out, lens)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None and not list(out.glob("features/*.parquet*")):
         time.sleep(0.005)
@@ -161,7 +158,8 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(
     process.send_signal(signal.SIGKILL)
     process.wait()
     subprocess.run(command, check=True, capture_output=True)
-    assert artifacts(out) == artifacts(undisturbed / "run")
+    assert whole.wait() == 0
+    assert artifacts(out) == artifacts(folder / "run")
 
 
 def test_a_dry_run_stops_before_the_model_reads(lens: dict[str, Any], tmp_path: Path) -> None:

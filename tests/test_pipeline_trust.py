@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +11,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from tiny_lens import rows, write_lens, write_rows
+from tiny_lens import rows, write_lens
 
 import tiltmeter
 from tiltmeter.cli import main
 from tiltmeter.errors import UserError
 from tiltmeter.pipeline.tracing import make_tracer
+from tiltmeter.run import Run
 from tiltmeter.settings import AuditSettings
 
 
 @pytest.fixture(scope="module")
-def lens(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    model, dictionary = write_lens(tmp_path_factory.mktemp("lens"))
-    return {"model": str(model), "dictionary": str(dictionary)}
+def lens(shared_lens: dict[str, str]) -> dict[str, Any]:
+    return dict(shared_lens)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, lens: dict[str, Any]) -> tiltmeter.AuditResult:
-    folder = tmp_path_factory.mktemp("run")
-    return tiltmeter.audit(write_rows(folder / "pairs.jsonl", rows()), out=folder / "run", **lens)
+def finished(shared_run: tiltmeter.AuditResult) -> tiltmeter.AuditResult:
+    return shared_run
 
 
 def test_all_views_are_in_one_table(finished: tiltmeter.AuditResult) -> None:
@@ -132,16 +132,17 @@ def test_families_are_in_the_pairs_and_in_the_preflight(finished: tiltmeter.Audi
 
 
 def test_labels_change_no_number_and_are_scored(
-    finished: tiltmeter.AuditResult, capsys: pytest.CaptureFixture[str]
+    finished: tiltmeter.AuditResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = (finished.path / "hypotheses.parquet").read_bytes()
+    path = Path(shutil.copytree(finished.path, tmp_path / "run"))
+    before = (path / "hypotheses.parquet").read_bytes()
     with pytest.raises(SystemExit) as ended:
-        main(["label", str(finished.path), "--top", "2", "--json"])
+        main(["label", str(path), "--top", "2", "--json"])
     assert ended.value.code == 0
     told = json.loads(capsys.readouterr().out)
     assert told["requests"] == 0
     assert {row["labeller"] for row in told["labels"]} == {"offline"}
     scored = [row["detection_balanced_accuracy"] for row in told["labels"]]
     assert all(score is None or 0 <= score <= 1 for score in scored)
-    assert (finished.path / "hypotheses.parquet").read_bytes() == before
-    assert isinstance(finished.run.table("labels.parquet"), pa.Table)
+    assert (path / "hypotheses.parquet").read_bytes() == before
+    assert isinstance(Run(path).table("labels.parquet"), pa.Table)

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from tiny_lens import rows, write_lens
+from tiny_lens import rows
 from trace_reference import Dense, first
 
 import tiltmeter
@@ -32,15 +32,14 @@ VIEWS = ("global", "group", "prompt_max", "prompt_freq")
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tiltmeter.AuditResult:
-    """240 pairs, of which 5 share a prompt; the lens is random, which the doctor rightly minds."""
+def finished(tmp_path_factory: pytest.TempPathFactory, shared_lens: dict[str, str]) -> tiltmeter.AuditResult:
+    """240 pairs, of which 5 share a prompt."""
     folder = tmp_path_factory.mktemp("traced")
-    model, dictionary = write_lens(folder / "lens")
     some = rows()
     for i in range(1, 5):
         some[i]["prompt"] = some[0]["prompt"]
     out = folder / "run"
-    return tiltmeter.audit(some, out=out, model=str(model), dictionary=str(dictionary), despite_doctor=True)
+    return tiltmeter.audit(some, out=out, despite_doctor=True, **shared_lens)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from tiltmeter.lens.dictionary import Dictionary
 from tiltmeter.lens.fit import fit
 from tiltmeter.lens.folder import save_dictionary
 from tiltmeter.lens.trainer import FitSettings
+from tiltmeter.run import file_hash
 
 LAYER = 1
 WORDS = [
@@ -108,3 +109,12 @@ def rows(n: int = 240, seed: int = 0) -> list[dict[str, Any]]:
 def write_rows(path: Path, some: list[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in some), encoding="utf-8")
     return path
+
+
+def artifacts(folder: Path) -> dict[str, str]:
+    """Hash of every file of a run but the manifest, which also holds timings."""
+    return {
+        str(p.relative_to(folder)): file_hash(p)
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and p.name != "run.json"
+    }

@@ -15,7 +15,7 @@ from accelerate.utils import is_peft_model
 from datasets import Dataset
 from datasets.utils import logging as datasets_logging
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
+from transformers import AutoModelForCausalLM, PrinterCallback, TrainerCallback
 from trl import DPOTrainer
 
 from tiltmeter.errors import UserError
@@ -24,8 +24,6 @@ from tiltmeter.train.dataset import TrainingPairs
 from tiltmeter.train.folder import ADAPTER, disk_error
 from tiltmeter.train.regime import Margins
 from tiltmeter.train.settings import TrainSettings, first_line
-
-_LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError)  # of a bad source
 
 
 class Progress(TrainerCallback):  # type: ignore[misc]
@@ -36,18 +34,6 @@ class Progress(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.events.progress("training", state.global_step, state.max_steps, "steps")
-
-
-def load_tokenizer(name_or_path: str, revision: str | None) -> Any:
-    """The model's own tokenizer. Raises UserError if there is none."""
-    try:
-        return AutoTokenizer.from_pretrained(name_or_path, revision=revision or "main", trust_remote_code=False)
-    except _LOAD_ERRORS as error:
-        raise UserError(
-            f"cannot load the tokenizer of '{name_or_path}'",
-            why=first_line(error),
-            fix="Give a model with its own tokenizer files",
-        ) from error
 
 
 def build(model: str, tokenizer: Any, pairs: TrainingPairs, args: Any, settings: TrainSettings, events: Events) -> Any:

@@ -1,0 +1,32 @@
+"""What several files need and none may change: a tiny lens and a finished audit through it, made once per session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import tiltmeter
+
+
+@pytest.fixture(scope="session")
+def shared_lens(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Options `model` and `dictionary`: the folders of a fitted lens, see `tiny_lens.write_lens`."""
+    from tiny_lens import write_lens  # it loads torch, which many files can do without
+
+    model, dictionary = write_lens(tmp_path_factory.mktemp("lens"))
+    return {"model": str(model), "dictionary": str(dictionary)}
+
+
+@pytest.fixture(scope="session")
+def shared_run(
+    tmp_path_factory: pytest.TempPathFactory, shared_lens: dict[str, str]
+) -> Iterator[tiltmeter.AuditResult]:
+    """The audit of `tiny_lens.rows()`, its source `pairs.jsonl` beside it. Read it; what writes, writes into a copy."""
+    from tiny_lens import artifacts, rows, write_rows
+
+    folder = tmp_path_factory.mktemp("audited")
+    result = tiltmeter.audit(write_rows(folder / "pairs.jsonl", rows()), out=folder / "run", **shared_lens)
+    before = artifacts(result.path)
+    yield result
+    assert artifacts(result.path) == before, "a test has written into the run that others read"
