@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tiltmeter import __version__, cli_run
+from tiltmeter import __version__, cli_forecast, cli_run
 from tiltmeter.errors import UserError
 from tiltmeter.settings import AuditSettings
 
@@ -162,6 +162,7 @@ def fit(
 
 
 cli_run.register(app)
+cli_forecast.register(app)
 
 
 def _version(asked: bool) -> None:

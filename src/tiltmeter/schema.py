@@ -183,6 +183,58 @@ CONCENTRATION = pa.schema(  # how few pairs or families carry the effects of the
 )  # share of delta carried by the first 1, 5, 10 % of the units; above 1 where the rest pulls the other way
 
 
+FORECAST = pa.schema(  # what training will do, sealed before it: one row per (view, where, concept) of the concept bank
+    [
+        ("view", pa.string()),  # "global" | "group" | "prompt_max" | "prompt_freq"
+        ("where", pa.int32()),  # group_id or prompt_concept_id; -1 for global
+        ("concept_id", pa.int32()),
+        ("n_in", pa.int64()),  # training pairs inside
+        ("mean", pa.float64()),  # the ladder (docs/forecast.md); null where the inputs do not allow a rung
+        ("one_step", pa.float64()),
+        ("timed", pa.float64()),  # global only, as is the tilt
+        ("converged", pa.float64()),
+        ("tilt", pa.float64()),
+        ("shift", pa.float64()),  # the declared rung: the forecast. Signs and ratios mean something, sizes do not
+        ("shift_lo", pa.float64()),  # 95 %, over families of pairs and prompts of rollouts
+        ("shift_hi", pa.float64()),
+        ("contrast", pa.float64()),  # shift inside - shift outside; null for global
+        ("rewarded", pa.float64()),  # w: the concept's own reward, the others and the length held fixed; global only
+        ("rewarded_lo", pa.float64()),
+        ("rewarded_hi", pa.float64()),
+        ("prevalence", pa.float64()),  # share of the untrained model's rollouts that express it; null without any
+        ("prevalence_upper", pa.float64()),  # 95 % upper bound
+        ("needs_sft", pa.bool_()),  # surely expressed in fewer than 1 % of the responses
+        ("unclear", pa.bool_()),  # never seen, in too few rollouts to say that it is rare
+        ("variance", pa.float64()),  # within-prompt variance of one rollout's score, untrained model
+        ("length_only", pa.float64()),  # change of the score per unit of log length, within prompts
+        ("prevalence_only", pa.float64()),  # mean score of the untrained model
+        ("shuffled", pa.float64()),  # the declared rung on labels shuffled by family; global only
+    ]
+)
+
+FORECAST_HALVES = pa.schema(  # the declared rung from either half of the families and prompts; global only
+    [("split", pa.int16()), ("half", pa.int8()), ("concept_id", pa.int32()), ("value", pa.float64())]
+)
+
+VERIFICATION = pa.schema(  # did the forecast come true: one row per (view, where, concept) of forecast.parquet
+    [
+        ("view", pa.string()),  # "global" | "group" | "prompt_max" | "prompt_freq"
+        ("where", pa.int32()),  # group_id or prompt_concept_id; -1 for global
+        ("concept_id", pa.int32()),
+        # the declared rung; in a set of prompts inside - outside. Not scaled to `observed`
+        ("predicted", pa.float64()),
+        ("observed", pa.float64()),  # after - before, prompts counting alike; in a set of prompts inside - outside
+        ("se", pa.float64()),  # of `observed`, >= 0; near-duplicate prompts are one unit
+        ("n_prompts", pa.int64()),  # evaluation prompts of the set
+        ("predictive_lo", pa.float64()),  # where `observed` should fall, 95 %; global only
+        ("predictive_hi", pa.float64()),
+        ("inside", pa.bool_()),  # it does; global only
+        ("resolved", pa.bool_()),  # |observed| > 2 se
+        ("sign_right", pa.bool_()),  # of resolved rows: the forecast has the sign of `observed`
+    ]
+)
+
+
 @dataclass(frozen=True)
 class Concepts:
     """Concepts as the statistics need them.

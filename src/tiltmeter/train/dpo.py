@@ -94,6 +94,16 @@ def _pairs_config(run: Run) -> Mapping[str, Any]:
     return config
 
 
+def sealed_forecast(run: Run) -> dict[str, str] | None:
+    """Hash and time of the forecast that lies in the run; None without one, or if its file is not the sealed one."""
+    name, report = "forecast.parquet", run.path / "forecast.json"
+    if "forecast" not in run.manifest["stages"] or not (report.is_file() and (run.path / name).is_file()):
+        return None
+    told = run.json(report.name)
+    found = {"sha256": str(told["sha256"]), "written": str(told["written"])}
+    return found if file_hash(run.path / name) == found["sha256"] else None
+
+
 class _Training:
     """One training in one folder; `result` makes it, continues it or finds it done."""
 
@@ -123,15 +133,18 @@ class _Training:
             return TrainResult(self.out, known)
         if known is not None and known["finished"]:
             self.events.say(f"{self.out}: files of the trained model are missing or changed; training again")
+        # A training that goes on, or is made again, keeps what it began with: a later forecast may know its outcome.
+        sealed = {"forecast": sealed_forecast(self.run) if known is None else known.get("forecast")}
         from accelerate import PartialState
 
+        from tiltmeter.lens.model import load_tokenizer
         from tiltmeter.train import trainer as stock
 
-        tokenizer = stock.load_tokenizer(self.model, self.commit)
+        tokenizer = load_tokenizer(self.model, revision=self.commit)
         state = PartialState()
         state.wait_for_everyone()  # all processes have looked into the folder before the first one writes
         if self.is_main:
-            self._writing(lambda: folder.begin(self.out, self.key, self.args.world_size))
+            self._writing(lambda: folder.begin(self.out, self.key, self.args.world_size, sealed))
         state.wait_for_everyone()
         checkpoint = None if self.args.save_only_model else folder.last_checkpoint(self.out, remove=self.is_main)
         state.wait_for_everyone()
@@ -151,6 +164,7 @@ class _Training:
             "pairs": {**accounts, "swapped": len(self.pairs.swapped_ids)},
             "resumed_from_step": None if checkpoint is None else int(checkpoint.name.split("-")[1]),
             "seconds": seconds,
+            **sealed,
             **training_facts(trainer, measured),
         }
         if self.is_main:

@@ -65,10 +65,10 @@ def opened(out: Path, key: str, n_processes: int) -> dict[str, Any] | None:
     return dict(report)
 
 
-def begin(out: Path, key: str, n_processes: int) -> None:
-    write_json(
-        out / REPORT, {"format_version": FORMAT_VERSION, "key": key, "finished": False, "processes": n_processes}
-    )
+def begin(out: Path, key: str, n_processes: int, about: Mapping[str, Any]) -> None:
+    """Write the report of a training that begins; `about`: what must be known to have stood at its beginning."""
+    begun = {"format_version": FORMAT_VERSION, "key": key, "finished": False, "processes": n_processes}
+    write_json(out / REPORT, {**begun, **about})
 
 
 def is_whole(out: Path, report: Mapping[str, Any]) -> bool:
