@@ -146,6 +146,7 @@ def rollouts(
     """
     from tiltmeter.pipeline.rollouts import rollouts_run
     from tiltmeter.view.console import Console
+    from tiltmeter.view.rollouts_text import rollouts_text
 
     console = Console(quiet=as_json)
     given: dict[str, Any] = {
@@ -159,11 +160,7 @@ def rollouts(
     if as_json:
         print(json.dumps(result.report, indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        prompts, answers = result.report["prompts"], result.report["rollouts"]
-        console.lines(
-            f"{prompts['used']:,} prompts, {answers['read']:,} rollouts read: {answers['finished']:,} finished, "
-            f"{answers['cut']:,} cut at the limit"
-        )
+        console.lines(rollouts_text(result.report))
 
 
 def train(

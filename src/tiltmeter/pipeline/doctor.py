@@ -27,7 +27,7 @@ from tiltmeter.stats.disparity import exact_threshold, largest_failing_count
 if TYPE_CHECKING:
     from tiltmeter.pairs.chat import PairTokens
 
-DOCTOR = "doctor.json"
+DOCTOR, VERIFICATION = "doctor.json", "verification.json"
 GAP_TOKENS = (
     2048  # of the sample, on which random directions are fitted: two seconds; with twice as many the gap moves by 0.002
 )
@@ -69,12 +69,24 @@ def doctor_stage(
 
 
 def checkup(path: str | Path, *, events: Events | None = None) -> list[Check]:
-    """Examine a run folder again, with its own settings, the model and dictionary as they are on disk now."""
+    """Examine a run folder again, with its own settings, the model and dictionary as they are on disk now.
+
+    The controls that need training are those of the run's verification, if it has one.
+    """
     run, events = open_run(path).run, events or Events()
     if FEATURES not in run.manifest["stages"]:
         raise UserError("the lens has not read all pairs yet", file=run.path, fix="Run `tiltmeter audit` again")
     settings = AuditSettings(**run.manifest["settings"])
-    return examine(run, choose_lens(settings, events), settings, events)
+    return _with_verification(run, examine(run, choose_lens(settings, events), settings, events))
+
+
+def _with_verification(run: Run, found: list[Check]) -> list[Check]:
+    """The checks with those that the run's verification has made in place of "not run"."""
+    made = {name for stage in run.manifest["stages"].values() for name in stage["files"]}
+    if VERIFICATION not in made or not (run.path / VERIFICATION).exists():
+        return found
+    later = {check["name"]: Check.from_dict(check) for check in run.json(VERIFICATION)["doctor"]}
+    return [later.get(check.name, check) for check in found]
 
 
 def examine(
@@ -151,6 +163,14 @@ def _index_check(run: Run, choice: LensChoice, settings: AuditSettings) -> Check
     comparable = counts.size == reference.fire_count.size
     found = rank_correlation(counts, reference.fire_count) if comparable else float("nan")
     return checks.index_space(found, reference.n_tokens, same)
+
+
+def rollout_index_check(run: Run, reading: pa.Table) -> Check:
+    """Firing rates on the responses of the data against those on rollouts; `reading` of schema ROLLOUT_FEATURES."""
+    n_features = run.manifest["lens"]["n_features"]
+    feature, count = (pc.list_flatten(reading[name]).to_numpy() for name in ("feature_id", "fire_count"))
+    said = np.bincount(feature, weights=count, minlength=n_features)
+    return checks.rollout_index_space(rank_correlation(_firing_counts(run, n_features), said))
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -243,21 +243,54 @@ def families(n_effective: float | None, n_pairs: int | None) -> Check:
     return Check(name, verdict, f"{share:.2f}, {n_effective:,.0f} of {n_pairs:,}", limits, meaning, fix)
 
 
+_LATER = "Needs rollouts or training, after the forecast: see `tiltmeter verify` and docs/verification.md"
+
+
+def rollout_index_space(correlation: float | None) -> Check:
+    """Spearman over features of their firing rates, responses of the data against the untrained model's rollouts."""
+    name, limits = "index space of rollouts", "Spearman of firing rates > 0.5 green, >= 0.2 amber"
+    meaning = "before and after are comparable only in one index space"
+    if correlation is None:
+        return Check(name, "not run", None, limits, meaning, _LATER)
+    verdict: Verdict = "green" if correlation > 0.5 else "amber" if correlation >= 0.2 else "red"
+    fix = "" if verdict == "green" else "Put back the dictionary of the audit, or see what the model answers at all"
+    return Check(name, verdict, _rounded(correlation), limits, meaning, fix)
+
+
+def zero_step(share: float | None, n_concepts: int = 0) -> Check:
+    """`share` of `n_concepts` that moved by more than two standard errors in a model trained for no step."""
+    name, limits = "zero-step control", "shifts within noise: |z| > 2 in <= 10% of concepts green, <= 20% amber"
+    meaning = "training for no step must change nothing"
+    if share is None:
+        return Check(name, "not run", None, limits, meaning, _LATER)
+    verdict = _falling(share, 0.10, 0.20)
+    fix = "" if verdict == "green" else "Compare how the two models were loaded and sampled: something else differs"
+    return Check(name, verdict, f"{share:.1%} of {n_concepts:,} concepts", limits, meaning, fix)
+
+
+def shuffled_training(p: float | None) -> Check:
+    """Permutation p of the true labels' forecast against a model trained on shuffled ones."""
+    name, limits = "shuffled-label training control", "no shift predicted: p > 0.05 green, > 0.01 amber"
+    meaning = "labels without meaning must teach nothing"
+    if p is None:
+        return Check(name, "not run", None, limits, meaning, _LATER)
+    verdict: Verdict = "green" if p > 0.05 else "amber" if p > 0.01 else "red"
+    fix = "" if verdict == "green" else "What agrees with the forecast does not come from the labels: see the nulls"
+    return Check(name, verdict, _rounded(p), limits, meaning, fix)
+
+
+def moved(rel_y: float | None, share: float = math.nan) -> Check:
+    """`rel_y`: reliability of the observed shifts over concepts; `share` of concepts whose shift can be seen."""
+    name, limits = "did the model move", "noise ceiling rel_y >= 0.5 green, >= 0.2 amber"
+    meaning = "a model that stayed as it was proves no forecast"
+    if rel_y is None:
+        return Check(name, "not run", None, limits, meaning, _LATER)
+    verdict = _rising(rel_y, 0.5, 0.2)
+    figure = f"rel_y {rel_y:.2f}, {share:.0%} of concepts seen to move"
+    fix = "" if verdict == "green" else "Train for longer, or sample more prompts and more answers to each"
+    return Check(name, verdict, figure, limits, meaning, fix)
+
+
 def not_yet_run() -> list[Check]:
     """The controls that need rollouts or training: named, so that nobody believes they passed."""
-    waiting = (
-        (
-            "index space of rollouts",
-            "Spearman of firing rates > 0.5",
-            "before and after are comparable only in one index space",
-        ),
-        ("zero-step control", "shifts within noise", "training for no step must change nothing"),
-        ("shuffled-label training control", "no shift predicted", "labels without meaning must teach nothing"),
-        (
-            "did the model move",
-            "noise ceiling rel_y > 0",
-            "a model that stayed as it was proves no forecast",
-        ),
-    )
-    fix = "Needs rollouts or training, after the forecast"
-    return [Check(name, "not run", None, limits, meaning, fix) for name, limits, meaning in waiting]
+    return [rollout_index_space(None), zero_step(None), shuffled_training(None), moved(None)]

@@ -11,6 +11,7 @@ import hashlib
 import html
 import json
 import re
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
@@ -19,6 +20,7 @@ from tiltmeter.view.summary import ReportTables, summarise
 
 MAX_BYTES = 12_000_000
 SCRIPTS = ("dom.js", "plots.js", "sure.js", "explore.js", "trust.js", "report.js")
+STYLES = ("report.css",)
 
 
 def build_report(tables: ReportTables, *, title: str = "", max_bytes: int = MAX_BYTES) -> str:
@@ -27,18 +29,24 @@ def build_report(tables: ReportTables, *, title: str = "", max_bytes: int = MAX_
     `max_bytes` caps the data; what is left out is said in the page.
     """
     summary = summarise(tables, title=title)
-    script = "(() => {\n'use strict';\n" + "\n".join(_asset(name) for name in SCRIPTS) + "\n})();\n"
-    style = _asset("report.css")
+    payload = build_payload(tables, summary, max_bytes=max_bytes)
+    return static_page("report.html", payload, title=summary.title, scripts=SCRIPTS, styles=STYLES)
+
+
+def static_page(template: str, payload: Any, *, title: str, scripts: Sequence[str], styles: Sequence[str]) -> str:
+    """A page of our own: one file, its scripts and style inlined and allowed by hash, its data as text alone."""
+    script = "(() => {\n'use strict';\n" + "\n".join(_asset(name) for name in scripts) + "\n})();\n"
+    style = "".join(_asset(name) for name in styles)
     allowed = f"script-src {_source(script)}; style-src {_source(style)}"
     policy = f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
     parts = {
         "policy": policy,
-        "title": html.escape(f"tiltmeter · {summary.title}"),
+        "title": html.escape(f"tiltmeter · {title}"),
         "style": style,
         "script": script,
-        "payload": embed(build_payload(tables, summary, max_bytes=max_bytes)),
+        "payload": embed(payload),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _asset("report.html"))
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _asset(template))
 
 
 def embed(value: Any) -> str:

@@ -1,0 +1,89 @@
+"""A second look at the same shift: rollouts before training, weighted to stand for the trained model's.
+
+With the log-ratio of both models on rollouts before training, their weighted mean estimates the trained model's shift
+on the very same answers. Where the model has moved far, a prompt's weight falls on one answer and the estimate is its
+word alone: prompts with an effective sample size under TRUSTED_ESS of K are left out, and it is never the headline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from tiltmeter.forecast.agreement import correlation, signed_square
+from tiltmeter.forecast.ladder import TRUSTED_ESS, tilt
+from tiltmeter.forecast.samples import Rollouts
+from tiltmeter.pipeline.rollouts import RolloutResult, folder, joined, samples_stage
+from tiltmeter.pipeline.verify_inputs import Forecast, Seen
+from tiltmeter.run import Run, Shards
+from tiltmeter.verify.log_ratio import LOGPROB, divergence, effective_share
+from tiltmeter.verify.reading import EMPTY, READ
+
+FEW_PROMPTS = 4
+
+
+def importance(
+    run: Run, before: RolloutResult, model: Mapping[str, Any], forecast: Forecast, seen: Seen, keep: np.ndarray
+) -> dict[str, Any]:
+    """What the weighted rollouts say of the concepts of the headline, JSON-able; {"why": …} where they say nothing.
+
+    `model`: identity of the trained model, as rollouts-<role>.json gives it.
+    """
+    both = _log_probs(run, before.role, model)
+    if both is None:
+        return {"why": "the rollouts before training were not scored under both models (`--importance` does that)"}
+    own, other = both
+    samples, reading = before.samples, before.reading
+    prompt = pc.dictionary_encode(samples["prompt_id"]).combine_chunks().indices.to_numpy()
+    family, n_tokens = samples["family_id"].to_numpy(), pc.list_value_length(samples["ids"]).to_numpy()
+    moved = divergence(own, other, prompt, family, n_tokens)
+    told: dict[str, Any] = {
+        "kl": {"of": "KL(before || after) on rollouts before, nats per response", "value": moved.kl,
+               "standard_error": moved.standard_error, "per_token": moved.kl_per_token},
+        "trusted_above": TRUSTED_ESS,
+    }  # fmt: skip
+    kept = np.array([status in (READ, EMPTY) for status in reading["status"].to_pylist()], bool)
+    ids = np.array(samples["prompt_id"].to_pylist())[kept]
+    order = np.argsort(ids, kind="stable")  # as Rollouts.of sorts them
+    weight = (other - own)[kept][order]
+    rollouts = seen.before
+    if not np.array_equal(rollouts.prompt_ids[rollouts.prompt], ids[order]):
+        raise ValueError("the scored rollouts are not those that were read")
+    share = effective_share(weight, rollouts.prompt)
+    both_sides = np.isin(rollouts.prompt_ids, seen.observed.prompt_ids)
+    trusted = (share >= TRUSTED_ESS) & both_sides
+    told |= {"prompts": int(both_sides.sum()), "trusted_prompts": int(trusted.sum())}
+    told["median_ess_share"] = float(np.median(share[np.isfinite(share)])) if np.isfinite(share).any() else None
+    if trusted.sum() < FEW_PROMPTS:
+        return {
+            **told,
+            "why": f"effective sample size under {TRUSTED_ESS} of the rollouts on nearly all prompts",
+        }
+    rows = trusted[rollouts.prompt]
+    some = Rollouts.of(rollouts.c[rows][:, keep], rollouts.prompt[rows])
+    shift, _ = tilt(some, weight[rows])
+    there = np.isin(seen.observed.prompt_ids, rollouts.prompt_ids[trusted])
+    sampled = seen.observed.shift[there][:, keep].mean(axis=0)
+    return {
+        **told,
+        "r2_of_forecast": signed_square(correlation(forecast.column["shift"][keep], shift)),
+        "r2_with_sampled": signed_square(correlation(sampled, shift)),
+    }
+
+
+def _log_probs(run: Run, role: str, model: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Log-probabilities of a role's rollouts under the run's own model and under another, if the run holds both."""
+    name = model.get("sha256") or model.get("revision")
+    found = []
+    for place in ("own", f"other-{name:.12}" if name else ""):
+        stage = run.manifest["stages"].get(f"{samples_stage(role)}-{place}")
+        if stage is None:
+            return None
+        shards = Shards(run.path / folder(role) / place, stage["key"], (LOGPROB,))
+        if not shards.count() or not all(shards.has(number) for number in range(shards.count())):
+            return None
+        found.append(joined(shards, LOGPROB)["logprob"].to_numpy())
+    return (found[0], found[1]) if found[0].size == found[1].size else None
