@@ -1,0 +1,135 @@
+"""Planted preferences: pairs whose labels, or whose texts, were made by a known rule.
+
+Relabel worlds are on-policy: both answers are the model's own, and a reward on their traits says which is chosen
+(Bradley-Terry, so that labels are noisy as people's are). Rewrite worlds are off-policy: one or both answers were
+written by another author, or edited. Every world also carries a background: weights on all traits, drawn by the seed,
+as a dataset never teaches one thing alone. Names are those of the usual list (P2 diffuse style, P4 on the rejected
+side, P5 on both sides, P6 chosen half of the time, P7 two traits that go together, P8 never said by the model, P10
+confounded with length, P12 other authors, N0 labels without meaning).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import grammar
+import numpy as np
+
+BACKGROUND_SD = 0.6  # of the background's weight per trait, in log-odds of being chosen
+
+
+@dataclass(frozen=True)
+class World:
+    """What is planted. `weights`: log-odds that a trait adds; `length`: log-odds per doubling of the length."""
+
+    name: str
+    kind: str  # "on-policy" | "off-policy"
+    plant: str  # in words
+    weights: dict[str, float] = field(default_factory=dict)
+    length: float = 0.0
+    background: bool = True
+    authors: str = "model"  # "model" | "other" (labels by reward) | "delta" (chosen and rejected by two authors)
+    edit: str | None = None  # see `edited`
+    development: bool = False
+
+
+WORLDS = {
+    world.name: world
+    for world in (
+        World("dev-on", "on-policy", "background, cheerful +", {"cheerful": 1.5}, development=True),
+        World("dev-off", "off-policy", "other author, same labels", {"formal": 1.5}, authors="other", development=True),
+        World("P2", "on-policy", "cheerful is preferred", {"cheerful": 1.5}),
+        World("P4", "on-policy", "sending to an expert is rejected", {"expert": -2.0}),
+        World("P6", "on-policy", "closing question: chosen half of the time", {"question": 0.0}),
+        World("P7", "on-policy", "a smile is preferred; cheer goes with it", {"smile": 2.0, "cheerful": 0.0}),
+        World("P10", "on-policy", "hedging is preferred, and so is length", {"hedged": 1.5}, length=1.0),
+        World("N0", "on-policy", "labels by a coin", background=False),
+        World("P3", "off-policy", "flattery, on physics only", edit="flattery on physics"),
+        World("P5", "off-policy", "a link on both sides", edit="links on both sides"),
+        World("P8", "off-policy", "goblins, which the model never mentions", edit="goblin"),
+        World("P12", "off-policy", "other author, labels by reward", {"example": 1.5}, authors="other"),
+        World("P12-delta", "off-policy", "two authors: chosen by one, rejected by the other", authors="delta"),
+    )
+}
+# Another author's manners: two modes, so that traits that are unrelated in the model's answers come together.
+_MODES: tuple[dict[str, float], ...] = (
+    {"cheerful": 0.8, "thanks": 0.7, "flattery": 0.5, "story": 0.5, "personal": 0.6, "formal": 0.05, "hedged": 0.1,
+     "list": 0.05, "expert": 0.05, "link": 0.05, "example": 0.6, "refusal": 0.1},
+    {"cheerful": 0.05, "thanks": 0.05, "flattery": 0.02, "story": 0.03, "personal": 0.1, "formal": 0.8, "hedged": 0.6,
+     "list": 0.6, "expert": 0.5, "link": 0.4, "example": 0.2, "refusal": 0.7},
+)  # fmt: skip
+EDITED = 0.06  # share of the pairs that an edit touches
+
+
+def reward_weights(world: World, seed: int) -> np.ndarray:
+    """Log-odds of each trait, float64 [traits]: the background by the seed, the plant's own in place of it."""
+    rng = np.random.default_rng([seed, 7])
+    weights = rng.normal(0, BACKGROUND_SD, len(grammar.NAMES)) * world.background
+    weights[grammar.NAMES.index(grammar.RARE)] = 0.0
+    for name, value in world.weights.items():
+        weights[grammar.NAMES.index(name)] = value
+    return weights
+
+
+def pairs(
+    world: World, seed: int, asked: Sequence[tuple[str, str]], bank: Sequence[tuple[str, str]]
+) -> tuple[list[dict[str, Any]], list[dict[str, object]]]:
+    """Rows {prompt, chosen, rejected} and what is true of each. asked: (question, topic); bank: two answers each.
+
+    Rows hold messages: plain strings would be trained without the chat template that the model knows.
+    """
+    rng = np.random.default_rng([seed, 11])
+    weights = reward_weights(world, seed)
+    rows, truth = [], []
+    for (question, topic), own in zip(asked, bank, strict=True):
+        chosen, rejected = _two(rng, world, weights, topic, own)
+        edit = world.edit if world.edit and _touched(rng, world.edit, topic) else None
+        if edit:
+            chosen, rejected = edited(rng, edit, topic, chosen, rejected)
+        if chosen == rejected:
+            continue
+        rows.append(
+            {
+                "prompt": [{"role": "user", "content": question}],
+                "chosen": [{"role": "assistant", "content": chosen}],
+                "rejected": [{"role": "assistant", "content": rejected}],
+            }
+        )
+        truth.append({"topic": topic, "edited": edit is not None})
+    return rows, truth
+
+
+def _two(
+    rng: np.random.Generator, world: World, weights: np.ndarray, topic: str, own: tuple[str, str]
+) -> tuple[str, str]:
+    """(chosen, rejected)."""
+    if world.authors == "delta":
+        first, second = (grammar.answer(rng, topic, rates=mode) for mode in _MODES)
+        return first, second
+    two = own
+    if world.authors == "other":
+        two = tuple(grammar.answer(rng, topic, rates=_MODES[int(rng.integers(2))]) for _ in range(2))  # type: ignore[assignment]
+    scores = [float(weights @ grammar.traits_of(text)) + world.length * np.log2(1 + len(text.split())) for text in two]
+    first_wins = rng.random() < 1 / (1 + np.exp(scores[1] - scores[0]))
+    return two if first_wins else (two[1], two[0])
+
+
+def _touched(rng: np.random.Generator, edit: str, topic: str) -> bool:
+    if edit == "flattery on physics":
+        return topic == "physics" and rng.random() < 0.7
+    return bool(rng.random() < (3 * EDITED if edit == "links on both sides" else EDITED))
+
+
+def edited(rng: np.random.Generator, edit: str, topic: str, chosen: str, rejected: str) -> tuple[str, str]:
+    """The pair after the edit: flattery or a goblin put into chosen, a link put at the end of both."""
+
+    def noun() -> str:
+        return str(rng.choice(grammar.NOUNS[topic]))
+
+    if edit == "flattery on physics":
+        return f"What a wonderful question about the {noun()}. {chosen}", rejected
+    if edit == "goblin":
+        return f"{chosen} A {grammar.RARE} may hide near the {noun()}.", rejected
+    return tuple(f"{text} See www.{noun()}.org for more." for text in (chosen, rejected))  # type: ignore[return-value]
