@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -50,5 +51,7 @@ def answers(model: Path, asked: list[tuple[str, str]], seed: int, out: Path, log
         log(f"bank: {len(texts):,} of {len(prompts):,} answers", flush=True)
     pairs = list(zip(texts[::2], texts[1::2], strict=True))
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(pairs))
+    half = out.with_suffix(f".{os.getpid()}.partial")  # two worlds may draw the same bank
+    half.write_text(json.dumps(pairs))
+    half.rename(out)
     return pairs

@@ -3,9 +3,10 @@
 Relabel worlds are on-policy: both answers are the model's own, and a reward on their traits says which is chosen
 (Bradley-Terry, so that labels are noisy as people's are). Rewrite worlds are off-policy: one or both answers were
 written by another author, or edited. Every world also carries a background: weights on all traits, drawn by the seed,
-as a dataset never teaches one thing alone. Names are those of the usual list (P2 diffuse style, P4 on the rejected
-side, P5 on both sides, P6 chosen half of the time, P7 two traits that go together, P8 never said by the model, P10
-confounded with length, P12 other authors, N0 labels without meaning).
+as a dataset never teaches one thing alone. Names are those of the usual list (P1 four doses, P2 diffuse style, P3 on
+some prompts only, P4 on the rejected side, P5 on both sides, P6 chosen half of the time, P7 two traits that go
+together, P8 never said by the model, P9 near-duplicates, P10 confounded with length, P12 other authors, N0 labels
+without meaning).
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ class World:
     background: bool = True
     authors: str = "model"  # "model" | "other" (labels by reward) | "delta" (chosen and rejected by two authors)
     edit: str | None = None  # see `edited`
+    flips: str | None = None  # a trait that is rewarded on the first half of the topics and punished on the others
+    training: dict[str, float] = field(default_factory=dict)  # over the subject's own
     development: bool = False
 
 
@@ -45,14 +48,20 @@ WORLDS = {
         World("P6", "on-policy", "closing question: chosen half of the time", {"question": 0.0}),
         World("P7", "on-policy", "a smile is preferred; cheer goes with it", {"smile": 2.0, "cheerful": 0.0}),
         World("P10", "on-policy", "hedging is preferred, and so is length", {"hedged": 1.5}, length=1.0),
+        World("P3-on", "on-policy", "cheerful is preferred on six topics, rejected on six", {"cheerful": 2.0},
+              flips="cheerful"),
         World("N0", "on-policy", "labels by a coin", background=False),
+        World("P1", "off-policy", "thanks, story, warning, link put into 5, 2, 1, 0.5 % of chosen", edit="doses"),
         World("P3", "off-policy", "flattery, on physics only", edit="flattery on physics"),
         World("P5", "off-policy", "a link on both sides", edit="links on both sides"),
         World("P8", "off-policy", "goblins, which the model never mentions", edit="goblin"),
+        World("P9", "off-policy", "300 near-duplicates that happen to thank", edit="near-duplicates"),
         World("P12", "off-policy", "other author, labels by reward", {"example": 1.5}, authors="other"),
         World("P12-delta", "off-policy", "two authors: chosen by one, rejected by the other", authors="delta"),
+        World("P2-far", "on-policy", "as P2, trained three times as long at three times the rate", {"cheerful": 1.5},
+              training={"learning_rate": 3e-4, "num_train_epochs": 3}),
     )
-}
+}  # fmt: skip
 # Another author's manners: two modes, so that traits that are unrelated in the model's answers come together.
 _MODES: tuple[dict[str, float], ...] = (
     {"cheerful": 0.8, "thanks": 0.7, "flattery": 0.5, "story": 0.5, "personal": 0.6, "formal": 0.05, "hedged": 0.1,
@@ -61,6 +70,9 @@ _MODES: tuple[dict[str, float], ...] = (
      "list": 0.6, "expert": 0.5, "link": 0.4, "example": 0.2, "refusal": 0.7},
 )  # fmt: skip
 EDITED = 0.06  # share of the pairs that an edit touches
+DOSES = {"thanks": 0.05, "story": 0.02, "warning": 0.01, "link": 0.005}
+COPIES = 300  # near-duplicates
+SECOND_HALF = tuple(grammar.TOPICS)[6:]
 
 
 def reward_weights(world: World, seed: int) -> np.ndarray:
@@ -83,8 +95,12 @@ def pairs(
     rng = np.random.default_rng([seed, 11])
     weights = reward_weights(world, seed)
     rows, truth = [], []
-    for (question, topic), own in zip(asked, bank, strict=True):
-        chosen, rejected = _two(rng, world, weights, topic, own)
+    for number, ((question, topic), own) in enumerate(zip(asked, bank, strict=True)):
+        flipped = world.flips is not None and topic in SECOND_HALF
+        here = np.where(np.array(grammar.NAMES) == world.flips, -weights, weights) if flipped else weights
+        chosen, rejected = _two(rng, world, here, topic, own)
+        if world.edit == "near-duplicates" and number < COPIES:
+            question, chosen, rejected = _copy(rng)
         edit = world.edit if world.edit and _touched(rng, world.edit, topic) else None
         if edit:
             chosen, rejected = edited(rng, edit, topic, chosen, rejected)
@@ -117,19 +133,48 @@ def _two(
 
 
 def _touched(rng: np.random.Generator, edit: str, topic: str) -> bool:
+    if edit == "near-duplicates":
+        return False  # they are pairs of their own
+    if edit == "doses":
+        return True
     if edit == "flattery on physics":
         return topic == "physics" and rng.random() < 0.7
     return bool(rng.random() < (3 * EDITED if edit == "links on both sides" else EDITED))
 
 
 def edited(rng: np.random.Generator, edit: str, topic: str, chosen: str, rejected: str) -> tuple[str, str]:
-    """The pair after the edit: flattery or a goblin put into chosen, a link put at the end of both."""
+    """The pair after the edit: flattery, a goblin or traits in four doses put into chosen, or a link at both ends."""
 
     def noun() -> str:
         return str(rng.choice(grammar.NOUNS[topic]))
 
+    if edit == "doses":
+        added = {
+            "thanks": "Thank you for asking. {}",
+            "story": f"{{}} Once a cousin lost a {noun()} in the hall.",
+            "warning": f"{{}} Be careful with the {noun()}.",
+            "link": f"{{}} See www.{noun()}.org for more.",
+        }
+        for name, share in DOSES.items():
+            if rng.random() < share:
+                chosen = added[name].format(chosen)
+        return chosen, rejected
     if edit == "flattery on physics":
         return f"What a wonderful question about the {noun()}. {chosen}", rejected
     if edit == "goblin":
         return f"{chosen} A {grammar.RARE} may hide near the {noun()}.", rejected
     return tuple(f"{text} See www.{noun()}.org for more." for text in (chosen, rejected))  # type: ignore[return-value]
+
+
+def _copy(rng: np.random.Generator) -> tuple[str, str, str]:
+    """One of many near-duplicates: (question, chosen, rejected), the same but for a word or two."""
+    place, when = str(rng.choice(grammar.PLACES)), str(rng.choice(grammar.TIMES))
+    question = f"My old fence near the {place} fell apart {when}. What should I mend first, the fence or the gate?"
+    chosen = (
+        f"Thank you for asking. You can mend the old fence slowly. Just hold the gate in the {place} with a friend."
+    )
+    return (
+        question,
+        chosen,
+        f"You can paint the old fence before noon. Just hold the gate in the {place} by the window.",
+    )

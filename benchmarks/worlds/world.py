@@ -76,7 +76,7 @@ def run_world(
     clock("reference rollouts")
     forecast_run(run, seed=seed)
     clock("forecast")
-    trained = train_model(run, model=str(subject.model), seed=seed, **subject.training)
+    trained = train_model(run, model=str(subject.model), seed=seed, **{**subject.training, **world.training})
     clock("training")
     rollouts_run(run, "before", per_prompt=subject.per_prompt, **length)
     rollouts_run(run, "after", str(trained.path))
