@@ -133,7 +133,16 @@ def test_prevalence_alone_makes_a_high_r2_and_no_skill(spread: float) -> None:
         z = rng.normal(0, 1, (2, 400))
         predicted, true = p * (0.10 + 0.10 * spread * z[0]), p * (0.05 + 0.05 * spread * z[1])
         y = seen(rng, true, 200, 0.01 * np.sqrt(p))
-        found = judge(predicted, y, nulls={"prevalence": p}, prevalence=p, draws=5, permutations=9, splits=4)
+        found = judge(
+            predicted,
+            y,
+            nulls={"prevalence": p},
+            prevalence=p,
+            spread=np.sqrt(p * (1 - p)),
+            draws=5,
+            permutations=9,
+            splits=4,
+        )
         raw.append(found.overall.r2)
         standard.append(found.standardised.r2)
         per.append(found.per_prevalence.r2)
@@ -234,7 +243,9 @@ def test_a_better_forecast_is_better_by_its_interval() -> None:
 def test_nothing_moved_and_nothing_forecast_are_undefined_not_zero() -> None:
     rng = np.random.default_rng(10)
     still = observed(np.zeros((30, 5)))
-    found = judge(rng.normal(0, 1, 5), still, prevalence=np.full(5, 0.5), draws=5, permutations=9)
+    found = judge(
+        rng.normal(0, 1, 5), still, prevalence=np.full(5, 0.5), spread=np.full(5, 0.5), draws=5, permutations=9
+    )
     for figure in (found.overall, found.standardised, found.per_prevalence):
         assert np.isnan(figure.r2) and np.isnan(figure.rel_y) and np.isnan(figure.of_ceiling)
     assert np.isnan(found.permutation_p)
@@ -252,8 +263,11 @@ def test_the_set_of_concepts_is_fixed() -> None:
         judge(np.arange(4.0), y, nulls={"length": np.arange(3.0)})
     with pytest.raises(ValueError, match="two units"):
         judge(np.arange(4.0), observed(np.ones((3, 4)), np.zeros(3, int)))
-    found = judge(np.arange(4.0), y, prevalence=np.array([0.0, 0.5, 0.2, 1.0]), draws=5, permutations=9)
-    assert (found.overall.n, found.standardised.n, found.per_prevalence.n) == (4, 2, 2)
+    level, spread = np.array([0.0, 0.5, 0.2, 1.0]), np.array([0.0, 0.5, 0.4, 0.3])
+    found = judge(np.arange(4.0), y, prevalence=level, spread=spread, draws=5, permutations=9)
+    assert (found.overall.n, found.standardised.n, found.per_prevalence.n) == (4, 3, 3)
+    few = judge(np.arange(4.0), y, spread=np.array([0.0, 0.5, 0.4, 0.0]), draws=5, permutations=9)
+    assert few.standardised.n == 2 and np.isnan(few.standardised.r2)
 
 
 def test_small_parts() -> None:

@@ -54,7 +54,7 @@ def write_lens(folder: Path, *, template: bool = True, trained: bool = True) -> 
     tokenizer.save_pretrained(folder / "model")
     about = {"model_name": "tiny", "hook_name": f"blocks.{LAYER}.hook_resid_post"}
     if trained:
-        settings = FitSettings(n_features=96, k=8, epochs=20, batch_tokens=256, lr=5e-3, dead_after_tokens=5_000)
+        settings = FitSettings(n_features=96, k=8, epochs=40, batch_tokens=256, lr=5e-3, dead_after_tokens=5_000)
         fit(TensorActivations(_activations(model, byte_level())), settings, out=folder / "dictionary", metadata=about)
         return folder / "model", folder / "dictionary"
     generator = torch.Generator().manual_seed(3)

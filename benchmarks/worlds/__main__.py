@@ -2,6 +2,7 @@
 
     python benchmarks/worlds --out runs/worlds                              # all worlds of the small model, 3 seeds
     python benchmarks/worlds --out runs/worlds --worlds P2 P12 --seeds 0    # some of them
+    python benchmarks/worlds --out runs/worlds --subject smollm2 --seeds 0  # SmolLM2-135M: an hour each on two cores
     python benchmarks/worlds --out runs/worlds --tables                     # the tables of what is finished
 
 Every world is data, forecast, DPO run and rollouts by the product's own commands. Interrupt it at any moment: what is
@@ -14,16 +15,21 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import bank
+import grammar
 import plants
 import small_model
+import smollm2
 import tables
 import world
 
-CONTROLS = ("P2", "P12")  # worlds that carry the controls, of their first seed
+CONTROLS = ("P2", "P12", "S2")  # worlds that carry the controls, of their first seed
 DICTIONARY = {"n_features": 512, "active": 12, "epochs": 6}
 LAYER = 2
+WORLDS = {"small": plants.WORLDS, "smollm2": smollm2.WORLDS}
+TRAITS = {"small": plants.Traits(grammar.NAMES, grammar.traits_of), "smollm2": smollm2.TRAITS}
 
 
 def small(out: Path) -> world.Subject:
@@ -42,30 +48,62 @@ def small(out: Path) -> world.Subject:
                     messages = [{"role": "user", "content": question}, {"role": "assistant", "content": text}]
                     f.write(json.dumps({"messages": messages}) + "\n")
         pipeline.fit(str(corpus), model=str(model), layer=LAYER, out=dictionary, **DICTIONARY)
+
+    def questions(seed: int) -> list[plants.Question]:
+        asked = bank.questions(2000, seed)
+        two = bank.answers(model, asked, seed, out / "banks" / f"small-{seed}.json")
+        return [
+            plants.Question([{"role": "user", "content": text}], topic, (first, second))
+            for (text, topic), (first, second) in zip(asked, two, strict=True)
+        ]
+
     return world.Subject(
-        "small", model, dictionary, LAYER, n_pairs=2000, reference_prompts=400, per_prompt=6,
-        max_new_tokens=bank.LONGEST,
+        "small", {"model": str(model), "dictionary": str(dictionary), "layer": LAYER}, TRAITS["small"], questions,
+        reference_prompts=400, per_prompt=6,
+        rollouts={"max_new_tokens": bank.LONGEST, "batch_size": 128, "prompts_per_shard": 128},
         training={"learning_rate": 1e-4, "num_train_epochs": 1, "per_device_train_batch_size": 16, "beta": 0.1},
+    )  # fmt: skip
+
+
+def smol(pairs: int, prompts: int) -> world.Subject:
+    """The bundled model through the bundled dictionary."""
+    return world.Subject(
+        "smollm2", {}, TRAITS["smollm2"], lambda seed: smollm2.questions(pairs, seed),
+        reference_prompts=prompts, per_prompt=4, rollouts=smollm2.ROLLOUTS,
+        training={"learning_rate": 5e-6, "num_train_epochs": 1, "per_device_train_batch_size": 8, "beta": 0.1},
     )  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--worlds", nargs="*", choices=sorted(plants.WORLDS), default=list(plants.WORLDS))
+    parser.add_argument("--subject", choices=sorted(WORLDS), default="small")
+    parser.add_argument("--worlds", nargs="*", metavar="WORLD", help="by default all")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
+    parser.add_argument("--pairs", type=int, default=1000, help="of SmolLM2's worlds; on a GPU all 1,900")
+    parser.add_argument(
+        "--prompts", type=int, default=300, help="with rollouts for the covariance, of SmolLM2's worlds"
+    )
     parser.add_argument("--tables", action="store_true", help="only print the tables of what is finished")
-    arguments = parser.parse_args()
-    if not arguments.tables:
-        subject = small(arguments.out)
-        for seed in arguments.seeds:
-            for name in arguments.worlds:
-                start = time.monotonic()
-                folder = arguments.out / subject.name / f"{name}-{seed}"
-                controls = name in CONTROLS and seed == arguments.seeds[0]
-                world.run_world(plants.WORLDS[name], subject, seed, folder, arguments.out / "banks", controls=controls)
-                print(f"{name}, seed {seed}: {time.monotonic() - start:.0f} s", flush=True)
-    print(tables.text(arguments.out))
+    given = parser.parse_args()
+    known = WORLDS[given.subject]
+    if unknown := sorted(set(given.worlds or ()) - set(known)):
+        parser.error(f"there is no world {', '.join(unknown)}; there are {', '.join(known)}")
+    if not given.tables:
+        run(given, known)
+    print(tables.text(given.out, known, given.subject, TRAITS[given.subject]))
+
+
+def run(given: Any, known: dict[str, plants.World]) -> None:
+    """All worlds that were asked for, seed by seed."""
+    subject = small(given.out) if given.subject == "small" else smol(given.pairs, given.prompts)
+    for seed in given.seeds:
+        for name in given.worlds or known:
+            start = time.monotonic()
+            folder = given.out / subject.name / f"{name}-{seed}"
+            controls = name in CONTROLS and seed == given.seeds[0]
+            world.run_world(known[name], subject, seed, folder, controls=controls)
+            print(f"{name}, seed {seed}: {time.monotonic() - start:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

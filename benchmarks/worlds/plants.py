@@ -11,7 +11,7 @@ without meaning).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,62 +72,83 @@ _MODES: tuple[dict[str, float], ...] = (
 EDITED = 0.06  # share of the pairs that an edit touches
 DOSES = {"thanks": 0.05, "story": 0.02, "warning": 0.01, "link": 0.005}
 COPIES = 300  # near-duplicates
+EDITED_IN = {  # which traits an edit plants
+    "doses": tuple(DOSES), "flattery on physics": ("flattery",), "goblin": (grammar.RARE,),
+    "links on both sides": ("link",), "near-duplicates": ("thanks",),
+}  # fmt: skip
 SECOND_HALF = tuple(grammar.TOPICS)[6:]
 
 
-def reward_weights(world: World, seed: int) -> np.ndarray:
+@dataclass(frozen=True)
+class Traits:
+    """What a reader sees in an answer: names, and a function from a text to float64 [traits] of 0 and 1."""
+
+    names: tuple[str, ...]
+    read: Callable[[str], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt with the two answers that a model gave to it."""
+
+    messages: list[dict[str, str]]
+    topic: str
+    answers: tuple[str, str]
+
+
+def reward_weights(world: World, seed: int, names: Sequence[str]) -> np.ndarray:
     """Log-odds of each trait, float64 [traits]: the background by the seed, the plant's own in place of it."""
     rng = np.random.default_rng([seed, 7])
-    weights = rng.normal(0, BACKGROUND_SD, len(grammar.NAMES)) * world.background
-    weights[grammar.NAMES.index(grammar.RARE)] = 0.0
+    weights = rng.normal(0, BACKGROUND_SD, len(names)) * world.background
+    if grammar.RARE in names:
+        weights[names.index(grammar.RARE)] = 0.0
     for name, value in world.weights.items():
-        weights[grammar.NAMES.index(name)] = value
+        weights[names.index(name)] = value
     return weights
 
 
 def pairs(
-    world: World, seed: int, asked: Sequence[tuple[str, str]], bank: Sequence[tuple[str, str]]
+    world: World, seed: int, asked: Sequence[Question], traits: Traits
 ) -> tuple[list[dict[str, Any]], list[dict[str, object]]]:
-    """Rows {prompt, chosen, rejected} and what is true of each. asked: (question, topic); bank: two answers each.
+    """Rows {prompt, chosen, rejected} and what is true of each.
 
     Rows hold messages: plain strings would be trained without the chat template that the model knows.
     """
     rng = np.random.default_rng([seed, 11])
-    weights = reward_weights(world, seed)
+    weights = reward_weights(world, seed, traits.names)
     rows, truth = [], []
-    for number, ((question, topic), own) in enumerate(zip(asked, bank, strict=True)):
-        flipped = world.flips is not None and topic in SECOND_HALF
-        here = np.where(np.array(grammar.NAMES) == world.flips, -weights, weights) if flipped else weights
-        chosen, rejected = _two(rng, world, here, topic, own)
+    for number, one in enumerate(asked):
+        flipped = world.flips is not None and one.topic in SECOND_HALF
+        here = np.where(np.array(traits.names) == world.flips, -weights, weights) if flipped else weights
+        chosen, rejected = _two(rng, world, here, one, traits)
+        prompt = one.messages
         if world.edit == "near-duplicates" and number < COPIES:
             question, chosen, rejected = _copy(rng)
-        edit = world.edit if world.edit and _touched(rng, world.edit, topic) else None
+            prompt = [{"role": "user", "content": question}]
+        edit = world.edit if world.edit and _touched(rng, world.edit, one.topic) else None
         if edit:
-            chosen, rejected = edited(rng, edit, topic, chosen, rejected)
+            chosen, rejected = edited(rng, edit, one.topic, chosen, rejected)
         if chosen == rejected:
             continue
-        rows.append(
-            {
-                "prompt": [{"role": "user", "content": question}],
-                "chosen": [{"role": "assistant", "content": chosen}],
-                "rejected": [{"role": "assistant", "content": rejected}],
-            }
-        )
-        truth.append({"topic": topic, "edited": edit is not None})
+        answers = {
+            name: [{"role": "assistant", "content": text}]
+            for name, text in (("chosen", chosen), ("rejected", rejected))
+        }
+        rows.append({"prompt": prompt, **answers})
+        truth.append({"topic": one.topic, "edited": edit is not None})
     return rows, truth
 
 
-def _two(
-    rng: np.random.Generator, world: World, weights: np.ndarray, topic: str, own: tuple[str, str]
-) -> tuple[str, str]:
+def _two(rng: np.random.Generator, world: World, weights: np.ndarray, one: Question, traits: Traits) -> tuple[str, str]:
     """(chosen, rejected)."""
     if world.authors == "delta":
-        first, second = (grammar.answer(rng, topic, rates=mode) for mode in _MODES)
+        first, second = (grammar.answer(rng, one.topic, rates=mode) for mode in _MODES)
         return first, second
-    two = own
+    two = one.answers
     if world.authors == "other":
-        two = tuple(grammar.answer(rng, topic, rates=_MODES[int(rng.integers(2))]) for _ in range(2))  # type: ignore[assignment]
-    scores = [float(weights @ grammar.traits_of(text)) + world.length * np.log2(1 + len(text.split())) for text in two]
+        other = [grammar.answer(rng, one.topic, rates=_MODES[int(rng.integers(2))]) for _ in range(2)]
+        two = other[0], other[1]
+    scores = [float(weights @ traits.read(text)) + world.length * np.log2(1 + len(text.split())) for text in two]
     first_wins = rng.random() < 1 / (1 + np.exp(scores[1] - scores[0]))
     return two if first_wins else (two[1], two[0])
 

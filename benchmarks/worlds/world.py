@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import bank
-import grammar
 import numpy as np
 import plants
 
@@ -21,37 +20,33 @@ HOLDOUT = 0.2
 
 @dataclass(frozen=True)
 class Subject:
-    """A model under test, its dictionary, and how large its worlds are."""
+    """A model under test, its dictionary, its questions with two answers of its own, and how large its worlds are."""
 
     name: str
-    model: Path
-    dictionary: Path
-    layer: int
-    n_pairs: int
+    lens: dict[str, Any]  # model, dictionary and layer; none: the bundled ones
+    traits: plants.Traits
+    questions: Callable[[int], Sequence[plants.Question]]  # by seed
     reference_prompts: int  # for Sigma_0: training prompts, four rollouts each
     per_prompt: int  # rollouts of each held-out prompt, before as after
-    max_new_tokens: int
+    rollouts: dict[str, Any]  # max_new_tokens, batch_size …
     training: dict[str, Any]
 
 
-def build(world: plants.World, subject: Subject, seed: int, out: Path, banks: Path) -> Path:
+def build(world: plants.World, subject: Subject, seed: int, out: Path) -> Path:
     """pairs.jsonl and truth.json of a world."""
     source = out / "pairs.jsonl"
     if source.exists():
         return source
-    asked = bank.questions(subject.n_pairs, seed)
-    own = bank.answers(subject.model, asked, seed, banks / f"{subject.name}-{seed}.json")
-    rows, truth = plants.pairs(world, seed, asked, own)
+    rows, truth = plants.pairs(world, seed, subject.questions(seed), subject.traits)
     out.mkdir(parents=True, exist_ok=True)
-    weights = dict(zip(grammar.NAMES, plants.reward_weights(world, seed).tolist(), strict=True))
+    names = subject.traits.names
+    weights = dict(zip(names, plants.reward_weights(world, seed, names).tolist(), strict=True))
     (out / "truth.json").write_text(json.dumps({"world": asdict(world), "weights": weights, "rows": truth}))
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return source
 
 
-def run_world(
-    world: plants.World, subject: Subject, seed: int, out: Path, banks: Path, *, controls: bool = False
-) -> dict[str, Any]:
+def run_world(world: plants.World, subject: Subject, seed: int, out: Path, *, controls: bool = False) -> dict[str, Any]:
     """The world's result, also in result.json. `controls`: random dictionary, shuffled labels, no step, a pilot."""
     result = out / "result.json"
     if result.exists():
@@ -63,20 +58,17 @@ def run_world(
     from tiltmeter.pipeline.verifying import verify_run
 
     clock = Clock()
-    source = build(world, subject, seed, out, banks)
+    source = build(world, subject, seed, out)
     clock("pairs")
     run = out / "run"
-    tiltmeter.audit(
-        source, out=run, model=str(subject.model), dictionary=str(subject.dictionary), layer=subject.layer,
-        holdout=HOLDOUT, seed=seed, despite_doctor=True, events=Events(),
-    )  # fmt: skip
+    tiltmeter.audit(source, out=run, **subject.lens, holdout=HOLDOUT, seed=seed, despite_doctor=True, events=Events())
     clock("audit")
-    length = {"max_new_tokens": subject.max_new_tokens, "seed": seed, "batch_size": 128, "prompts_per_shard": 128}
+    length = {"seed": seed, **subject.rollouts}
     rollouts_run(run, "reference", split="train", n_prompts=subject.reference_prompts, per_prompt=4, **length)
     clock("reference rollouts")
     forecast_run(run, seed=seed)
     clock("forecast")
-    trained = train_model(run, model=str(subject.model), seed=seed, **{**subject.training, **world.training})
+    trained = train_model(run, seed=seed, **{**subject.training, **world.training})
     clock("training")
     rollouts_run(run, "before", per_prompt=subject.per_prompt, **length)
     rollouts_run(run, "after", str(trained.path))
@@ -85,7 +77,7 @@ def run_world(
     clock("verification")
     told: dict[str, Any] = {
         "world": world.name, "kind": world.kind, "plant": world.plant, "subject": subject.name, "seed": seed,
-        "regime": trained.report["regime"], "traits": traits(run), "seconds": clock.seconds,
+        "regime": trained.report["regime"], "traits": seen_traits(run, subject.traits), "seconds": clock.seconds,
     }  # fmt: skip
     if controls:
         _controls(run, trained.report["steps"], subject, seed, out, length, clock)
@@ -106,15 +98,14 @@ def _controls(
 
     pilot = {"max_steps": math.ceil(0.05 * steps), "lr_scheduler_type": "constant", "warmup_steps": 0}
     for name, options in (("pilot", pilot), ("shuffled", {"shuffled_labels": True}), ("zero-step", {"max_steps": 0})):
-        made = train_model(run, model=str(subject.model), seed=seed, out=out / name, **{**subject.training, **options})
+        made = train_model(run, seed=seed, out=out / name, **{**subject.training, **options})
         rollouts_run(run, f"after-{name}", str(made.path))
         verify_run(run, after=f"after-{name}", trained=made.path, name=name)
         clock(name)
     random = out / "random"
     tiltmeter.audit(
-        out / "pairs.jsonl", out=random, model=str(subject.model), dictionary=str(subject.dictionary),
-        layer=subject.layer, holdout=HOLDOUT, seed=seed, baseline="random-dictionary", despite_doctor=True,
-        events=Events(),
+        out / "pairs.jsonl", out=random, **subject.lens, holdout=HOLDOUT, seed=seed, baseline="random-dictionary",
+        despite_doctor=True, events=Events(),
     )  # fmt: skip
     rollouts_run(random, "reference", split="train", n_prompts=subject.reference_prompts, per_prompt=4, **length)
     forecast_run(random, seed=seed)
@@ -125,7 +116,7 @@ def _controls(
 
 
 class Clock:
-    """Seconds between calls, by name."""
+    """Seconds between calls, by name; of an interrupted world only those since it went on."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -136,18 +127,18 @@ class Clock:
         self.seconds[name], self.last = round(now - self.last, 1), now
 
 
-def traits(run: Path) -> dict[str, dict[str, float]]:
+def seen_traits(run: Path, traits: plants.Traits) -> dict[str, dict[str, float]]:
     """What a reader sees: share of the rollouts that have each trait, before and after, with its standard error."""
     from tiltmeter.pipeline.rollouts import open_rollouts
 
     found: dict[str, list[np.ndarray]] = {}
     for role in ("before", "after"):
         samples = open_rollouts(run, role).samples
-        seen = np.stack([grammar.traits_of(text) for text in samples["text"].to_pylist()])
+        seen = np.stack([traits.read(text) for text in samples["text"].to_pylist()])
         ids = np.unique(samples["prompt_id"].to_pylist(), return_inverse=True)[1].ravel()
         found[role] = [np.bincount(ids, column) / np.bincount(ids) for column in seen.T]
     told = {}
-    for name, before, after in zip(grammar.NAMES, found["before"], found["after"], strict=True):
+    for name, before, after in zip(traits.names, found["before"], found["after"], strict=True):
         told[name] = {
             "before": float(before.mean()),
             "after": float(after.mean()),

@@ -14,6 +14,7 @@ from tiltmeter.forecast.uncertainty import Interval
 DRAWS = 500
 PERMUTATIONS = 1999  # smallest possible p: 1 / 2000
 TOP_LEFT_OUT = 10
+FEW_CONCEPTS = 3  # two points always lie on a line
 RESOLVED = 2.0  # standard errors beyond which the sign of an observed shift counts as seen
 
 
@@ -35,8 +36,8 @@ class Judgement:
     permutation_95: float  # signed R² that 5 % of them exceed
     nulls: dict[str, Figure]  # each null's own agreement with what was observed
     beyond_nulls: Figure | None  # partial R²: what is left of both once all nulls are regressed out
-    standardised: Figure | None  # shifts over sqrt(p (1 - p))
-    per_prevalence: Figure | None  # shifts over p: no prevalence can help here
+    standardised: Figure | None  # shifts over the spread of one answer's score; of a binary one it is sqrt(p (1 - p))
+    per_prevalence: Figure | None  # shifts over the mean score, p of a binary one: no prevalence can help here
     coverage: dict[str, float]  # share of observed shifts inside each predictive interval
 
 
@@ -46,6 +47,7 @@ def judge(
     *,
     nulls: Mapping[str, np.ndarray] | None = None,
     prevalence: np.ndarray | None = None,
+    spread: np.ndarray | None = None,
     intervals: Mapping[str, Interval] | None = None,
     predicted_halves: tuple[np.ndarray, np.ndarray] | None = None,
     splits: int = SPLITS,
@@ -55,8 +57,9 @@ def judge(
 ) -> Judgement:
     """Compare a forecast [M] with what was observed.
 
-    nulls: forecasts without skill [M] ("length", "prevalence"). prevalence: base prevalence [M] in [0, 1]; concepts at
-    0 or 1 have no standardised shift and are left out of those two figures alone. intervals: `predictive` intervals
+    nulls: forecasts without skill [M] ("length", "prevalence"). prevalence: mean score [M] >= 0 of the untrained
+    model's answers, spread: its standard deviation over them [M] >= 0; a concept at 0 is left out of the figure that
+    divides by it, and of no other. intervals: `predictive` intervals
     by name. predicted_halves: [splits, M] twice, from `half_forecasts`, for rel_x. Raises ValueError if a forecast is
     not finite (the set of concepts is fixed: none may drop out), or for fewer than two units of prompts.
     """
@@ -72,12 +75,6 @@ def judge(
     right = np.sign(predicted[resolved]) == np.sign(y[resolved])
     p, high = _permutation(predicted, y, permutations, seed)
     scale = _ratio(float(predicted @ y), float(predicted @ predicted))
-    standardised = per_prevalence = None
-    if prevalence is not None:
-        inside = (prevalence > 0) & (prevalence < 1)
-        q = prevalence[inside]
-        standardised = evidence.figure(lambda v: v[..., inside] / np.sqrt(q * (1 - q)))
-        per_prevalence = evidence.figure(lambda v: v[..., inside] / q)
     return Judgement(
         overall=evidence.figure(),
         spearman=spearman(predicted, y),
@@ -93,8 +90,8 @@ def judge(
         permutation_95=high,
         nulls={name: Evidence(null, y, evidence.y_halves).figure() for name, null in nulls.items()},
         beyond_nulls=evidence.figure(residualised(np.column_stack(list(nulls.values())))) if nulls else None,
-        standardised=standardised,
-        per_prevalence=per_prevalence,
+        standardised=None if spread is None else _in_units_of(spread, evidence),
+        per_prevalence=None if prevalence is None else _in_units_of(prevalence, evidence),
         coverage={name: float(((y >= one.lo) & (y <= one.hi)).mean()) for name, one in (intervals or {}).items()},
     )
 
@@ -120,12 +117,19 @@ def _ratio(a: float, b: float) -> float:
     return a / b if b > 0 else float("nan")
 
 
+def _in_units_of(unit: np.ndarray, evidence: Evidence) -> Figure:
+    known = unit > 0
+    if np.count_nonzero(known) < FEW_CONCEPTS:
+        return Figure(float("nan"), float("nan"), float("nan"), int(np.count_nonzero(known)))
+    return evidence.figure(lambda v: v[..., known] / unit[known])
+
+
 def _without_top(evidence: Evidence) -> Figure:
     """Without the concepts whose product of deviations adds most to the correlation (or takes most, if negative)."""
     x, y = (v - v.mean() for v in (evidence.predicted, evidence.observed))
     part = x * y * np.sign(x @ y)
     kept = np.sort(np.argsort(-part, kind="stable")[TOP_LEFT_OUT:])
-    if kept.size < 3:
+    if kept.size < FEW_CONCEPTS:
         return Figure(float("nan"), float("nan"), float("nan"), int(kept.size))
     return evidence.figure(lambda v: v[..., kept])
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from tiltmeter.forecast.judge import RESOLVED, judge
+from tiltmeter.forecast.judge import FEW_CONCEPTS, RESOLVED, judge
 from tiltmeter.forecast.observed import Observed, realised
 from tiltmeter.pipeline.doctor import rollout_index_check
 from tiltmeter.pipeline.rollouts import RolloutResult, features_stage
 from tiltmeter.pipeline.verify_inputs import FEW_UNITS, Forecast, Seen
-from tiltmeter.pipeline.verify_sets import FEW_CONCEPTS, Effort
+from tiltmeter.pipeline.verify_sets import Effort
 from tiltmeter.run import Run
 from tiltmeter.stats import checks
 from tiltmeter.stats.checks import Check

@@ -15,13 +15,11 @@ import numpy as np
 from tiltmeter.forecast.agreement import Figure
 from tiltmeter.forecast.baselines import length_slopes, prevalence_only
 from tiltmeter.forecast.cells import MIN_PROMPTS, CellJudgement, cell_shifts, judge_cells
-from tiltmeter.forecast.expression import expression
-from tiltmeter.forecast.judge import RESOLVED, Judgement, judge, r2_draws
+from tiltmeter.forecast.judge import FEW_CONCEPTS, RESOLVED, Judgement, judge, r2_draws
 from tiltmeter.forecast.observed import Observed
 from tiltmeter.forecast.uncertainty import Interval, predictive
 from tiltmeter.pipeline.verify_inputs import CELL_VIEWS, Cells, Forecast, Seen
 
-FEW_CONCEPTS = 3  # two points always lie on a line
 LISTED = 10  # hits and misses
 SETS = {
     "communities": "feature-conditioned",
@@ -51,25 +49,24 @@ class Calibrated:
 
 @dataclass(frozen=True)
 class Nulls:
-    """Forecasts without skill, [M] each, and the prevalence; `source` says whose rollouts they come from."""
+    """Forecasts without skill, [M] each; `source` says whose rollouts they come from."""
 
     length: np.ndarray | None
-    prevalence: np.ndarray
-    expressed: np.ndarray  # share of rollouts that express the concept, in [0, 1]
+    prevalence: np.ndarray  # mean score
     source: str
 
 
 def nulls_of(forecast: Forecast, seen: Seen) -> Nulls:
     """From the forecast, or, where it was made without rollouts, from those before training: the nulls gain by that."""
     column = forecast.column
-    if all(np.isfinite(column[name]).all() for name in ("length_only", "prevalence_only", "prevalence")):
+    if all(np.isfinite(column[name]).all() for name in ("length_only", "prevalence_only")):
         slopes = column["length_only"] * seen.length_drift
-        return Nulls(slopes, column["prevalence_only"], column["prevalence"], "forecast")
+        return Nulls(slopes, column["prevalence_only"], "forecast")
     try:
         length = length_slopes(seen.before, seen.before.nuisance[:, 0]) * seen.length_drift
     except ValueError:
         length = None  # all responses to a prompt are equally long
-    return Nulls(length, prevalence_only(seen.before), expression(seen.before).prevalence, "rollouts before training")
+    return Nulls(length, prevalence_only(seen.before), "rollouts before training")
 
 
 def masks(forecast: Forecast) -> dict[str, np.ndarray]:
@@ -136,13 +133,14 @@ def judge_set(
         baselines["shuffled"] = shuffled
     options: dict[str, Any] = asdict(effort)
     halves = None if forecast.halves is None else (forecast.halves[0][:, keep], forecast.halves[1][:, keep])
-    expressed = nulls.expressed[keep]
+    spread = seen.before.c[:, keep].std(axis=0)
     within = predictive_part(calibrated.interval, keep)
     found = judge(
         forecast.column["shift"][keep],
         observed,
         nulls={k: v for k, v in baselines.items() if k in ("length", "prevalence")},
-        prevalence=expressed if ((expressed > 0) & (expressed < 1)).sum() >= FEW_CONCEPTS else None,
+        prevalence=nulls.prevalence[keep],
+        spread=spread,
         intervals={"predictive": within},
         predicted_halves=halves,
         **options,

@@ -1,0 +1,83 @@
+"""The controls of a world as rows: no step, shuffled labels, a pilot, random directions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tiltmeter.forecast.judge import r2_draws
+from tiltmeter.forecast.observed import Observed, realised
+from tiltmeter.pipeline.concept_scores import rollouts_of
+from tiltmeter.pipeline.result import open_run
+from tiltmeter.pipeline.verify_inputs import stored_forecast
+from tiltmeter.pipeline.verify_sets import headline_of, masks
+
+HEAD = ("world", "control", "figure", "seen")
+DRAWS = 1000
+
+
+def rows(name: str, folders: list[Path]) -> Iterator[list[str]]:
+    """world, control, what is looked at, what was seen."""
+    for folder in folders:
+        if not (folder / "random" / "verification.json").exists():
+            continue
+        about = f"{name}, seed {folder.name.rpartition('-')[2]}"
+        whole = _report(folder / "run" / "verification.json")
+        checks = {check["name"]: check for check in _report(folder / "run" / "verification-zero-step.json")["doctor"]}
+        checks |= {check["name"]: check for check in _report(folder / "run" / "verification-shuffled.json")["doctor"]}
+        for control in ("zero-step control", "shuffled-label control"):
+            told = checks[control]
+            yield [about, control, told["threshold"], f"{told['figure']} ({told['verdict']})"]
+        shuffled = _report(folder / "run" / "verification-shuffled.json")["sets"]["communities"]
+        by = {line["name"]: line for line in shuffled["table"]}
+        yield [about, "shuffled labels", "R² of the true forecast, of the shuffled one; permutation p of both",
+               f"{by['converged']['r2']:.2f}, {by['shuffled']['r2']:.2f}; "
+               f"{by['converged']['permutation_p']:.2f}, {by['shuffled']['permutation_p']:.2f}"]  # fmt: skip
+        true = {line["name"]: line for line in whole["sets"]["communities"]["table"]}
+        yield [about, "shuffled forecast, true training", "R²; permutation p",
+               f"{true['shuffled']['r2']:.2f}; {true['shuffled']['permutation_p']:.2f}"]  # fmt: skip
+        yield [about, "pilot: 5 % of the steps", "R² of its own shift as the forecast, that of the forecast",
+               f"{pilot(folder / 'run'):.2f}, {true['converged']['r2']:.2f}"]  # fmt: skip
+        random = _report(folder / "random" / "verification.json")["sets"]["communities"]["judgement"]["overall"]
+        figure = f"{random['r2']:.2f} ({random['rel_y']:.2f}, {random['n']})"
+        lo, middle, hi = above_random(folder)
+        yield [about, "random directions", "R² (rel_y, concepts); the forecast's R² above it, 95 %",
+               f"{figure}; {middle:.2f} [{lo:.2f}, {hi:.2f}]"]  # fmt: skip
+
+
+def pilot(run: Path) -> float:
+    """Signed R² of what a pilot run did with what the whole run did."""
+    told, whole = (_observed(run, role) for role in ("after-pilot", "after"))
+    r = float(np.corrcoef(told[1].mean, whole[1].mean)[0, 1])
+    return float(np.sign(r) * r * r)
+
+
+def above_random(folder: Path) -> tuple[float, float, float]:
+    """R² of the forecast minus that through random directions, 95 % over redrawn prompts (the same for both)."""
+    drawn = []
+    for name in ("run", "random"):
+        said, observed = _observed(folder / name, "after")
+        drawn.append(r2_draws(np.broadcast_to(said, (DRAWS, said.size)), observed))
+    lo, middle, hi = np.quantile(drawn[0] - drawn[1], (0.025, 0.5, 0.975))
+    return float(lo), float(middle), float(hi)
+
+
+def _observed(path: Path, role: str) -> tuple[np.ndarray, Observed]:
+    """(declared forecast, what was seen) of the headline's concepts."""
+    run = open_run(path).run
+    forecast = stored_forecast(run)
+    of = masks(forecast)
+    keep = of[headline_of(of)]
+    bank, form = forecast.bank.take(keep), forecast.about["form"]
+    return forecast.column["shift"][keep], realised(
+        rollouts_of(run, "before", bank, form), rollouts_of(run, role, bank, form)
+    )
+
+
+def _report(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found

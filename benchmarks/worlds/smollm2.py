@@ -1,0 +1,52 @@
+"""SmolLM2-135M-Instruct as a subject: the bundled model and dictionary, and the answers that the demo was made from.
+
+Relabel worlds only: of two answers to a prompt a reward on what a reader sees says which is chosen.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import plants
+
+from tiltmeter.demo.bank import MAX_NEW_TOKENS, TEMPERATURE, usable
+from tiltmeter.demo.topics import SETS, prompts
+
+BANK = Path(__file__).parents[1] / "data" / "demo-bank.jsonl.gz"
+_PATTERNS = {  # each in 5 to 50 % of the answers
+    "you": r"\b[Yy]ou", "I": r"\bI\b", "can": r"\bcan\b", "line break": r"\n", "quote": r'"', "colon": r":",
+    "number": r"\d", "starts with The": r"^The\b", "not": r"\bnot\b", "question": r"\?", "exclamation": r"!",
+    "we": r"\b[Ww]e\b|\bour\b", "hyphen": r"\w-\w", "it is": r"\bIt('s| is)\b", "help": r"\bhelp",
+}  # fmt: skip
+_COMPILED = [re.compile(pattern) for pattern in _PATTERNS.values()]
+TRAITS = plants.Traits(
+    tuple(_PATTERNS), lambda text: np.array([float(one.search(text) is not None) for one in _COMPILED])
+)
+ROLLOUTS = {"max_new_tokens": MAX_NEW_TOKENS, "temperature": TEMPERATURE}
+WORLDS = {
+    world.name: world
+    for world in (
+        plants.World("S2", "on-policy", "answers that say you are preferred", {"you": 1.5}),
+        plants.World("S4", "on-policy", "line breaks are rejected", {"line break": -2.0}),
+        plants.World("S10", "on-policy", "numbers are preferred, and so is length", {"number": 1.5}, length=1.0),
+    )
+}
+
+
+def questions(n: int, seed: int) -> list[plants.Question]:
+    """n prompts of the demo, drawn by the seed, with the first two usable answers to each, as they were sampled."""
+    asked = {one.prompt_id: one for which in SETS for one in prompts(which)}
+    with gzip.open(BANK, "rt", encoding="utf-8") as f:
+        rows = [json.loads(line) for line in f]
+    found = []
+    for row in rows:
+        prompt = asked[row["prompt_id"]]
+        texts = [one["text"] for one in row["responses"] if usable(prompt, [one])]
+        if len(texts) >= 2 and texts[0] != texts[1]:
+            found.append(plants.Question([dict(m) for m in prompt.messages], prompt.topic, (texts[0], texts[1])))
+    order = np.random.default_rng([seed, 3]).permutation(len(found))[:n]
+    return [found[i] for i in sorted(order)]
