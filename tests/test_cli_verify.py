@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from verify_worlds import foresee, say, train_report
 
 import tiltmeter
 from tiltmeter.pipeline.rollouts import open_rollouts, rollouts_run
+from tiltmeter.pipeline.verifying import verify_run
 
 SMALL = {"per_prompt": 2, "max_new_tokens": 8}
 
@@ -50,6 +54,27 @@ def test_json_is_all_there_is_on_standard_output(run: Path) -> None:
     report = json.loads(result.stdout)
     assert report["verdict"]["name"] == "came true" and report["seal"]["state"] == "not known"
     assert report == json.loads((run / "verification.json").read_text())
+
+
+KILLED = """
+import os, signal, sys
+from tiltmeter.pipeline.verifying import verify_run
+from tiltmeter.view import verification_page
+
+verification_page.build_verification_page = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+verify_run(sys.argv[1], draws=100, permutations=99)
+"""
+
+
+def test_killed_before_its_page_the_same_call_ends_with_the_same_bytes(run: Path, world: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(run)], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert (run / "verification.json").exists() and not (run / "verification.html").exists()
+    undisturbed = Path(shutil.copytree(world, run.parent / "undisturbed"))
+    for path in (run, undisturbed):
+        verify_run(path, draws=100, permutations=99)
+    for name in ("verification.parquet", "verification.json", "verification.html"):
+        assert (run / name).read_bytes() == (undisturbed / name).read_bytes(), name
 
 
 @pytest.mark.parametrize(
