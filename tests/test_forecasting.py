@@ -21,7 +21,7 @@ from tiltmeter.pipeline.forecasting import ForecastResult, forecast_run
 from tiltmeter.pipeline.result import open_run
 from tiltmeter.pipeline.rollouts import open_rollouts
 from tiltmeter.run import Run, file_hash, write_json
-from tiltmeter.schema import FORECAST, FORECAST_HALVES
+from tiltmeter.schema import FORECAST, FORECAST_HALVES, FORECAST_SHUFFLED
 from tiltmeter.settings import AuditSettings
 
 DRAWS = 30
@@ -197,6 +197,17 @@ def test_halves_are_those_of_the_declared_rung(planted: ForecastResult) -> None:
     assert (values[:, 0] != values[:, 1]).any(axis=1).all()
     assert (np.sign(values[:, :, PRAISE]) == np.sign(found[PRAISE])).all()
     assert (values[:, :, UNHEARD] == 0).all()
+
+
+def test_shuffled_labels_are_drawn_99_times(planted: ForecastResult) -> None:
+    table = planted.shuffled
+    assert table.schema.equals(FORECAST_SHUFFLED)
+    values = np.full((99, len(NAMES)), np.nan)
+    values[table["draw"].to_numpy(), table["concept_id"].to_numpy()] = table["value"]
+    np.testing.assert_array_equal(values[0], columns(planted)["shuffled"])
+    assert len({tuple(row) for row in values.tolist()}) == 99
+    truth, spread = columns(planted)["shift"][PRAISE], values[:, PRAISE].std()
+    assert abs(values[:, PRAISE].mean()) < 3 * spread / np.sqrt(99) < truth / 3  # as often up as down
 
 
 def test_labels_that_say_nothing_foretell_nothing(planted: ForecastResult, tmp_path: Path) -> None:

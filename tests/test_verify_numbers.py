@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tiltmeter.forecast.judge import _permutation
 from tiltmeter.forecast.observed import Observed, realised
 from tiltmeter.forecast.samples import Rollouts
 from tiltmeter.pipeline.concept_scores import Bank
 from tiltmeter.pipeline.verify_inputs import Forecast, Seen
-from tiltmeter.pipeline.verify_sets import calibrate, cell_errors, hits_and_misses
+from tiltmeter.pipeline.verify_sets import calibrate, cell_errors, hits_and_misses, label_null
 from tiltmeter.pipeline.verify_verdict import short, verdict
 from tiltmeter.stats import checks
 
@@ -112,6 +113,27 @@ def test_figures_in_short(value: float | None, text: str) -> None:
     assert short(value) == text
 
 
+def test_shuffled_labels_by_hand() -> None:
+    said, seen = np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 6.0])  # R² 1
+    shuffled = np.array([[10.0, 20, 30], [3.0, 2, 1], [0.0, 0, 0]])  # R² 1, −1, and a forecast of nothing
+    found = label_null(said, shuffled, seen)
+    assert found == {"p": pytest.approx(2 / 4), "r2_95": pytest.approx(0.9), "draws": 3}
+    assert math.isnan(label_null(np.zeros(3), shuffled, seen)["p"])
+
+
+def test_concepts_that_move_together_fool_a_permutation_of_concepts_and_no_shuffle_of_labels() -> None:
+    """40 concepts follow two factors. A forecast that has nothing to do with the outcome is no better than chance."""
+    rng = np.random.default_rng(3)
+    of_labels, of_concepts = [], []
+    for _ in range(300):
+        loadings = rng.normal(0, 1, (2, 40))
+        said, seen, shuffled = (rng.normal(0, 1, (n, 2)) @ loadings for n in (1, 1, 39))
+        of_labels.append(label_null(said[0], shuffled, seen[0])["p"])
+        of_concepts.append(_permutation(said[0], seen[0], 99, 0)[0])
+    assert np.mean(np.array(of_labels) <= 0.05) == pytest.approx(0.05, abs=0.035)
+    assert np.mean(np.array(of_concepts) <= 0.05) > 0.3
+
+
 def judged(r2: float, rel_y: float, p: float = 0.001, *, length: float = 0.0, beyond: float | None = None) -> Any:
     beyond_nulls = {"r2": r2 if beyond is None else beyond, "rel_y": rel_y}
     found = {"overall": {"r2": r2, "rel_y": rel_y}, "permutation_p": p, "beyond_nulls": beyond_nulls}
@@ -133,6 +155,7 @@ def judged(r2: float, rel_y: float, p: float = 0.001, *, length: float = 0.0, be
         (judged(0.10, 0.49), "nothing can be said", "agrees with the forecast (R² .10"),
         (judged(0.80, math.nan), "nothing can be said", "rel_y ?"),
         (judged(0.83, 0.91, length=0.9), "came partly true", "length alone has .90"),
+        (judged(0.83, 0.91) | {"labels": {"p": 0.2}}, "failed", "no better than chance (p 0.2)"),
         (judged(0.83, 0.91, beyond=0.1), "came partly true", ".10 of a possible .91"),
         ({"label": "x", "concepts": 2, "judgement": None, "table": []}, "nothing can be said", "too few concepts"),
     ],

@@ -208,12 +208,16 @@ FORECAST = pa.schema(  # what training will do, sealed before it: one row per (v
         ("variance", pa.float64()),  # within-prompt variance of one rollout's score, untrained model
         ("length_only", pa.float64()),  # change of the score per unit of log length, within prompts
         ("prevalence_only", pa.float64()),  # mean score of the untrained model
-        ("shuffled", pa.float64()),  # the declared rung on labels shuffled by family; global only
+        ("shuffled", pa.float64()),  # the first of FORECAST_SHUFFLED; global only
     ]
 )
 
 FORECAST_HALVES = pa.schema(  # the declared rung from either half of the families and prompts; global only
     [("split", pa.int16()), ("half", pa.int8()), ("concept_id", pa.int32()), ("value", pa.float64())]
+)
+
+FORECAST_SHUFFLED = pa.schema(  # the declared rung on labels shuffled by family, again and again; global only
+    [("draw", pa.int16()), ("concept_id", pa.int32()), ("value", pa.float64())]
 )
 
 VERIFICATION = pa.schema(  # did the forecast come true: one row per (view, where, concept) of forecast.parquet

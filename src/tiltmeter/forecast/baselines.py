@@ -6,6 +6,7 @@ its prevalence times a common factor: an R² of 0.8 is then within reach of both
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -37,7 +38,7 @@ def prevalence_only(rollouts: Rollouts) -> np.ndarray:
     return np.asarray(rollouts.means.mean(axis=0))
 
 
-def shuffled_labels(pairs: PairDeltas, seed: int = 0) -> PairDeltas:
+def shuffled_labels(pairs: PairDeltas, seed: int | Sequence[int] = 0) -> PairDeltas:
     """The same pairs with chosen and rejected exchanged by a fair coin per family: same noise, nothing to forecast."""
     sign = np.where(swapped(pairs.family, seed), -1.0, 1.0)
     return replace(

@@ -10,7 +10,8 @@ from tiltmeter.errors import UserError
 from tiltmeter.events import Events
 from tiltmeter.run import Run, Stage, file_hash, write_json, writing
 
-STAGE, TABLE, HALVES, REPORT = "forecast", "forecast.parquet", "forecast_halves.parquet", "forecast.json"
+STAGE, TABLE, REPORT = "forecast", "forecast.parquet", "forecast.json"
+HALVES, SHUFFLED = "forecast_halves.parquet", "forecast_shuffled.parquet"
 FORECASTS = "forecasts"  # of run.json: every forecast ever sealed, in order
 
 

@@ -23,9 +23,10 @@ from tiltmeter.forecast.ladder import RUNGS, TRUSTED_ESS, Ladder, Rung
 from tiltmeter.forecast.preference import BradleyTerry, fit_preference
 from tiltmeter.forecast.samples import PairDeltas, Rollouts
 from tiltmeter.forecast.uncertainty import Interval, half_forecasts
-from tiltmeter.schema import FORECAST, FORECAST_HALVES
+from tiltmeter.schema import FORECAST, FORECAST_HALVES, FORECAST_SHUFFLED
 
 Metric = Literal["one", "variance"]
+SHUFFLES = 99  # an outcome that none of them meets as well has p = 1 / 100
 MAX_DRAWN_CELLS = 20_000  # sets x concepts of a view; above, only the mean has an interval
 MAX_CELLS = 1_000_000  # of the groups; above, communities alone are forecast in them
 _COLUMNS = [field.name for field in FORECAST if field.type == pa.float64()]
@@ -68,10 +69,14 @@ class Family:
         progress()
         self.halves = half_forecasts(self.ladder, seed=plan.seed)[plan.rung]
         progress()
-        # The same pairs and the same ridge: what is left is what chance makes of labels that say nothing.
-        shuffled = self._ladder(shuffled_labels(pairs, plan.seed), self.ladder.preference.ridge)
-        self.shuffled = shuffled.predict().shift[plan.rung]
+        self.shuffled = np.stack([self._shuffled(draw) for draw in range(SHUFFLES)])
         progress()
+
+    def _shuffled(self, draw: int) -> np.ndarray:
+        """The same pairs and the same ridge: what is left is what chance makes of labels that say nothing, [M]."""
+        seed = self.plan.seed if draw == 0 else (self.plan.seed, draw)
+        ladder = self._ladder(shuffled_labels(self.pairs, seed), self.ladder.preference.ridge)
+        return ladder.predict().shift[self.plan.rung]
 
     def _ladder(self, pairs: PairDeltas, ridge: float | None) -> Ladder:
         model, plan = BradleyTerry(pairs), self.plan
@@ -85,7 +90,7 @@ class Family:
         columns: dict[str, Any] = {name: np.full(m, np.nan) for name in _COLUMNS}
         columns |= {rung: found.ladder[rung].value for rung in self.ladder.rungs}
         columns |= _interval("shift", found.will_move) | _interval("rewarded", found.is_rewarded)
-        columns |= {"shuffled": self.shuffled}
+        columns |= {"shuffled": self.shuffled[0]}
         columns |= dict.fromkeys(_FLAGS)
         if self.rollouts is not None and found.can_be_expressed is not None:
             expressed = found.can_be_expressed
@@ -103,6 +108,12 @@ class Family:
         split, half, concept = (place.ravel() for place in np.indices(values.shape))
         columns = {"split": split, "half": half, "concept_id": self.concept_ids[concept], "value": values.ravel()}
         return pa.table({f.name: pa.array(columns[f.name]).cast(f.type) for f in FORECAST_HALVES})
+
+    def shuffled_table(self) -> pa.Table:
+        """Schema FORECAST_SHUFFLED, by draw and concept."""
+        draw, concept = (place.ravel() for place in np.indices(self.shuffled.shape))
+        columns = {"draw": draw, "concept_id": self.concept_ids[concept], "value": self.shuffled.ravel()}
+        return pa.table({f.name: pa.array(columns[f.name]).cast(f.type) for f in FORECAST_SHUFFLED})
 
     def cells(
         self,
@@ -137,7 +148,7 @@ class Family:
         one, chosen = self.answers, self.ladder.preference
         shift, mean = one.will_move, one.ladder["mean"].value
         held, said = chosen.heldout, one.can_be_expressed
-        nulls: dict[str, np.ndarray] = {"shuffled": self.shuffled}
+        nulls: dict[str, np.ndarray] = {"shuffled": self.shuffled[0]}
         if self.rollouts is not None:
             nulls |= {"length": _length_slopes(self.rollouts), "prevalence": prevalence_only(self.rollouts)}
         figures = {

@@ -16,7 +16,17 @@ import pyarrow as pa
 from tiltmeter import __version__
 from tiltmeter.errors import UserError
 from tiltmeter.events import Events
-from tiltmeter.pipeline.forecast_seal import HALVES, REPORT, STAGE, TABLE, check_free, keep_old, record, sealed_at
+from tiltmeter.pipeline.forecast_seal import (
+    HALVES,
+    REPORT,
+    SHUFFLED,
+    STAGE,
+    TABLE,
+    check_free,
+    keep_old,
+    record,
+    sealed_at,
+)
 from tiltmeter.pipeline.result import DOCTOR, FEATURES, open_run
 from tiltmeter.pipeline.rollouts import AFTER, BEFORE, features_stage, report_file, samples_stage
 from tiltmeter.run import Run, file_hash
@@ -31,7 +41,7 @@ if TYPE_CHECKING:
 
 REFERENCE = "reference"
 FORMAT_VERSION = 1
-VERSION = 1  # raise it when a change of code can change the bytes
+VERSION = 2  # raise it when a change of code can change the bytes
 # Chosen on development worlds, never on a run that is being judged.
 DEFAULT_FORM: ScoreForm = "presence"
 DEFAULT_RUNG: dict[bool, Rung] = {True: "converged", False: "mean"}  # with rollouts, without
@@ -56,6 +66,11 @@ class ForecastResult:
     def halves(self) -> pa.Table:
         """Schema FORECAST_HALVES."""
         return self.run.table(HALVES)
+
+    @property
+    def shuffled(self) -> pa.Table:
+        """Schema FORECAST_SHUFFLED."""
+        return self.run.table(SHUFFLED)
 
     @property
     def told(self) -> ForecastTold:
@@ -113,6 +128,7 @@ def forecast_run(
             tables = _Forecast(run, settings, plan, form, role, events)
             keep_old(run, stage, events)
             stage.write(HALVES, tables.halves)
+            stage.write(SHUFFLED, tables.shuffled)
             stage.write(TABLE, tables.table)
             report = {**_about(run, config), **tables.report(), "sha256": file_hash(run.path / TABLE)}
             stage.write_json(REPORT, {**report, **sealed_at(run, report["sha256"]), "tiltmeter": __version__})
@@ -213,12 +229,16 @@ class _Forecast:
         everywhere: list[pa.Table] = []
         conditioned: list[pa.Table] = []
         halves: list[pa.Table] = []
+        shuffled: list[pa.Table] = []
         kinds = {"group": self.bank.feature_view, **{f"prompt_{q}": self.bank.of(q) for q in STATISTICS}}
         for view, mask in kinds.items():
             if mask.any():
-                for made, parts in zip(self._view(view, mask), (everywhere, conditioned, halves), strict=True):
+                for made, parts in zip(
+                    self._view(view, mask), (everywhere, conditioned, halves, shuffled), strict=True
+                ):
                     parts.append(made)
-        self.table, self.halves = pa.concat_tables([*everywhere, *conditioned]), pa.concat_tables(halves)
+        self.table = pa.concat_tables([*everywhere, *conditioned])
+        self.halves, self.shuffled = pa.concat_tables(halves), pa.concat_tables(shuffled)
 
     def report(self) -> dict[str, Any]:
         """The figures of the first family stand on top: communities and features, unless there are none."""
@@ -234,7 +254,7 @@ class _Forecast:
             "families_of_concepts": self.families,
         }
 
-    def _view(self, view: str, mask: np.ndarray) -> tuple[pa.Table, pa.Table, pa.Table]:
+    def _view(self, view: str, mask: np.ndarray) -> tuple[pa.Table, pa.Table, pa.Table, pa.Table]:
         from threadpoolctl import threadpool_limits
 
         from tiltmeter.pipeline.concept_scores import pair_deltas, rollouts_of
@@ -260,8 +280,8 @@ class _Forecast:
 
     def _tables(
         self, family: Family, view: str, name: str, bank: Bank, pair_ids: list[str]
-    ) -> tuple[pa.Table, pa.Table, pa.Table]:
-        """Global rows, rows of the view's sets, halves."""
+    ) -> tuple[pa.Table, pa.Table, pa.Table, pa.Table]:
+        """Global rows, rows of the view's sets, halves, shuffled labels."""
         from tiltmeter.pipeline.concept_scores import pairs_of_prompts, prompts_in
         from tiltmeter.pipeline.forecast_tables import MAX_CELLS, forecast_table
 
@@ -278,7 +298,8 @@ class _Forecast:
             keep = bank.communities
             self.cells_left_out = len(sets) * int((~keep).sum())
         cells = family.cells(list(sets), list(sets.values()), of_prompts, keep)
-        return forecast_table("global", family.columns()), forecast_table(view, cells), family.halves_table()
+        everywhere, there = forecast_table("global", family.columns()), forecast_table(view, cells)
+        return everywhere, there, family.halves_table(), family.shuffled_table()
 
     def _check(self, pairs: Any, rollouts: Any) -> None:
         if pairs.n_families < 4:

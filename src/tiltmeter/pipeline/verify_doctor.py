@@ -12,7 +12,7 @@ from tiltmeter.forecast.observed import Observed, realised
 from tiltmeter.pipeline.doctor import rollout_index_check
 from tiltmeter.pipeline.rollouts import RolloutResult, features_stage
 from tiltmeter.pipeline.verify_inputs import FEW_UNITS, Forecast, Seen
-from tiltmeter.pipeline.verify_sets import Effort
+from tiltmeter.pipeline.verify_sets import Effort, label_null
 from tiltmeter.run import Run
 from tiltmeter.stats import checks
 from tiltmeter.stats.checks import Check
@@ -64,6 +64,9 @@ def _zero_step(found: Observed | None, keep: np.ndarray) -> Check:
 def _shuffled(found: Observed | None, keep: np.ndarray, forecast: Forecast, effort: Effort) -> Check:
     if found is None or keep.sum() < FEW_CONCEPTS:
         return checks.shuffled_training(None)
+    if forecast.shuffled is not None:
+        shuffled = forecast.shuffled[:, keep]
+        return checks.shuffled_training(label_null(forecast.column["shift"][keep], shuffled, found.mean[keep])["p"])
     here = Observed(found.shift[:, keep], found.unit, found.prompt_ids, found.n_unpaired)
     one = judge(
         forecast.column["shift"][keep], here, draws=effort.draws, permutations=effort.permutations, seed=effort.seed

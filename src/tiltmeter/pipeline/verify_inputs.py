@@ -22,7 +22,8 @@ from tiltmeter.pipeline.rollouts import RolloutResult
 from tiltmeter.run import Run
 from tiltmeter.verify.reading import check_measurement
 
-FORECAST, FORECAST_TABLE, FORECAST_HALVES = "forecast.json", "forecast.parquet", "forecast_halves.parquet"
+FORECAST, FORECAST_TABLE = "forecast.json", "forecast.parquet"
+FORECAST_HALVES, FORECAST_SHUFFLED = "forecast_halves.parquet", "forecast_shuffled.parquet"
 CELL_VIEWS = {"group": "community", "prompt_max": "shift_max", "prompt_freq": "shift_freq"}  # and the concepts judged
 FEW_UNITS = 4  # independent prompts: each half of them is cut in two again
 _Z95 = 1.959963984540054
@@ -37,6 +38,7 @@ class Forecast:
     bank: Bank
     column: dict[str, np.ndarray]  # float64 [M], every number of the global rows by name
     halves: tuple[np.ndarray, np.ndarray] | None  # [splits, M] twice, of the declared rung
+    shuffled: np.ndarray | None = None  # [draws, M], the declared rung on shuffled labels
 
     @property
     def rung(self) -> str:
@@ -140,25 +142,29 @@ def stored_forecast(run: Run) -> Forecast:
         )
     if not np.isfinite(column["shift"]).all():
         raise UserError("the forecast is not whole", file=path, why="a concept has no number", fix="Restore the file")
-    return Forecast(about, table, bank, column, _halves(run.path / FORECAST_HALVES, bank))
+    halves = _numbered(run.path / FORECAST_HALVES, bank, ("half", "split"))
+    shuffled = _numbered(run.path / FORECAST_SHUFFLED, bank, ("draw",))
+    return Forecast(about, table, bank, column, None if halves is None else (halves[0], halves[1]), shuffled)
 
 
 def _numbers(table: pa.Table) -> list[str]:
     return [f.name for f in table.schema if pa.types.is_floating(f.type)]
 
 
-def _halves(path: Path, bank: Bank) -> tuple[np.ndarray, np.ndarray] | None:
-    """None where the file is missing or does not hold every concept: then the forecast's reliability is not known."""
+def _numbered(path: Path, bank: Bank, by: tuple[str, ...]) -> np.ndarray | None:
+    """The column "value" as [n, …, M] over the columns `by`, counted from 0.
+
+    None where the file is missing or does not hold every concept: then what it tells is not known.
+    """
     if not path.exists():
         return None
     table = pq.read_table(path)
-    place = np.searchsorted(bank.concept_ids, table["concept_id"].to_numpy())
     known = np.isin(table["concept_id"].to_numpy(), bank.concept_ids)
-    split, half = table["split"].to_numpy(), table["half"].to_numpy()
-    number = np.unique(split, return_inverse=True)[1]
-    both = np.full((2, int(number.max(initial=-1)) + 1, len(bank)), np.nan)
-    both[half[known], number[known], place[known]] = floats(table["value"])[known]
-    return (both[0], both[1]) if both.size and np.isfinite(both).all() else None
+    place = np.searchsorted(bank.concept_ids, table["concept_id"].to_numpy()[known])
+    numbers = [np.unique(table[name].to_numpy()[known], return_inverse=True)[1].ravel() for name in by]
+    values = np.full([*(int(number.max(initial=-1)) + 1 for number in numbers), len(bank)], np.nan)
+    values[(*numbers, place)] = floats(table["value"])[known]
+    return values if values.size and np.isfinite(values).all() else None
 
 
 def seen(run: Run, before: str, after: str, bank: Bank, form: Any) -> Seen:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tiltmeter.forecast.agreement import Figure
+from tiltmeter.forecast.agreement import Figure, correlation, signed_square
 from tiltmeter.forecast.baselines import length_slopes, prevalence_only
 from tiltmeter.forecast.cells import MIN_PROMPTS, CellJudgement, cell_shifts, judge_cells
 from tiltmeter.forecast.judge import FEW_CONCEPTS, RESOLVED, Judgement, judge, r2_draws
@@ -159,6 +159,8 @@ def judge_set(
     }
     if "shuffled" in baselines:
         told["against_shuffled"] = _difference(forecast.column["shift"][keep], shuffled, observed, effort)
+    if forecast.shuffled is not None:
+        told["labels"] = label_null(forecast.column["shift"][keep], forecast.shuffled[:, keep], observed.mean)
     return told
 
 
@@ -173,6 +175,19 @@ def _difference(said: np.ndarray, other: np.ndarray, observed: Observed, effort:
     if not gap.size:
         return {"lo": float("nan"), "median": float("nan"), "hi": float("nan")}
     return dict(zip(("lo", "median", "hi"), map(float, np.quantile(gap, (0.025, 0.5, 0.975))), strict=True))
+
+
+def label_null(said: np.ndarray, shuffled: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
+    """p and 95 % quantile of the R² that the same pairs reach with labels shuffled by family, [draws, M].
+
+    Exact where the outcome does not depend on the labels, however the concepts hang together: the true labels are then
+    one more shuffle. Permuting concepts, as `judge` does, takes them for independent.
+    """
+    actual = signed_square(correlation(said, seen))
+    null = np.array([signed_square(correlation(one, seen)) for one in shuffled])
+    null = np.where(np.isfinite(null), null, 0.0)  # a forecast of nothing at all
+    p = (1 + np.count_nonzero(null >= actual - 1e-12)) / (1 + len(null)) if np.isfinite(actual) else float("nan")
+    return {"p": p, "r2_95": float(np.quantile(null, 0.95)), "draws": len(null)}
 
 
 def figure(one: Figure | None) -> dict[str, Any] | None:

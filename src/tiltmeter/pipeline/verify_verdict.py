@@ -13,7 +13,7 @@ import numpy as np
 
 from tiltmeter.forecast.agreement import ENOUGH_CEILING
 
-CHANCE = 0.05  # permutation p above which a forecast is no better than chance
+CHANCE = 0.05  # p above which a forecast is no better than chance
 CAME_TRUE, FAILED = 0.5, 0.25  # of R² / rel_y, ours
 COVERED = 0.85  # of intervals that claim 95 %, ours
 MOST = 0.8  # of the concepts whose shift can be seen
@@ -86,7 +86,8 @@ def verdict(told: Mapping[str, Any], n_prompts: int, per_prompt: float) -> dict[
     found = told["judgement"]
     if found is None:
         return _verdict("nothing can be said", f"Nothing can be said: there are too few concepts ({over})")
-    overall, p = found["overall"], found["permutation_p"]
+    # Concepts exchanged, and labels: a forecast has to pass both where both are known.
+    overall, p = found["overall"], max(found["permutation_p"], (told.get("labels") or {"p": 0.0})["p"])
     r2, rel_y = overall["r2"], overall["rel_y"]
     if not rel_y >= ENOUGH_CEILING:
         why = f"the model hardly moved, or too few answers were drawn to see it (rel_y {short(rel_y)}; {over})"
@@ -171,8 +172,15 @@ def statements(
                 f"{short(r2)}, that alone {short(null['r2'])}",
                 better if can_fail else None,
             )
-    gap = told.get("against_shuffled")
-    if gap is not None:
+    gap, labels = told.get("against_shuffled"), told.get("labels")
+    if labels is not None:
+        claim(
+            "it comes from the labels",
+            f"p ≤ {CHANCE} among forecasts from shuffled labels",
+            f"p {_p(labels['p'])}; 95 % of {labels['draws']} have R² {short(labels['r2_95'])} at most",
+            labels["p"] <= CHANCE if can_fail else None,
+        )
+    elif gap is not None:
         claim(
             "it comes from the labels",
             "R² above that of shuffled labels, 95 % interval above 0",

@@ -121,7 +121,7 @@ def verify_run(
     controls = [r for r in ("after-zero-step", "after-shuffled") if features_stage(r) in run.manifest["stages"]]
     scored = [s for s in run.manifest["stages"] if s.startswith((f"rollouts-{before}-own", f"rollouts-{before}-other"))]
     reads = ["pairs", "features", "audit", *map(features_stage, dict.fromkeys([before, role, *controls])), *scored]
-    files = ("forecast.parquet", "forecast.json", "forecast_halves.parquet")
+    files = ("forecast.parquet", "forecast.json", "forecast_halves.parquet", "forecast_shuffled.parquet")
     inputs = {
         "forecast": {f: file_hash(run.path / f) for f in files if (run.path / f).exists()},
         "seal": sealed.to_dict(),

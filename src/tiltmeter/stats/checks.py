@@ -269,7 +269,7 @@ def zero_step(share: float | None, n_concepts: int = 0) -> Check:
 
 
 def shuffled_training(p: float | None) -> Check:
-    """Permutation p of the true labels' forecast against a model trained on shuffled ones."""
+    """p of the true labels' forecast against a model trained on shuffled ones (docs/verification.md)."""
     name, limits = "shuffled-label training control", "no shift predicted: p > 0.05 green, > 0.01 amber"
     meaning = "labels without meaning must teach nothing"
     if p is None:

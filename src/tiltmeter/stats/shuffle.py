@@ -13,7 +13,7 @@ import numpy as np
 from scipy.sparse import csr_array, vstack
 
 
-def swapped(family_id: np.ndarray, seed: int) -> np.ndarray:
+def swapped(family_id: np.ndarray, seed: int | Sequence[int]) -> np.ndarray:
     """(n,) bool: which pairs change places. A fair coin per family; `family_id` is int (n,), in any order.
 
     A family's coin depends on the seed and on its number alone, not on which other pairs are there.

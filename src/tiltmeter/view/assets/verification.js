@@ -93,6 +93,7 @@ function renderFigures(told) {
   $("beyond").textContent = j ? [
     `Once length and prevalence are accounted for: ${of(j.beyond_nulls)}.`, `Without the 10 concepts that speak most for it: ${of(j.without_top)}.`,
     j.standardised ? `With shifts in units of the spread of one answer's score: ${of(j.standardised)}; over the mean score: ${of(j.per_prevalence)}.` : "",
+    told.labels ? `Of ${told.labels.draws} forecasts from shuffled labels 95 % have R² ${two(told.labels.r2_95)} at most (p ${Number(told.labels.p).toFixed(2)}).` : "",
     gap && known(gap.lo) ? `R² above that of shuffled labels by ${two(gap.median)} (95 %: ${two(gap.lo)} to ${two(gap.hi)}).` : "",
     known(j.permutation_p) ? `Concepts exchanged at random reach this R² with probability ${Number(j.permutation_p.toPrecision(2))}, and ${two(j.permutation_95)} in one case of 20.` : "",
     `Both nulls come from the ${report.nulls_from === "forecast" ? "forecast itself" : report.nulls_from}.`].filter(Boolean).join(" ") : "";
