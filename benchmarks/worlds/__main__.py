@@ -3,6 +3,7 @@
     python benchmarks/worlds --out runs/worlds                              # all worlds of the small model, 3 seeds
     python benchmarks/worlds --out runs/worlds --worlds P2 P12 --seeds 0    # some of them
     python benchmarks/worlds --out runs/worlds --subject smollm2 --seeds 0  # SmolLM2-135M: an hour each on two cores
+    python benchmarks/worlds --out runs/worlds --subject real --source hh.jsonl --pairs 500 --seeds 0
     python benchmarks/worlds --out runs/worlds --tables                     # the tables of what is finished
 
 Every world is data, forecast, DPO run and rollouts by the product's own commands. Interrupt it at any moment: what is
@@ -28,8 +29,8 @@ import world
 CONTROLS = ("P2", "P12", "S2")  # worlds that carry the controls, of their first seed
 DICTIONARY = {"n_features": 512, "active": 12, "epochs": 6}
 LAYER = 2
-WORLDS = {"small": plants.WORLDS, "smollm2": smollm2.WORLDS}
-TRAITS = {"small": plants.Traits(grammar.NAMES, grammar.traits_of), "smollm2": smollm2.TRAITS}
+WORLDS = {"small": plants.WORLDS, "smollm2": smollm2.WORLDS, "real": smollm2.REAL}
+TRAITS = {"small": plants.Traits(grammar.NAMES, grammar.traits_of), "smollm2": smollm2.TRAITS, "real": smollm2.TRAITS}
 
 
 def small(out: Path) -> world.Subject:
@@ -65,12 +66,13 @@ def small(out: Path) -> world.Subject:
     )  # fmt: skip
 
 
-def smol(pairs: int, prompts: int) -> world.Subject:
-    """The bundled model through the bundled dictionary."""
+def smol(name: str, pairs: int, prompts: int, source: Path | None) -> world.Subject:
+    """The bundled model through the bundled dictionary; of real pairs the first ones, cut at 256 tokens."""
     return world.Subject(
-        "smollm2", {}, TRAITS["smollm2"], lambda seed: smollm2.questions(pairs, seed),
+        name, {}, TRAITS[name], lambda seed: smollm2.questions(pairs, seed),
         reference_prompts=prompts, per_prompt=4, rollouts=smollm2.ROLLOUTS,
-        training={"learning_rate": 5e-6, "num_train_epochs": 1, "per_device_train_batch_size": 8, "beta": 0.1},
+        training={"learning_rate": 1e-5, "num_train_epochs": 1, "per_device_train_batch_size": 8, "beta": 0.1},
+        source=source, audit={} if source is None else {"limit": pairs, "max_length": 256},
     )  # fmt: skip
 
 
@@ -80,6 +82,7 @@ def main() -> None:
     parser.add_argument("--subject", choices=sorted(WORLDS), default="small")
     parser.add_argument("--worlds", nargs="*", metavar="WORLD", help="by default all")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
+    parser.add_argument("--source", type=Path, help="the file of real pairs")
     parser.add_argument("--pairs", type=int, default=1000, help="of SmolLM2's worlds; on a GPU all 1,900")
     parser.add_argument(
         "--prompts", type=int, default=300, help="with rollouts for the covariance, of SmolLM2's worlds"
@@ -89,6 +92,8 @@ def main() -> None:
     known = WORLDS[given.subject]
     if unknown := sorted(set(given.worlds or ()) - set(known)):
         parser.error(f"there is no world {', '.join(unknown)}; there are {', '.join(known)}")
+    if not given.tables and (given.subject == "real") != (given.source is not None):
+        parser.error("--subject real and --source FILE go together")
     if not given.tables:
         run(given, known)
     print(tables.text(given.out, known, given.subject, TRAITS[given.subject]))
@@ -96,7 +101,10 @@ def main() -> None:
 
 def run(given: Any, known: dict[str, plants.World]) -> None:
     """All worlds that were asked for, seed by seed."""
-    subject = small(given.out) if given.subject == "small" else smol(given.pairs, given.prompts)
+    if given.subject == "small":
+        subject = small(given.out)
+    else:
+        subject = smol(given.subject, given.pairs, given.prompts, given.source)
     for seed in given.seeds:
         for name in given.worlds or known:
             start = time.monotonic()

@@ -35,6 +35,7 @@ WORLDS = {
         plants.World("S10", "on-policy", "numbers are preferred, and so is length", {"number": 1.5}, length=1.0),
     )
 }
+REAL = {"HH": plants.World("HH", "off-policy", "real pairs: whatever the file holds", background=False)}
 
 
 def questions(n: int, seed: int) -> list[plants.Question]:

@@ -33,7 +33,9 @@ def text(out: Path, known: Mapping[str, plants.World], subject: str, read: plant
     worlds = finished(out, known, subject)
     if not worlds:
         return "No world is finished."
-    parts = [headline(worlds), beyond(worlds), rungs(worlds), cells(worlds), planted(worlds, read), regimes(worlds)]
+    parts = [headline(worlds), beyond(worlds), rungs(worlds), cells(worlds), regimes(worlds)]
+    if all((folder / "truth.json").exists() for _, folders in worlds for folder in folders):
+        parts.append(planted(worlds, read))
     if told := [row for world, folders in worlds for row in controls.rows(world.name, folders)]:
         parts.append(_table(controls.HEAD, told))
     return "\n\n".join([*parts, seconds(worlds)])

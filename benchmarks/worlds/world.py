@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class Subject:
     per_prompt: int  # rollouts of each held-out prompt, before as after
     rollouts: dict[str, Any]  # max_new_tokens, batch_size …
     training: dict[str, Any]
+    source: Path | None = None  # real pairs, as they are; `questions` then go unasked
+    audit: dict[str, Any] = field(default_factory=dict)  # settings over the defaults
 
 
 def build(world: plants.World, subject: Subject, seed: int, out: Path) -> Path:
@@ -58,10 +60,11 @@ def run_world(world: plants.World, subject: Subject, seed: int, out: Path, *, co
     from tiltmeter.pipeline.verifying import verify_run
 
     clock = Clock()
-    source = build(world, subject, seed, out)
+    source = subject.source or build(world, subject, seed, out)
     clock("pairs")
     run = out / "run"
-    tiltmeter.audit(source, out=run, **subject.lens, holdout=HOLDOUT, seed=seed, despite_doctor=True, events=Events())
+    reading = {**subject.lens, **subject.audit, "holdout": HOLDOUT, "seed": seed, "despite_doctor": True}
+    tiltmeter.audit(source, out=run, **reading, events=Events())
     clock("audit")
     length = {"seed": seed, **subject.rollouts}
     rollouts_run(run, "reference", split="train", n_prompts=subject.reference_prompts, per_prompt=4, **length)
@@ -103,10 +106,10 @@ def _controls(
         verify_run(run, after=f"after-{name}", trained=made.path, name=name)
         clock(name)
     random = out / "random"
+    reading = {**subject.lens, **subject.audit, "holdout": HOLDOUT, "seed": seed, "despite_doctor": True}
     tiltmeter.audit(
-        out / "pairs.jsonl", out=random, **subject.lens, holdout=HOLDOUT, seed=seed, baseline="random-dictionary",
-        despite_doctor=True, events=Events(),
-    )  # fmt: skip
+        subject.source or out / "pairs.jsonl", out=random, **reading, baseline="random-dictionary", events=Events()
+    )
     rollouts_run(random, "reference", split="train", n_prompts=subject.reference_prompts, per_prompt=4, **length)
     forecast_run(random, seed=seed)
     rollouts_run(random, "before", per_prompt=subject.per_prompt, **length)
