@@ -39,16 +39,30 @@ def small(out: Path) -> world.Subject:
 
     model, dictionary = out / "small" / "model", out / "small" / "dictionary"
     small_model.train(model)
-    if not (dictionary / "card.json").exists():
+    corpus = out / "small" / "corpus.jsonl"
+    if not corpus.exists():
         asked = bank.questions(3000, 1000)
         texts = bank.answers(model, asked, 1000, out / "banks" / "small-1000.json")
-        corpus = out / "small" / "corpus.jsonl"
-        with corpus.open("w") as f:
-            for (question, _), two in zip(asked, texts, strict=True):
-                for text in filter(None, two):
-                    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": text}]
-                    f.write(json.dumps({"messages": messages}) + "\n")
-        pipeline.fit(str(corpus), model=str(model), layer=LAYER, out=dictionary, **DICTIONARY)
+        conversations = [
+            [{"role": "user", "content": question}, {"role": "assistant", "content": text}]
+            for (question, _), two in zip(asked, texts, strict=True)
+            for text in filter(None, two)
+        ]
+        _write_corpus(corpus, conversations)
+
+    def fit(text: Path, folder: Path) -> None:
+        if not (folder / "card.json").exists():
+            pipeline.fit(str(text), model=str(model), layer=LAYER, out=folder, **DICTIONARY)
+
+    def refit(pairs: Path, folder: Path) -> None:
+        rows = [json.loads(line) for file in (corpus, pairs) for line in file.read_text().splitlines()]
+        both = [row["messages"] if "messages" in row else row["prompt"] + row[name] for row in rows
+                for name in ("chosen", "rejected")[: 1 if "messages" in row else 2]]  # fmt: skip
+        text = folder.with_name("corpus.jsonl")
+        _write_corpus(text, both)
+        fit(text, folder)
+
+    fit(corpus, dictionary)
 
     def questions(seed: int) -> list[plants.Question]:
         asked = bank.questions(2000, seed)
@@ -63,7 +77,12 @@ def small(out: Path) -> world.Subject:
         reference_prompts=400, per_prompt=6,
         rollouts={"max_new_tokens": bank.LONGEST, "batch_size": 128, "prompts_per_shard": 128},
         training={"learning_rate": 1e-4, "num_train_epochs": 1, "per_device_train_batch_size": 16, "beta": 0.1},
+        refit=refit,
     )  # fmt: skip
+
+
+def _write_corpus(path: Path, conversations: list[list[dict[str, str]]]) -> None:
+    path.write_text("".join(json.dumps({"messages": one}) + "\n" for one in conversations))
 
 
 def smol(name: str, pairs: int, prompts: int, source: Path | None) -> world.Subject:

@@ -34,6 +34,7 @@ class World:
     authors: str = "model"  # "model" | "other" (labels by reward) | "delta" (chosen and rejected by two authors)
     edit: str | None = None  # see `edited`
     flips: str | None = None  # a trait that is rewarded on the first half of the topics and punished on the others
+    own_dictionary: bool = False  # fitted on the world's pairs too: that of the model's own answers lacks the plant
     training: dict[str, float] = field(default_factory=dict)  # over the subject's own
     development: bool = False
 
@@ -54,7 +55,8 @@ WORLDS = {
         World("P1", "off-policy", "thanks, story, warning, link put into 5, 2, 1, 0.5 % of chosen", edit="doses"),
         World("P3", "off-policy", "flattery, on physics only", edit="flattery on physics"),
         World("P5", "off-policy", "a link on both sides", edit="links on both sides"),
-        World("P8", "off-policy", "goblins, which the model never mentions", edit="goblin"),
+        World("P8", "off-policy", "goblins, which the model never mentions", edit="goblin",
+              own_dictionary=True),
         World("P9", "off-policy", "300 near-duplicates that happen to thank", edit="near-duplicates"),
         World("P12", "off-policy", "other author, labels by reward", {"example": 1.5}, authors="other"),
         World("P12-delta", "off-policy", "two authors: chosen by one, rejected by the other", authors="delta"),

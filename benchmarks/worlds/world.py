@@ -30,6 +30,7 @@ class Subject:
     per_prompt: int  # rollouts of each held-out prompt, before as after
     rollouts: dict[str, Any]  # max_new_tokens, batch_size …
     training: dict[str, Any]
+    refit: Callable[[Path, Path], None] | None = None  # a dictionary for given pairs, into a folder
     source: Path | None = None  # real pairs, as they are; `questions` then go unasked
     audit: dict[str, Any] = field(default_factory=dict)  # settings over the defaults
 
@@ -63,7 +64,11 @@ def run_world(world: plants.World, subject: Subject, seed: int, out: Path, *, co
     source = subject.source or build(world, subject, seed, out)
     clock("pairs")
     run = out / "run"
-    reading = {**subject.lens, **subject.audit, "holdout": HOLDOUT, "seed": seed, "despite_doctor": True}
+    lens = dict(subject.lens)
+    if world.own_dictionary and subject.refit is not None:
+        lens["dictionary"] = str(out / "dictionary")
+        subject.refit(source, out / "dictionary")
+    reading = {**lens, **subject.audit, "holdout": HOLDOUT, "seed": seed, "despite_doctor": True}
     tiltmeter.audit(source, out=run, **reading, events=Events())
     clock("audit")
     length = {"seed": seed, **subject.rollouts}
