@@ -181,8 +181,8 @@ def label_null(said: np.ndarray, shuffled: np.ndarray, seen: np.ndarray) -> dict
     """p and 95 % quantile of the R² that the same pairs reach with labels shuffled by family, [draws, M].
 
     Exact for labels without meaning, however the concepts hang together: the true labels are then one more shuffle.
-    Permuting concepts, as `judge` does, takes them for independent. Neither knows of an outcome that drifts by itself to
-    where the labels point: for that there is training on shuffled labels.
+    Permuting concepts, as `judge` does, takes them for independent. Neither knows of an outcome that drifts by itself
+    to where the labels point: for that there is training on shuffled labels.
     """
     actual = signed_square(correlation(said, seen))
     null = np.array([signed_square(correlation(one, seen)) for one in shuffled])
