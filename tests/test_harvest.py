@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -49,11 +50,19 @@ def hashes(folder: Path) -> dict[str, str]:
     return {path.name: file_hash(path) for path in sorted(folder.iterdir())}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in the child processes; numbers depend on it. What other files compute must not."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def run_harvest(folder: Path, **settings: object) -> tuple[Shards, list[tuple[int, int]]]:
     shards = Shards(folder, "key", PARTS)
     shards.discard_others()
     seen: list[tuple[int, int]] = []
-    torch.set_num_threads(1)
     harvest(
         tokens_table(rows(some_sizes(N_PAIRS))),
         lens(),

@@ -50,11 +50,19 @@ rollouts_run(sys.argv[1], **json.loads(sys.argv[3]))
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in the child processes; numbers depend on it. What other files compute must not."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """80 pairs, of which about 24 are held out, three with one prompt; folder `lens` holds model and dictionary."""
     folder = tmp_path_factory.mktemp("rollouts")
-    torch.set_num_threads(1)
     model, dictionary = write_lens(folder / "lens", trained=False)
     some = rows(80)
     for i in (1, 2):

@@ -29,7 +29,7 @@ def rows(name: str, folders: list[Path]) -> Iterator[list[str]]:
         whole = _report(folder / "run" / "verification.json")
         checks = {check["name"]: check for check in _report(folder / "run" / "verification-zero-step.json")["doctor"]}
         checks |= {check["name"]: check for check in _report(folder / "run" / "verification-shuffled.json")["doctor"]}
-        for control in ("zero-step control", "shuffled-label control"):
+        for control in ("zero-step control", "shuffled-label training control"):
             told = checks[control]
             yield [about, control, told["threshold"], f"{told['figure']} ({told['verdict']})"]
         shuffled = _report(folder / "run" / "verification-shuffled.json")["sets"]["communities"]
