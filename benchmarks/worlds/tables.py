@@ -62,10 +62,10 @@ def beyond(worlds: Finished) -> str:
         top = judged["without_top"]
         return [by.get("length"), by.get("prevalence"), by.get("shuffled"), one["against_shuffled"]["lo"],
                 _r2(judged["beyond_nulls"]), _r2(judged["standardised"]), _r2(top), top and top["rel_y"],
-                judged["permutation_p"]]  # fmt: skip
+                one["labels"]["p"]]  # fmt: skip
 
     head = ("world", "kind", "seeds", "length", "prevalence", "shuffled", "R² above shuffled, at least",
-            "beyond length and prevalence", "standardised", "without top 10", "its rel_y", "p")  # fmt: skip
+            "beyond length and prevalence", "standardised", "without top 10", "its rel_y", "p of 99")  # fmt: skip
     return _by_world(worlds, head, lambda report: row(report["sets"]["communities"]))
 
 
@@ -174,7 +174,8 @@ def _over_seeds(values: Iterable[float | None]) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 10 else f"{value:.2f}".replace("-", "−")
+    whole = abs(value) >= 10 or (abs(value) >= 2 and value == round(value))  # seconds, concepts
+    return (f"{value:.0f}" if whole else f"{value:.2f}").replace("-", "−")
 
 
 def _r2(figure: dict[str, Any] | None) -> float | None:
