@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -30,3 +31,16 @@ def shared_run(
     before = artifacts(result.path)
     yield result
     assert artifacts(result.path) == before, "a test has written into the run that others read"
+
+
+@pytest.fixture(scope="session")
+def told_and_seen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run to copy: a forecast of mean u, rollouts of a model that says the chosen response in 9 of 10 cases."""
+    from verify_run_folder import write_run
+    from verify_worlds import foresee, say
+
+    path = write_run(tmp_path_factory.mktemp("told-and-seen") / "run")
+    say(path, "before", 0.5, seed=1)
+    say(path, "after", 0.9, seed=2)
+    foresee(path)
+    return path

@@ -13,7 +13,6 @@ import pytest
 import torch
 from command_line import in_process, of_its_own
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from verify_run_folder import write_run
 from verify_worlds import foresee, say, train_report
 
 import tiltmeter
@@ -24,12 +23,8 @@ SMALL = {"per_prompt": 2, "max_new_tokens": 8}
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = write_run(tmp_path_factory.mktemp("verify") / "run")
-    say(path, "before", 0.5, seed=1)
-    say(path, "after", 0.9, seed=2)
-    foresee(path)
-    return path
+def world(told_and_seen: Path) -> Path:
+    return told_and_seen
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from verify_run_folder import FLATTERY, N_COMMUNITIES, write_run
+from verify_run_folder import FLATTERY, N_COMMUNITIES
 from verify_worlds import TUNED, foresee, say, train_report
 
 from tiltmeter import schema
@@ -31,13 +31,8 @@ FAST: dict[str, Any] = {"draws": 100, "permutations": 399}
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with a forecast of mean u and rollouts of a model that says the chosen response in 9 of 10 cases."""
-    path = write_run(tmp_path_factory.mktemp("verify") / "run")
-    say(path, "before", 0.5, seed=1)
-    say(path, "after", 0.9, seed=2)
-    foresee(path)
-    return path
+def world(told_and_seen: Path) -> Path:
+    return told_and_seen
 
 
 @pytest.fixture

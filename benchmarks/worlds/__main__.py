@@ -1,13 +1,15 @@
 """Planted worlds: does the forecast come true where the truth is known?
 
     python benchmarks/worlds --out runs/worlds                              # all worlds of the small model, 3 seeds
-    python benchmarks/worlds --out runs/worlds --worlds P2 P12 --seeds 0    # some of them
+    python benchmarks/worlds --out runs/worlds --worlds P2 P12 --seeds 1    # some of them
+    python benchmarks/worlds --out runs/worlds --worlds dev-on dev-off --seeds 0
     python benchmarks/worlds --out runs/worlds --subject smollm2 --seeds 0  # SmolLM2-135M: an hour each on two cores
     python benchmarks/worlds --out runs/worlds --subject real --source hh.jsonl --pairs 500 --seeds 0
     python benchmarks/worlds --out runs/worlds --tables                     # the tables of what is finished
 
 Every world is data, forecast, DPO run and rollouts by the product's own commands. Interrupt it at any moment: what is
-finished is skipped, what was begun goes on. Defaults are chosen on dev-on and dev-off, the others are reported.
+finished is skipped, what was begun goes on. Defaults are chosen on dev-on and dev-off of seed 0; the others are
+reported, of other seeds, since worlds of one seed share their pairs.
 """
 
 from __future__ import annotations
@@ -99,8 +101,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--subject", choices=sorted(WORLDS), default="small")
-    parser.add_argument("--worlds", nargs="*", metavar="WORLD", help="by default all")
-    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
+    parser.add_argument("--worlds", nargs="*", metavar="WORLD", help="by default all that are reported")
+    parser.add_argument("--seeds", nargs="*", type=int, default=[1, 2, 3])
     parser.add_argument("--source", type=Path, help="the file of real pairs")
     parser.add_argument("--pairs", type=int, default=1000, help="of SmolLM2's worlds; on a GPU all 1,900")
     parser.add_argument(
@@ -125,7 +127,7 @@ def run(given: Any, known: dict[str, plants.World]) -> None:
     else:
         subject = smol(given.subject, given.pairs, given.prompts, given.source)
     for seed in given.seeds:
-        for name in given.worlds or known:
+        for name in given.worlds or [one.name for one in known.values() if not one.development]:
             start = time.monotonic()
             folder = given.out / subject.name / f"{name}-{seed}"
             controls = name in CONTROLS and seed == given.seeds[0]

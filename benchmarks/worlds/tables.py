@@ -188,4 +188,5 @@ def _over(figure: dict[str, Any], ceiling: str) -> float | None:
 
 def _table(head: Iterable[str], rows: Iterable[list[str]]) -> str:
     head = list(head)
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
+    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
