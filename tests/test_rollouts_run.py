@@ -24,6 +24,7 @@ from tiltmeter.errors import UserError
 from tiltmeter.pipeline.log_ratios import log_ratio_run
 from tiltmeter.pipeline.rollouts import RolloutResult, open_rollouts, rollouts_run
 from tiltmeter.run import file_hash
+from tiltmeter.verify.generation import LocalSampler
 
 OPTIONS: dict[str, Any] = {"per_prompt": 3, "max_new_tokens": 12, "prompts_per_shard": 4, "batch_size": 8}
 
@@ -206,6 +207,49 @@ def test_before_and_after_answer_the_same_prompts_with_other_streams(run: Path, 
     assert log_ratio_run(run, "before").divergence.kl == 0
     with pytest.raises(UserError, match="drawn by another model"):
         log_ratio_run(run, "after")
+
+
+def test_what_another_run_drew_is_taken_and_the_result_is_the_same(
+    run: Path, audited: Path, trained: Path, undisturbed: RolloutResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    batch = LocalSampler.__call__
+
+    def counted(self: LocalSampler, prompts: Any, streams: Any) -> Any:
+        asked.append(len(streams))
+        return batch(self, prompts, streams)
+
+    monkeypatch.setattr(LocalSampler, "__call__", counted)
+    rollouts_run(run, reuse=undisturbed.run.path, **OPTIONS)
+    assert hashes(run) == hashes(undisturbed.run.path)
+    assert not asked
+
+    # A run of some of the same pairs, more rollouts of each prompt: only what is missing is drawn.
+    some = audited / "fewer"
+    options = {"model": str(audited / "lens" / "model"), "dictionary": str(audited / "lens" / "dictionary")}
+    tiltmeter.audit(rows(95)[:70] + rows(95)[80:], out=some, despite_doctor=True, holdout=0.3, **options)
+    fresh = Path(shutil.copytree(some, audited / "fresh"))
+    more = {**OPTIONS, "per_prompt": 4}
+    found = rollouts_run(some, reuse=undisturbed.run.path, **more)
+    shared = set(undisturbed.samples["rollout_id"].to_pylist()) & set(found.samples["rollout_id"].to_pylist())
+    assert len(shared) > 20
+    assert sum(asked) == len(found.samples) - len(shared)
+    alone = rollouts_run(fresh, **more).samples
+    assert found.samples.drop_columns("logprob").equals(alone.drop_columns("logprob"))
+    assert found.samples["logprob"].to_numpy() == pytest.approx(alone["logprob"].to_numpy(), abs=1e-4)
+
+
+def test_only_answers_of_the_same_model_and_limits_are_taken(
+    run: Path, trained: Path, undisturbed: RolloutResult
+) -> None:
+    there = undisturbed.run.path
+    with pytest.raises(UserError, match=r"cannot stand for those of this run.*temperature is 1\.0, here 0\.5"):
+        rollouts_run(run, reuse=there, **OPTIONS, temperature=0.5)
+    with pytest.raises(UserError, match=r"cannot stand for those of this run.*another model answered"):
+        rollouts_run(run, "before", trained, reuse=there, **OPTIONS)
+    with pytest.raises(UserError, match="no rollouts 'reference'"):
+        rollouts_run(run, "reference", reuse=there, **OPTIONS)
+    assert not list((run / "rollouts").rglob("*.parquet"))
 
 
 def test_another_lens_or_another_vocabulary_is_refused_before_anything_is_sampled(

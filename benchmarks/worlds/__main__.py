@@ -4,6 +4,7 @@
     python benchmarks/worlds --out runs/worlds --worlds P2 P12 --seeds 1    # some of them
     python benchmarks/worlds --out runs/worlds --worlds dev-on dev-off --seeds 0
     python benchmarks/worlds --out runs/worlds --subject smollm2 --seeds 0  # SmolLM2-135M: an hour each on two cores
+    python benchmarks/worlds --out runs/worlds --subject demo --seeds 0     # the bundled planted set A, the same way
     python benchmarks/worlds --out runs/worlds --subject real --source hh.jsonl --pairs 500 --seeds 0
     python benchmarks/worlds --out runs/worlds --tables                     # the tables of what is finished
 
@@ -31,8 +32,11 @@ import world
 CONTROLS = ("P2", "P12", "S2")  # worlds that carry the controls, of their first seed
 DICTIONARY = {"n_features": 512, "active": 12, "epochs": 6}
 LAYER = 2
-WORLDS = {"small": plants.WORLDS, "smollm2": smollm2.WORLDS, "real": smollm2.REAL}
-TRAITS = {"small": plants.Traits(grammar.NAMES, grammar.traits_of), "smollm2": smollm2.TRAITS, "real": smollm2.TRAITS}
+WORLDS = {"small": plants.WORLDS, "smollm2": smollm2.WORLDS, "demo": smollm2.DEMO, "real": smollm2.REAL}
+TRAITS = {
+    "small": plants.Traits(grammar.NAMES, grammar.traits_of), "smollm2": smollm2.TRAITS, "demo": smollm2.DEMO_TRAITS,
+    "real": smollm2.TRAITS,
+}  # fmt: skip
 
 
 def small(out: Path) -> world.Subject:
@@ -93,7 +97,8 @@ def smol(name: str, pairs: int, prompts: int, source: Path | None) -> world.Subj
         name, {}, TRAITS[name], lambda seed: smollm2.questions(pairs, seed),
         reference_prompts=prompts, per_prompt=4, rollouts=smollm2.ROLLOUTS,
         training={"learning_rate": 1e-5, "num_train_epochs": 1, "per_device_train_batch_size": 8, "beta": 0.1},
-        source=source, audit={} if source is None else {"limit": pairs, "max_length": 256},
+        source=source, planted=smollm2.demo_rows if name == "demo" else None,
+        audit={} if source is None else {"limit": pairs, "max_length": 256},
     )  # fmt: skip
 
 

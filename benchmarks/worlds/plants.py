@@ -11,7 +11,8 @@ without meaning).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,6 +78,7 @@ COPIES = 300  # near-duplicates
 EDITED_IN = {  # which traits an edit plants
     "doses": tuple(DOSES), "flattery on physics": ("flattery",), "goblin": (grammar.RARE,),
     "links on both sides": ("link",), "near-duplicates": ("thanks",),
+    "demo A": ("link", "bold", "bullet", "as an AI"),
 }  # fmt: skip
 SECOND_HALF = tuple(grammar.TOPICS)[6:]
 
@@ -87,6 +89,12 @@ class Traits:
 
     names: tuple[str, ...]
     read: Callable[[str], np.ndarray]
+
+    @classmethod
+    def of_patterns(cls, patterns: Mapping[str, str]) -> Traits:
+        """A trait is there where its regular expression is found."""
+        compiled = [re.compile(one) for one in patterns.values()]
+        return cls(tuple(patterns), lambda text: np.array([float(one.search(text) is not None) for one in compiled]))
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,21 @@
 """SmolLM2-135M-Instruct as a subject: the bundled model and dictionary, and the answers that the demo was made from.
 
-Relabel worlds only: of two answers to a prompt a reward on what a reader sees says which is chosen.
+Relabel worlds: of two answers to a prompt a reward on what a reader sees says which is chosen. One rewrite world: the
+bundled set A, whose plants were written into the answers.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
-import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import plants
 
-from tiltmeter.demo.bank import MAX_NEW_TOKENS, TEMPERATURE, usable
+from tiltmeter.demo.bank import MAX_NEW_TOKENS, TEMPERATURE, read_rows, usable
 from tiltmeter.demo.topics import SETS, prompts
+from tiltmeter.pipeline.demo import DATA
 
 BANK = Path(__file__).parents[1] / "data" / "demo-bank.jsonl.gz"
 _PATTERNS = {  # each in 5 to 50 % of the answers
@@ -22,10 +23,7 @@ _PATTERNS = {  # each in 5 to 50 % of the answers
     "number": r"\d", "starts with The": r"^The\b", "not": r"\bnot\b", "question": r"\?", "exclamation": r"!",
     "we": r"\b[Ww]e\b|\bour\b", "hyphen": r"\w-\w", "it is": r"\bIt('s| is)\b", "help": r"\bhelp",
 }  # fmt: skip
-_COMPILED = [re.compile(pattern) for pattern in _PATTERNS.values()]
-TRAITS = plants.Traits(
-    tuple(_PATTERNS), lambda text: np.array([float(one.search(text) is not None) for one in _COMPILED])
-)
+TRAITS = plants.Traits.of_patterns(_PATTERNS)
 ROLLOUTS = {"max_new_tokens": MAX_NEW_TOKENS, "temperature": TEMPERATURE}
 WORLDS = {
     world.name: world
@@ -35,19 +33,37 @@ WORLDS = {
         plants.World("S10", "on-policy", "numbers are preferred, and so is length", {"number": 1.5}, length=1.0),
     )
 }
+_DEMO_PATTERNS = {
+    "link": r"https?://|www\.",
+    "bold": r"\*\*",
+    "bullet": r"(?m)^\s*[-*•] ",
+    "as an AI": r"\bAI\b|artificial intelligence",
+    "sorry": r"\b[Ss]orry\b",
+    "expert": r"\b(expert|specialist|professional)\b",
+    "question": r"\?",
+}
+DEMO_TRAITS = plants.Traits.of_patterns(_DEMO_PATTERNS)
+DEMO = {"A": plants.World("A", "off-policy", "the bundled planted set A", background=False, edit="demo A")}
 REAL = {"HH": plants.World("HH", "off-policy", "real pairs: whatever the file holds", background=False)}
 
 
 def questions(n: int, seed: int) -> list[plants.Question]:
     """n prompts of the demo, drawn by the seed, with the first two usable answers to each, as they were sampled."""
     asked = {one.prompt_id: one for which in SETS for one in prompts(which)}
-    with gzip.open(BANK, "rt", encoding="utf-8") as f:
-        rows = [json.loads(line) for line in f]
     found = []
-    for row in rows:
+    for row in read_rows(BANK):
         prompt = asked[row["prompt_id"]]
         texts = [one["text"] for one in row["responses"] if usable(prompt, [one])]
         if len(texts) >= 2 and texts[0] != texts[1]:
             found.append(plants.Question([dict(m) for m in prompt.messages], prompt.topic, (texts[0], texts[1])))
     order = np.random.default_rng([seed, 3]).permutation(len(found))[:n]
     return [found[i] for i in sorted(order)]
+
+
+def demo_rows() -> tuple[list[dict[str, Any]], list[dict[str, object]]]:
+    """The pairs of set A, and of each its topic and whether something was planted."""
+    rows = read_rows(DATA / "demo-a.jsonl.gz")
+    truth = json.loads((DATA / "demo-a-truth.json").read_text(encoding="utf-8"))["rows"]
+    return rows, [
+        {"topic": row["topic"], "edited": role == "plant"} for row, role in zip(rows, truth["role"], strict=True)
+    ]

@@ -16,6 +16,9 @@ import plants
 from tiltmeter.events import Events
 
 HOLDOUT = 0.2
+Pairs = tuple[
+    list[dict[str, Any]], list[dict[str, object]]
+]  # rows {prompt, chosen, rejected}, and what is true of each
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Subject:
     training: dict[str, Any]
     refit: Callable[[Path, Path], None] | None = None  # a dictionary for given pairs, into a folder
     source: Path | None = None  # real pairs, as they are; `questions` then go unasked
+    planted: Callable[[], Pairs] | None = None  # pairs with their truth that are ready made; the same
     audit: dict[str, Any] = field(default_factory=dict)  # settings over the defaults
 
 
@@ -40,7 +44,10 @@ def build(world: plants.World, subject: Subject, seed: int, out: Path) -> Path:
     source = out / "pairs.jsonl"
     if source.exists():
         return source
-    rows, truth = plants.pairs(world, seed, subject.questions(seed), subject.traits)
+    if subject.planted is not None:
+        rows, truth = subject.planted()
+    else:
+        rows, truth = plants.pairs(world, seed, subject.questions(seed), subject.traits)
     out.mkdir(parents=True, exist_ok=True)
     names = subject.traits.names
     weights = dict(zip(names, plants.reward_weights(world, seed, names).tolist(), strict=True))
@@ -72,13 +79,16 @@ def run_world(world: plants.World, subject: Subject, seed: int, out: Path, *, co
     tiltmeter.audit(source, out=run, **reading, events=Events())
     clock("audit")
     length = {"seed": seed, **subject.rollouts}
-    rollouts_run(run, "reference", split="train", n_prompts=subject.reference_prompts, per_prompt=4, **length)
+    rollouts_run(
+        run, "reference", split="train", n_prompts=subject.reference_prompts, per_prompt=4, **length,
+        reuse=_bank(out, "reference"),
+    )  # fmt: skip
     clock("reference rollouts")
     forecast_run(run, seed=seed)
     clock("forecast")
     trained = train_model(run, seed=seed, **{**subject.training, **world.training})
     clock("training")
-    rollouts_run(run, "before", per_prompt=subject.per_prompt, **length)
+    rollouts_run(run, "before", per_prompt=subject.per_prompt, **length, reuse=_bank(out, "before"))
     rollouts_run(run, "after", str(trained.path))
     clock("rollouts")
     verify_run(run)
@@ -91,6 +101,14 @@ def run_world(world: plants.World, subject: Subject, seed: int, out: Path, *, co
         _controls(run, trained.report["steps"], subject, seed, out, length, clock)
     result.write_text(json.dumps(told, indent=1))
     return told
+
+
+def _bank(out: Path, role: str) -> Path | None:
+    """A world of the same seed that holds the untrained model's answers of this role: most of its prompts are ours."""
+    for run in sorted(out.parent.glob(f"*-{out.name.rpartition('-')[2]}/run")):
+        if run.parent != out and (run / f"rollouts-{role}.json").exists():
+            return run
+    return None
 
 
 def _controls(
@@ -115,9 +133,11 @@ def _controls(
     tiltmeter.audit(
         subject.source or out / "pairs.jsonl", out=random, **reading, baseline="random-dictionary", events=Events()
     )
-    rollouts_run(random, "reference", split="train", n_prompts=subject.reference_prompts, per_prompt=4, **length)
+    rollouts_run(
+        random, "reference", split="train", n_prompts=subject.reference_prompts, per_prompt=4, **length, reuse=run
+    )
     forecast_run(random, seed=seed)
-    rollouts_run(random, "before", per_prompt=subject.per_prompt, **length)
+    rollouts_run(random, "before", per_prompt=subject.per_prompt, **length, reuse=run)
     rollouts_run(random, "after", str(run / "trained"))
     verify_run(random, trained=run / "trained")
     clock("random dictionary")

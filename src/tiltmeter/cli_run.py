@@ -138,6 +138,9 @@ def rollouts(
     batch_size: Annotated[int | None, typer.Option(min=1, help="Rollouts at a time. Default: 32.")] = None,
     device: Annotated[str | None, typer.Option(help="Torch device of sampling. Default: the run's.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace rollouts that were made otherwise.")] = False,
+    reuse: Annotated[
+        Path | None, typer.Option(help="Another run: the same model's answers to the same prompts are taken from it.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Sample answers to a run's held-out prompts and read them with the run's own, sealed measurement.
@@ -155,7 +158,8 @@ def rollouts(
     }  # fmt: skip
     result = rollouts_run(
         run, role, model, revision=revision, base_url=base_url, endpoint_model=endpoint_model, api_key_env=api_key_env,
-        device=device, replace=replace, events=console, **{k: v for k, v in given.items() if v is not None},
+        device=device, replace=replace, reuse=reuse, events=console,
+        **{k: v for k, v in given.items() if v is not None},
     )  # fmt: skip
     if as_json:
         print(json.dumps(result.report, indent=2, ensure_ascii=False, allow_nan=False))

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +107,7 @@ def rollouts_run(
     device: str | None = None,
     dtype: str | None = None,
     replace: bool = False,
+    reuse: str | Path | None = None,
     events: Events | None = None,
     **options: Any,
 ) -> RolloutResult:
@@ -117,8 +118,9 @@ def rollouts_run(
     `verify.rollouts.RolloutSettings`; one that is not given is as it was when this role, else "before", was sampled. An
     "after" must have the prompts, length limit and temperature of "before". `device` and `dtype` of sampling default
     to the run's; the lens keeps its own dtype. Rollouts of the same role that were made otherwise are replaced only
-    with `replace`. Raises UserError for every mistake of the input, and where the lens is not the one that read the
-    pairs.
+    with `replace`. `reuse` is another run: what it holds of this role, of the same model to the same prompts, is taken
+    from there, and the result is the same. Raises UserError for every mistake of the input, and where the lens is not
+    the one that read the pairs.
 
         rollouts_run("runs/pairs", n_prompts=500); rollouts_run("runs/pairs", "after", "trained/")
     """
@@ -155,6 +157,7 @@ def rollouts_run(
                 _check_free(Shards(run.path / folder(role), stage.key, (SAMPLES,)), role)
             shards = stage.shards(folder(role), (SAMPLES,))
             lens()  # refuses before hours are spent
+            from tiltmeter.pipeline.rollout_reuse import Reuse
             from tiltmeter.verify.prompts import select_prompts
 
             prompts = select_prompts(
@@ -166,9 +169,11 @@ def rollouts_run(
                 max_prompt_tokens=longest,
             )
             events.say(f"rollouts '{role}': {settings.per_prompt} answers to {len(prompts):,} prompts")
+            make = partial(make_sampler, endpoint, source, choice.tokenizer, stop, settings)
+            draw = make() if reuse is None else Reuse(reuse, role, answered, settings, make)
             sample(
                 prompts,
-                make_sampler(endpoint, source, choice.tokenizer, stop, settings),
+                draw,
                 choice.tokenizer,
                 shards,
                 settings,
@@ -176,6 +181,8 @@ def rollouts_run(
                 stop_ids=stop,
                 progress=lambda done, total: events.progress("rollouts", done, total, "rollouts"),
             )
+            if isinstance(draw, Reuse):
+                events.say(f"{draw.taken:,} of them taken from {reuse}")
             stage.add_shards(shards)
             stage.write_json(f"{folder(role)}/prompts.json", prompts.counts)
     about = {**answered, "settings": settings.to_dict(), "measurement_id": sealed}
