@@ -13,6 +13,7 @@ import pytest
 from tiltmeter.forecast.judge import _permutation
 from tiltmeter.forecast.observed import Observed, realised
 from tiltmeter.forecast.samples import Rollouts
+from tiltmeter.forecast.uncertainty import law_error
 from tiltmeter.pipeline.concept_scores import Bank
 from tiltmeter.pipeline.verify_inputs import Forecast, Seen
 from tiltmeter.pipeline.verify_sets import calibrate, cell_errors, hits_and_misses, label_null
@@ -80,6 +81,32 @@ def test_intervals_hold_what_they_claim() -> None:
     assert 0.90 < sound.inside_even.mean() < 0.98
     wrong = calibrate(forecast_of(rng.permutation(said).tolist()), seen_shift(observed))["communities"]
     assert wrong.inside_even.mean() < 0.6
+
+
+def test_intervals_hold_what_the_law_misses_and_are_no_wider_where_it_misses_nothing() -> None:
+    """300 concepts, 200 prompts of unit noise; every concept goes its own way by 0.3 of its answers' spread."""
+    rng = np.random.default_rng(4)
+    said, spread = rng.normal(0, 1, 300), rng.uniform(0.5, 2.0, 300)
+    answers = Rollouts.of(rng.normal(0, spread, (400, 300)), np.arange(400))
+    noise, own = rng.normal(0, 1, (200, 300)), rng.normal(0, 0.3 * spread)
+    for law, expected in ((0.5 * said + own, 0.3), (0.5 * said, 0.0)):
+        seen = Seen(answers, answers, observed_of((law + noise).tolist()), 0.0, [])
+        one = calibrate(forecast_of(said.tolist()), seen)["communities"]
+        assert one.law_error == pytest.approx(expected, abs=0.04)
+        assert 0.90 < one.inside_even.mean() < 0.98
+        assert (one.inside_noise.mean() < 0.6) == (expected > 0)
+
+
+def test_no_interval_is_widened_by_its_own_miss() -> None:
+    # Two concepts as they should be, the third far off: its own interval knows of no misses, the others' do.
+    best, others = law_error(np.array([0.0, 0.0, 5.0]), np.full(3, 0.01), np.ones(3))
+    assert best > 1
+    assert others[2] == 0
+    assert (others[:2] > 1).all()
+    # Likeliest tau by hand: two misses of ±3 and no noise, tau² = 9.
+    both, _ = law_error(np.array([3.0, -3.0]), np.full(2, 1e-12), np.ones(2))
+    assert both == pytest.approx(3.0, rel=0.03)
+    assert law_error(np.array([1.0]), np.array([1.0]), np.zeros(1)) == (0.0, np.zeros(1))
 
 
 def test_errors_of_in_minus_out_by_hand() -> None:

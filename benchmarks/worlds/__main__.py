@@ -96,7 +96,8 @@ def smol(name: str, pairs: int, prompts: int, source: Path | None) -> world.Subj
     return world.Subject(
         name, {}, TRAITS[name], lambda seed: smollm2.questions(pairs, seed),
         reference_prompts=prompts, per_prompt=4, rollouts=smollm2.ROLLOUTS,
-        training={"learning_rate": 1e-5, "num_train_epochs": 1, "per_device_train_batch_size": 8, "beta": 0.1},
+        training={"learning_rate": 1e-5, "num_train_epochs": 1, "per_device_train_batch_size": 4,  # little padding
+                  "gradient_accumulation_steps": 2, "beta": 0.1, "regime_pairs": 128},
         source=source, planted=smollm2.demo_rows if name == "demo" else None,
         audit={} if source is None else {"limit": pairs, "max_length": 256},
     )  # fmt: skip

@@ -48,9 +48,11 @@ def headline(worlds: Finished) -> str:
         judged = one["judgement"]
         whole = judged["overall"]
         return [whole["n"], whole["rel_x"], whole["rel_y"], whole["r2"], _over(whole, "rel_y"), judged["spearman"],
-                judged["sign_accuracy"], one["coverage"]["even_prompts"]]  # fmt: skip
+                judged["sign_accuracy"], one["coverage"]["noise_alone"], one["coverage"]["even_prompts"],
+                one["law_error"]]  # fmt: skip
 
-    head = ("world", "kind", "seeds", "concepts", "rel_x", "rel_y", "R²", "R²/rel_y", "ρ", "sign", "coverage")
+    head = ("world", "kind", "seeds", "concepts", "rel_x", "rel_y", "R²", "R²/rel_y", "ρ", "sign",
+            "coverage, noise alone", "coverage", "law error")  # fmt: skip
     return _by_world(worlds, head, lambda report: row(report["sets"]["communities"]))
 
 

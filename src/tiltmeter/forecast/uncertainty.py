@@ -153,3 +153,24 @@ def predictive(
     """
     sd = np.sqrt((scale * forecast.sd) ** 2 + noise + np.square(model_sd))
     return Interval(scale * forecast.value, sd, confidence)
+
+
+def law_error(residual: np.ndarray, variance: np.ndarray, unit: np.ndarray) -> tuple[float, np.ndarray]:
+    """What is missed beyond the noise: maximum likelihood of tau in residual ~ N(0, variance + (tau unit)²).
+
+    All [M]; `unit` is the size that a miss is measured in. Returns tau of all concepts and, for each, that of the
+    others, so that an interval is not widened by the very miss that it is held against. Concepts whose unit is 0 say
+    nothing; tau is 0 where no more is missed than noise explains, and at most 10.
+    """
+    says = unit > 0
+    if not says.any():
+        return 0.0, np.zeros(residual.size)
+    tau = np.concatenate([[0.0], np.geomspace(1e-4, 10, 400)])  # 3 % apart
+    whole = np.maximum(variance[says] + np.square(tau[:, None] * unit[says]), np.finfo(float).tiny)
+    likelihood = -0.5 * (np.log(whole) + residual[says] ** 2 / whole)  # [tau, M]
+    total = likelihood.sum(axis=1)
+    best = float(tau[total.argmax()])
+    others = np.full(residual.size, best)
+    if says.sum() > 1:
+        others[says] = tau[(total[:, None] - likelihood).argmax(axis=0)]
+    return best, others

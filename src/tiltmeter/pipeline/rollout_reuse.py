@@ -46,7 +46,8 @@ class Reuse:
                     fix="Leave out --reuse, or give the options that they were sampled with",
                 )
         self.taken = 0
-        self._make, self._drawer = make, None
+        self._make = make
+        self._drawer: Sampler | None = None
         self._samples = found.samples
         prompts, numbers = (self._samples[name].to_pylist() for name in ("prompt_id", "sample"))
         self._row_of = {
@@ -58,7 +59,8 @@ class Reuse:
         drawn = self._known(prompts, streams)
         self.taken += len(drawn)
         if missing := [i for i in range(len(prompts)) if i not in drawn]:
-            self._drawer: Sampler | None = self._drawer or self._make()
+            if self._drawer is None:
+                self._drawer = self._make()
             new = self._drawer([prompts[i] for i in missing], [streams[i] for i in missing])
             drawn.update(zip(missing, new, strict=True))
         return [drawn[i] for i in range(len(prompts))]

@@ -17,7 +17,7 @@ from tiltmeter.forecast.baselines import length_slopes, prevalence_only
 from tiltmeter.forecast.cells import MIN_PROMPTS, CellJudgement, cell_shifts, judge_cells
 from tiltmeter.forecast.judge import FEW_CONCEPTS, RESOLVED, Judgement, judge, r2_draws
 from tiltmeter.forecast.observed import Observed
-from tiltmeter.forecast.uncertainty import Interval, predictive
+from tiltmeter.forecast.uncertainty import Interval, law_error, predictive
 from tiltmeter.pipeline.verify_inputs import CELL_VIEWS, Cells, Forecast, Seen
 
 LISTED = 10  # hits and misses
@@ -40,11 +40,13 @@ class Effort:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """Predictive intervals of the concepts of one unit; scale and noise come from the odd units of prompts alone."""
+    """Predictive intervals of the concepts of one unit; what is fitted comes from the odd units of prompts."""
 
     scale: float  # observed ≈ scale · predicted; NaN if everything predicted is 0
-    interval: Interval  # of the shift on all prompts
-    inside_even: np.ndarray  # bool [M], the shift on the even units lies in the interval for these
+    law_error: float  # what is missed beyond all noise, in standard deviations of one answer's score
+    interval: Interval  # of the shift on all prompts, noise and the law's error
+    inside_noise: np.ndarray  # bool [M], the shift on the even units lies in the interval for these of noise alone
+    inside_even: np.ndarray  # bool [M], the same with the law's error
 
 
 @dataclass(frozen=True)
@@ -103,12 +105,29 @@ def _calibrated(forecast: Forecast, seen: Seen, keep: np.ndarray) -> Calibrated:
     sampling = seen.noise(forecast.column["variance"])
     spread = halves["odd"].se ** 2 * odd.sum()  # variance of one prompt's shift, sampling noise included
 
-    def on(n_prompts: int) -> Interval:
-        noise = np.maximum(spread, sampling * len(odd)) / n_prompts
-        return predictive(value, noise, scale=scale if np.isfinite(scale) else 0.0)
+    factor = scale if np.isfinite(scale) else 0.0
 
-    even, there = on(int((~odd).sum())), halves["even"].mean
-    return Calibrated(scale, on(len(odd)), (there >= even.lo) & (there <= even.hi))
+    def on(n_prompts: int, model_sd: float | np.ndarray = 0.0) -> Interval:
+        noise = np.maximum(spread, sampling * len(odd)) / n_prompts
+        return predictive(value, noise, scale=factor, model_sd=model_sd)
+
+    one_answer = seen.before.c.std(axis=0)
+    variance = on(int(odd.sum())).sd[keep] ** 2
+    tau, of_the_others = law_error(y - factor * x, variance, one_answer[keep])
+    law = np.full(said.size, tau)
+    law[keep] = of_the_others  # no interval is widened by the miss that it is held against
+    there, n_even = halves["even"].mean, int((~odd).sum())
+    return Calibrated(
+        scale,
+        tau,
+        on(len(odd), law * one_answer),
+        _inside(there, on(n_even)),
+        _inside(there, on(n_even, law * one_answer)),
+    )
+
+
+def _inside(value: np.ndarray, interval: Interval) -> np.ndarray:
+    return np.asarray((value >= interval.lo) & (value <= interval.hi))
 
 
 def _some_prompts(observed: Observed, rows: np.ndarray) -> Observed:
@@ -151,9 +170,10 @@ def judge_set(
             one = found if declared else judge(vector, observed, **options)
             told["table"].append({"name": what, "kind": kind, "declared": declared, **_row(one)})
     told["judgement"] = _judgement(found)
-    told["scale"] = calibrated.scale
+    told["scale"], told["law_error"] = calibrated.scale, calibrated.law_error
     told["coverage"] = {
         "confidence": within.confidence,
+        "noise_alone": float(calibrated.inside_noise[keep].mean()),
         "even_prompts": float(calibrated.inside_even[keep].mean()),
         "all_prompts": found.coverage["predictive"],
     }

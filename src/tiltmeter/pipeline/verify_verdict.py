@@ -207,9 +207,9 @@ def statements(
         f"{right} of {int(known.sum())}",
         right >= MOST * known.sum() if known.any() else None,
     )
-    covered = told["coverage"]["even_prompts"]
+    covered = told["coverage"]["noise_alone"]
     claim(
-        "its 95 % intervals hold what is seen",
+        "noise explains what it misses: 95 % intervals of noise alone hold what is seen",
         f"at least {COVERED:.0%}, on the prompts that they were not fitted on",
         f"{covered:.0%}",
         covered >= COVERED,

@@ -38,7 +38,7 @@ function renderVerdict() {
     fact("rung", forecast.rung, `score: ${forecast.form}`),
     fact("shuffled labels", report.sets[verdictSet].against_shuffled ? two(report.sets[verdictSet].table.find((r) => r.name === "shuffled")?.r2) : "–", "R² of a forecast from them"),
     found ? fact("seen to move", int(found.n_resolved), `concepts; ${known(found.sign_accuracy) ? percent(found.sign_accuracy) : "none"} with the right sign`) : null,
-    fact("intervals", known(report.sets[verdictSet].coverage?.even_prompts) ? percent(report.sets[verdictSet].coverage.even_prompts) : "–", "of what was seen lies in its 95 % interval"),
+    fact("intervals", known(report.sets[verdictSet].coverage?.even_prompts) ? percent(report.sets[verdictSet].coverage.even_prompts) : "–", known(report.sets[verdictSet].law_error) ? `of what was seen lies in its 95 % interval; beyond noise, sizes miss by ${two(report.sets[verdictSet].law_error)} of one answer’s spread` : "of what was seen lies in its 95 % interval"),
     training ? fact("training", training.name, known(training.mean_weight) ? `mean σ(−margin) ${training.mean_weight.toFixed(2)}` : null) : fact("training", "not known", "no train.json"),
     fact("length of answers", `${signed(100 * Math.expm1(report.length_drift), 1)}\u202f%`, "by geometric mean"));
   const warnings = [
