@@ -31,14 +31,14 @@ function renderVerdict() {
   const draw = () => fill($("ceiling"), found ? ceilingPlot(found.overall, found.nulls, $("ceiling").clientWidth) : h("p", { class: "empty" }, "Too few concepts to judge."));
   draw();
   addEventListener("resize", draw);
-  const { prompts, forecast, training } = report;
+  const { prompts, forecast, training } = report, { coverage } = report.sets[verdictSet];
   const fact = (name, value, note) => h("div", {}, h("dt", {}, name), h("dd", {}, value, note ? h("small", {}, note) : null));
   fill($("facts"), fact("concepts", int(report.sets[verdictSet].concepts), report.sets[verdictSet].label),
     fact("prompts", int(prompts.judged), `${prompts.split === "heldout" ? "held out" : prompts.split === "train" ? "trained on" : "held out and trained on"}; ${int(prompts.units)} independent; ${Number(prompts.per_prompt.toFixed(1))} answers each`),
     fact("rung", forecast.rung, `score: ${forecast.form}`),
     fact("shuffled labels", report.sets[verdictSet].against_shuffled ? two(report.sets[verdictSet].table.find((r) => r.name === "shuffled")?.r2) : "–", "R² of a forecast from them"),
     found ? fact("seen to move", int(found.n_resolved), `concepts; ${known(found.sign_accuracy) ? percent(found.sign_accuracy) : "none"} with the right sign`) : null,
-    fact("intervals", known(report.sets[verdictSet].coverage?.even_prompts) ? percent(report.sets[verdictSet].coverage.even_prompts) : "–", known(report.sets[verdictSet].law_error) ? `of what was seen lies in its 95 % interval; beyond noise, sizes miss by ${two(report.sets[verdictSet].law_error)} of one answer’s spread` : "of what was seen lies in its 95 % interval"),
+    fact("95 % intervals", known(coverage?.even_prompts) ? percent(coverage.even_prompts) : "–", known(coverage?.noise_alone) ? `hold what was seen; those of noise alone ${percent(coverage.noise_alone)}` : "hold what was seen"),
     training ? fact("training", training.name, known(training.mean_weight) ? `mean σ(−margin) ${training.mean_weight.toFixed(2)}` : null) : fact("training", "not known", "no train.json"),
     fact("length of answers", `${signed(100 * Math.expm1(report.length_drift), 1)}\u202f%`, "by geometric mean"));
   const warnings = [
