@@ -29,7 +29,7 @@ from tiltmeter.pipeline.result import open_run
 from tiltmeter.pipeline.rollouts import rollouts_run
 from tiltmeter.pipeline.training import train_model
 from tiltmeter.pipeline.verify_inputs import stored_forecast
-from tiltmeter.pipeline.verify_sets import headline_of, masks
+from tiltmeter.pipeline.verify_sets import headline_of, label_null, masks
 from tiltmeter.settings import AuditSettings
 
 FIRST = 1000  # label seed of the first exchange; below are those of the forecast's own shuffles
@@ -54,6 +54,7 @@ class World:
         self.keep = of[headline_of(of)]
         self.about = forecast.about
         self.true = forecast.column["shift"][self.keep]
+        self.shuffled = None if forecast.shuffled is None else forecast.shuffled[:, self.keep]
         # The reward is fitted on communities and features together; the headline is a part of them.
         self.bank = forecast.bank.take(forecast.bank.feature_view)
         self.head = self.keep[forecast.bank.feature_view]
@@ -97,6 +98,7 @@ def main() -> None:
         rows.append({
             "label_seed": seed,
             "r2_true_forecast": r2(world.true, found.mean),
+            "p_of_99": None if world.shuffled is None else label_null(world.true, world.shuffled, found.mean)["p"],
             "r2_its_own_forecast": r2(world.forecast(seed), found.mean),
             "size": float(np.linalg.norm(found.mean) / np.linalg.norm(whole.mean)),
             "moved": float((np.abs(found.mean) > 2 * found.se).mean()),
@@ -112,10 +114,12 @@ def main() -> None:
             "size": float(np.linalg.norm(mean) / np.linalg.norm(whole.mean)),
             "size_if_chance": float(np.sqrt((seen**2).sum(axis=1).mean() / len(seen)) / np.linalg.norm(whole.mean)),
         },
+        "r2_without_the_mean": r2(world.true, whole.mean - mean),  # what the labels caused
         "share_along_one_axis": float(values[0] / values.sum()),
     }  # fmt: skip
     (given.world / "drift.json").write_text(json.dumps(told, indent=1))
-    print("| labels | R² true forecast | R² own forecast | size | moved |\n| --- | --- | --- | --- | --- |")
+    print("| labels | R² true forecast | p of 99 | R² own forecast | size | moved |")
+    print("| --- | --- | --- | --- | --- | --- |")
     for row in rows:
         print(
             "| "
