@@ -129,6 +129,19 @@ def test_three_answers_part() -> None:
     assert ladder.predict().ess_trusted == 1.0
 
 
+def test_one_word_of_a_manner_is_not_the_manner() -> None:
+    """Answers of the model have a tenth of the concept at most; the pairs reward nine tenths over one."""
+    rng = np.random.default_rng(4)
+    u = np.where(rng.random((400, 1)) < 0.8, 0.8, -0.8)
+    rollouts = Rollouts.of(rng.choice([0.0, 0.1], (1200, 1)), np.repeat(np.arange(300), 4))
+    for level, prevalence, needs_sft in ((None, 0.5, False), (np.array([0.5]), 0.0, True)):
+        model = BradleyTerry(PairDeltas.of(u, level=level))
+        ladder = Ladder(model, fit_preference(model, [1e-3]), from_rollouts(rollouts), rollouts)
+        said = answer(ladder, "converged", draws=5).can_be_expressed
+        assert said.prevalence[0] == pytest.approx(prevalence, abs=0.05)
+        assert said.needs_sft.tolist() == [needs_sft]
+
+
 def test_without_rollouts_the_question_stays_open() -> None:
     world = make_world(0)
     pairs = world.labelled(world.bradley_terry())

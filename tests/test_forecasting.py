@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from forecast_runs import N_TRAIN, NAMES, answers, write_run
 
@@ -123,6 +124,32 @@ def test_what_the_model_expresses(planted: ForecastResult) -> None:
         scores.setdefault(row["rollout_id"].split(":")[0], []).append(float(4 in row["feature_id"]))
     assert found["variance"][COMPANION] == pytest.approx(np.mean([np.var(s, ddof=1) for s in scores.values()]))
     assert found["prevalence_only"][COMPANION] == pytest.approx(np.mean([np.mean(s) for s in scores.values()]))
+
+
+def test_the_level_stands_between_the_responses_that_differ(planted: ForecastResult) -> None:
+    found = columns(planted)["level"]
+    run = planted.run
+    features = dict(enumerate(run.table("concepts.parquet", ["feature_ids"])["feature_ids"].to_pylist()))
+    split = run.table("pairs.parquet")["split"].to_pylist()
+    said = {
+        side: [set(ids) for f in sorted((run.path / "features").glob(f"{side}-*")) for ids in _feature_ids(f)]
+        for side in ("chosen", "rejected")
+    }
+    several = [m for m in range(8) if len(features[m]) > 1]
+    assert several
+    for m in range(8):
+        shares = [
+            [len(one[i] & set(features[m])) / len(features[m]) for i, part in enumerate(split) if part == "train"]
+            for one in said.values()
+        ]
+        top = sum((a - b) ** 2 * (a + b) / 2 for a, b in zip(*shares, strict=True))
+        assert found[m] == pytest.approx(top / sum((a - b) ** 2 for a, b in zip(*shares, strict=True)))
+    assert found[several] != pytest.approx(0.5, abs=1e-6)
+    assert found[COMPANION] == 0.5  # of one feature, said or not
+
+
+def _feature_ids(path: Path) -> list[list[int]]:
+    return pq.read_table(path, columns=["feature_id"])["feature_id"].to_pylist()
 
 
 def test_a_rollout_that_says_nothing_counts_and_one_that_was_not_read_does_not(planted: ForecastResult) -> None:

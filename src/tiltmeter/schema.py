@@ -201,7 +201,11 @@ FORECAST = pa.schema(  # what training will do, sealed before it: one row per (v
         ("rewarded", pa.float64()),  # w: the concept's own reward, the others and the length held fixed; global only
         ("rewarded_lo", pa.float64()),
         ("rewarded_hi", pa.float64()),
-        ("prevalence", pa.float64()),  # share of the untrained model's rollouts that express it; null without any
+        (
+            "level",
+            pa.float64(),
+        ),  # score from which an answer expresses it: between the responses of the pairs that differ
+        ("prevalence", pa.float64()),  # share of the untrained model's rollouts above it; null without any
         ("prevalence_upper", pa.float64()),  # 95 % upper bound
         ("needs_sft", pa.bool_()),  # surely expressed in fewer than 1 % of the responses
         ("unclear", pa.bool_()),  # never seen, in too few rollouts to say that it is rare

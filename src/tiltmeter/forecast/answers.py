@@ -28,19 +28,22 @@ class Answers:
     ess_share: np.ndarray | None  # of the tilt
 
 
-def answer(
-    ladder: Ladder, rung: Rung, *, expressed_above: float | np.ndarray = 0.0, draws: int = DRAWS, seed: int = 0
-) -> Answers:
-    """The three answers with 95 % intervals. Raises ValueError for a rung that the inputs do not allow."""
+def answer(ladder: Ladder, rung: Rung, *, draws: int = DRAWS, seed: int = 0) -> Answers:
+    """The three answers with 95 % intervals.
+
+    A response expresses a concept on which it scores above the pairs' `level`: one word of many is not yet the manner
+    that the labels speak of. Without a level, above 0. Raises ValueError for a rung that the inputs do not allow."""
     if rung not in ladder.rungs:
         raise ValueError(f"rung {rung!r} is not among {ladder.rungs}: it needs rollouts, or a training time")
-    drawn = bootstrap(ladder, draws, seed)
+    drawn, level = bootstrap(ladder, draws, seed), ladder.pairs.level
     found = intervals(ladder, drawn)
     return Answers(
         is_rewarded=found["w"],
         will_move=found[rung],
         rung=rung,
-        can_be_expressed=None if ladder.rollouts is None else expression(ladder.rollouts, expressed_above),
+        can_be_expressed=None
+        if ladder.rollouts is None
+        else expression(ladder.rollouts, 0.0 if level is None else level),
         ladder=found,
         draws=drawn,
         ess_share=ladder.predict().ess_share,

@@ -18,6 +18,7 @@ class PairDeltas:
     weight: np.ndarray  # float64 [n], >= 0: how often the pair counts
     offset: np.ndarray  # float64 [n], added to the margin; > 0: the preference is already explained
     nuisance: np.ndarray  # float64 [n, p], chosen - rejected of what is no concept (log length, source)
+    level: np.ndarray | None = None  # float64 [M], the score between the two responses where they differ
 
     @classmethod
     def of(
@@ -28,8 +29,9 @@ class PairDeltas:
         weight: np.ndarray | None = None,
         offset: np.ndarray | None = None,
         nuisance: np.ndarray | None = None,
+        level: np.ndarray | None = None,
     ) -> PairDeltas:
-        """Checked, with defaults: every pair a family of its own, weight 1, offset 0, no nuisance.
+        """Checked, with defaults: every pair a family of its own, weight 1, offset 0, no nuisance, no level.
 
         Raises ValueError for lengths that do not meet, values that are not finite, and weights that are negative or
         all zero.
@@ -42,6 +44,7 @@ class PairDeltas:
             weight=np.ones(n) if weight is None else np.asarray(weight, np.float64),
             offset=np.zeros(n) if offset is None else np.asarray(offset, np.float64),
             nuisance=np.zeros((n, 0)) if nuisance is None else np.asarray(nuisance, np.float64).reshape(n, -1),
+            level=level,
         )
         if u.ndim != 2 or not n or not made.family.size == made.weight.size == made.offset.size == n:
             raise ValueError(f"deltas of shape {u.shape} need one family, weight and offset per pair, and a pair")

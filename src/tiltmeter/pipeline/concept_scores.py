@@ -112,8 +112,9 @@ def _shift_columns(run: Run, table: pa.Table, n_features: int, q: Statistic) -> 
 def pair_deltas(run: Run, settings: AuditSettings, bank: Bank, form: ScoreForm) -> tuple[PairDeltas, pa.Table]:
     """u = c(chosen) - c(rejected) of the training pairs [n, M], in the order of pairs.parquet, and their pair_id.
 
-    Families are the units; the one nuisance covariate is the difference in log length (content tokens). Labels are
-    those of the settings: with the baseline "shuffled-labels" families have changed places, as in the audit.
+    Families are the units; the one nuisance covariate is the difference in log length (content tokens). `level` is the
+    mean of both scores over the pairs, weighted by u²: where the two responses differ, it stands between them. Labels
+    are those of the settings: with the baseline "shuffled-labels" families have changed places, as in the audit.
     Raises UserError without a training pair.
     """
     pairs = run.table("pairs.parquet", ["pair_id", "family_id"])
@@ -122,19 +123,23 @@ def pair_deltas(run: Run, settings: AuditSettings, bank: Bank, form: ScoreForm) 
         raise UserError("the run holds no training pair", file=run.path / "pairs.parquet")
     score = _Scorer(run, settings, bank, form)
 
-    def measure(block: PairBlock) -> tuple[np.ndarray, np.ndarray]:
+    def measure(block: PairBlock) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         longer = log_length(block.chosen.n_tokens) - log_length(block.rejected.n_tokens)
-        return score(block.chosen) - score(block.rejected), longer
+        chosen, rejected = score(block.chosen), score(block.rejected)
+        return chosen - rejected, longer, ((chosen - rejected) ** 2 * (chosen + rejected) / 2).sum(axis=0)
 
     u, length = np.empty((int(train.sum()), len(bank))), np.empty(int(train.sum()))
-    start = 0
+    start, between = 0, np.zeros(len(bank))
     blocks = Features(run, settings).blocks(train, prompts=False, activations=score.needs_activations)
-    for some, longer in in_order(measure, blocks):
+    for some, longer, middle in in_order(measure, blocks):
         here = slice(start, start + len(some))
         u[here], length[here], start = some, longer, here.stop
+        between += middle
     table = pairs.filter(pa.array(train))
     family = table["family_id"].to_numpy()
-    return PairDeltas.of(u, family, nuisance=length[:, None]), table.select(["pair_id"])
+    square = np.einsum("nm,nm->m", u, u)
+    level = np.divide(between, square, out=np.zeros(len(bank)), where=square > 0)
+    return PairDeltas.of(u, family, nuisance=length[:, None], level=level), table.select(["pair_id"])
 
 
 def rollouts_of(run: Run, role: str, bank: Bank, form: ScoreForm) -> Rollouts:

@@ -90,7 +90,7 @@ class Family:
         columns: dict[str, Any] = {name: np.full(m, np.nan) for name in _COLUMNS}
         columns |= {rung: found.ladder[rung].value for rung in self.ladder.rungs}
         columns |= _interval("shift", found.will_move) | _interval("rewarded", found.is_rewarded)
-        columns |= {"shuffled": self.shuffled[0]}
+        columns |= {"shuffled": self.shuffled[0], "level": self.pairs.level}
         columns |= dict.fromkeys(_FLAGS)
         if self.rollouts is not None and found.can_be_expressed is not None:
             expressed = found.can_be_expressed

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 REFERENCE = "reference"
 FORMAT_VERSION = 1
-VERSION = 2  # raise it when a change of code can change the bytes
+VERSION = 3  # raise it when a change of code can change the bytes
 # Chosen on development worlds, never on a run that is being judged.
 DEFAULT_FORM: ScoreForm = "presence"
 DEFAULT_RUNG: dict[bool, Rung] = {True: "converged", False: "mean"}  # with rollouts, without
