@@ -146,6 +146,7 @@ def test_the_level_stands_between_the_responses_that_differ(planted: ForecastRes
         assert found[m] == pytest.approx(top / sum((a - b) ** 2 for a, b in zip(*shares, strict=True)))
     assert found[several] != pytest.approx(0.5, abs=1e-6)
     assert found[COMPANION] == 0.5  # of one feature, said or not
+    assert not found[8:].any()  # shift concepts have scores without an upper end
 
 
 def _feature_ids(path: Path) -> list[list[int]]:

@@ -113,8 +113,9 @@ def pair_deltas(run: Run, settings: AuditSettings, bank: Bank, form: ScoreForm) 
     """u = c(chosen) - c(rejected) of the training pairs [n, M], in the order of pairs.parquet, and their pair_id.
 
     Families are the units; the one nuisance covariate is the difference in log length (content tokens). `level` is the
-    mean of both scores over the pairs, weighted by u²: where the two responses differ, it stands between them. Labels
-    are those of the settings: with the baseline "shuffled-labels" families have changed places, as in the audit.
+    mean of both scores over the pairs, weighted by u²: where the two responses differ, it stands between them; of shift
+    concepts, whose scores have no upper end so that a few pairs would decide, it is 0. Labels are those of the
+    settings: with the baseline "shuffled-labels" families have changed places, as in the audit.
     Raises UserError without a training pair.
     """
     pairs = run.table("pairs.parquet", ["pair_id", "family_id"])
@@ -138,7 +139,7 @@ def pair_deltas(run: Run, settings: AuditSettings, bank: Bank, form: ScoreForm) 
     table = pairs.filter(pa.array(train))
     family = table["family_id"].to_numpy()
     square = np.einsum("nm,nm->m", u, u)
-    level = np.divide(between, square, out=np.zeros(len(bank)), where=square > 0)
+    level = np.divide(between, square, out=np.zeros(len(bank)), where=(square > 0) & bank.feature_view)
     return PairDeltas.of(u, family, nuisance=length[:, None], level=level), table.select(["pair_id"])
 
 
