@@ -220,7 +220,7 @@ def test_what_another_run_drew_is_taken_and_the_result_is_the_same(
         return batch(self, prompts, streams)
 
     monkeypatch.setattr(LocalSampler, "__call__", counted)
-    rollouts_run(run, reuse=undisturbed.run.path, **OPTIONS)
+    rollouts_run(run, reuse=undisturbed.run.path)  # with the options that it has there
     assert hashes(run) == hashes(undisturbed.run.path)
     assert not asked
 

@@ -119,8 +119,8 @@ def rollouts_run(
     "after" must have the prompts, length limit and temperature of "before". `device` and `dtype` of sampling default
     to the run's; the lens keeps its own dtype. Rollouts of the same role that were made otherwise are replaced only
     with `replace`. `reuse` is another run: what it holds of this role, of the same model to the same prompts, is taken
-    from there, and the result is the same. Raises UserError for every mistake of the input, and where the lens is not
-    the one that read the pairs.
+    from there, and the result is the same; options that are not given are as they were there. Raises UserError for
+    every mistake of the input, and where the lens is not the one that read the pairs.
 
         rollouts_run("runs/pairs", n_prompts=500); rollouts_run("runs/pairs", "after", "trained/")
     """
@@ -135,7 +135,8 @@ def rollouts_run(
     if sealed is None:
         raise UserError("the lens has not read all pairs yet", file=run.path, fix="Run `tiltmeter audit` again")
     audited = AuditSettings(**run.manifest["settings"])
-    settings = _settings(run, role, options)
+    theirs = None if reuse is None else open_rollouts(reuse, role).report["settings"]
+    settings = _settings(run, role, options, theirs)
     choice = choose_lens(audited.model_copy(update={"device": device} if device else {}), events)
     source = ModelSource.of(choice, model, revision, dtype=dtype or audited.dtype, device=device or audited.device)
     stop, longest = run_stop_ids(run, choice), longest_prompt(choice, settings)
@@ -202,13 +203,15 @@ def open_rollouts(path: str | Path, role: str) -> RolloutResult:
     return found
 
 
-def _settings(run: Run, role: str, options: dict[str, Any]) -> RolloutSettings:
+def _settings(run: Run, role: str, options: dict[str, Any], theirs: dict[str, Any] | None) -> RolloutSettings:
+    """`theirs`: of the run whose rollouts are to be taken."""
+
     def of(which: str) -> dict[str, Any] | None:
         config: dict[str, Any] | None = run.manifest["stages"].get(samples_stage(which), {}).get("config")
         return config
 
     before = of(BEFORE)
-    settings = RolloutSettings.load(of(role) or before or {}, **options)
+    settings = RolloutSettings.load(of(role) or theirs or before or {}, **options)
     if role.startswith(AFTER) and before is not None:
         theirs = RolloutSettings(**before).sampled_as
         for name, value in settings.sampled_as.items():
