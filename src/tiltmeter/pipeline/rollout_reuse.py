@@ -14,41 +14,41 @@ import numpy as np
 import pyarrow as pa
 
 from tiltmeter.errors import UserError
-from tiltmeter.pipeline.rollouts import open_rollouts
 from tiltmeter.verify.rollouts import Drawn, RolloutSettings, Sampler, stream_name
 
 
 class Reuse:
     """A sampler that takes what the rollouts of a role hold in another run, and has `make`'s sampler draw the rest.
 
-    `answered`: who would answer, and what ends an answer. `make` is called only where something is missing. Raises
-    UserError where the other run's rollouts were drawn by another model, or in another way.
+    `file`, `report`, `samples`: the other run and its rollouts. `answered`: role, who would answer, and what ends an
+    answer. `make` is called only where something is missing. Raises UserError where the other run's rollouts were drawn
+    by another model, or in another way.
     """
 
     def __init__(
         self,
-        other: str | Path,
-        role: str,
+        file: Path,
+        report: dict[str, Any],
+        samples: pa.Table,
         answered: dict[str, Any],
         settings: RolloutSettings,
         make: Callable[[], Sampler],
     ) -> None:
-        found = open_rollouts(other, role)
-        theirs = RolloutSettings(**found.report["settings"])
+        theirs, role = RolloutSettings(**report["settings"]), str(answered["role"])
         here = {**answered, **_limits(settings)}
-        there = {**{name: found.report.get(name) for name in answered}, **_limits(theirs)}
+        there = {**{name: report.get(name) for name in answered}, **_limits(theirs)}
         for name, value in here.items():
             if there[name] != value:
                 raise UserError(
                     f"its rollouts '{role}' cannot stand for those of this run",
-                    file=Path(other),
+                    file=file,
                     why="another model answered" if name == "model" else f"{name} is {there[name]}, here {value}",
                     fix="Leave out --reuse, or give the options that they were sampled with",
                 )
         self.taken = 0
         self._make = make
         self._drawer: Sampler | None = None
-        self._samples = found.samples
+        self._samples = samples
         prompts, numbers = (self._samples[name].to_pylist() for name in ("prompt_id", "sample"))
         self._row_of = {
             stream_name(theirs.seed, role, prompt, number): row

@@ -24,7 +24,7 @@ from tiltmeter.pipeline.result import open_run
 from tiltmeter.pipeline.rollout_models import ModelSource, find_endpoint, longest_prompt, make_sampler, run_stop_ids
 from tiltmeter.run import Run, Shards
 from tiltmeter.settings import AuditSettings
-from tiltmeter.verify.rollouts import SAMPLES, RolloutSettings, sample
+from tiltmeter.verify.rollouts import SAMPLES, RolloutSettings, Sampler, sample
 
 if TYPE_CHECKING:
     from tiltmeter.lens.lens import Lens
@@ -135,8 +135,8 @@ def rollouts_run(
     if sealed is None:
         raise UserError("the lens has not read all pairs yet", file=run.path, fix="Run `tiltmeter audit` again")
     audited = AuditSettings(**run.manifest["settings"])
-    theirs = None if reuse is None else open_rollouts(reuse, role).report["settings"]
-    settings = _settings(run, role, options, theirs)
+    other = None if reuse is None else open_rollouts(reuse, role)
+    settings = _settings(run, role, options, None if other is None else other.report["settings"])
     choice = choose_lens(audited.model_copy(update={"device": device} if device else {}), events)
     source = ModelSource.of(choice, model, revision, dtype=dtype or audited.dtype, device=device or audited.device)
     stop, longest = run_stop_ids(run, choice), longest_prompt(choice, settings)
@@ -171,7 +171,11 @@ def rollouts_run(
             )
             events.say(f"rollouts '{role}': {settings.per_prompt} answers to {len(prompts):,} prompts")
             make = partial(make_sampler, endpoint, source, choice.tokenizer, stop, settings)
-            draw = make() if reuse is None else Reuse(reuse, role, answered, settings, make)
+            draw: Sampler
+            if other is None:
+                draw = make()
+            else:
+                draw = Reuse(other.run.path, other.report, other.samples, answered, settings, make)
             sample(
                 prompts,
                 draw,
