@@ -132,9 +132,10 @@ def test_the_level_stands_between_the_responses_that_differ(planted: ForecastRes
     features = dict(enumerate(run.table("concepts.parquet", ["feature_ids"])["feature_ids"].to_pylist()))
     split = run.table("pairs.parquet")["split"].to_pylist()
     said = {
-        side: [set(ids) for f in sorted((run.path / "features").glob(f"{side}-*")) for ids in _feature_ids(f)]
+        side: [set(ids) for f in sorted((run.path / "features").glob(f"{side}-*"))
+               for ids in pq.read_table(f)["feature_id"].to_pylist()]
         for side in ("chosen", "rejected")
-    }
+    }  # fmt: skip
     several = [m for m in range(8) if len(features[m]) > 1]
     assert several
     for m in range(8):
@@ -147,10 +148,6 @@ def test_the_level_stands_between_the_responses_that_differ(planted: ForecastRes
     assert found[several] != pytest.approx(0.5, abs=1e-6)
     assert found[COMPANION] == 0.5  # of one feature, said or not
     assert not found[8:].any()  # shift concepts have scores without an upper end
-
-
-def _feature_ids(path: Path) -> list[list[int]]:
-    return pq.read_table(path, columns=["feature_id"])["feature_id"].to_pylist()
 
 
 def test_a_rollout_that_says_nothing_counts_and_one_that_was_not_read_does_not(planted: ForecastResult) -> None:
