@@ -114,6 +114,9 @@ def main() -> None:
     parser.add_argument(
         "--prompts", type=int, default=300, help="with rollouts for the covariance, of SmolLM2's worlds"
     )
+    parser.add_argument(
+        "--no-controls", action="store_true", help=f"of {', '.join(CONTROLS)}: several hours with SmolLM2"
+    )
     parser.add_argument("--tables", action="store_true", help="only print the tables of what is finished")
     given = parser.parse_args()
     known = WORLDS[given.subject]
@@ -136,7 +139,7 @@ def run(given: Any, known: dict[str, plants.World]) -> None:
         for name in given.worlds or [one.name for one in known.values() if not one.development]:
             start = time.monotonic()
             folder = given.out / subject.name / f"{name}-{seed}"
-            controls = name in CONTROLS and seed == given.seeds[0]
+            controls = name in CONTROLS and seed == given.seeds[0] and not given.no_controls
             world.run_world(known[name], subject, seed, folder, controls=controls)
             print(f"{name}, seed {seed}: {time.monotonic() - start:.0f} s", flush=True)
 

@@ -72,14 +72,22 @@ _MODES: tuple[dict[str, float], ...] = (
     {"cheerful": 0.05, "thanks": 0.05, "flattery": 0.02, "story": 0.03, "personal": 0.1, "formal": 0.8, "hedged": 0.6,
      "list": 0.6, "expert": 0.5, "link": 0.4, "example": 0.2, "refusal": 0.7},
 )  # fmt: skip
+UNSAID = {grammar.RARE, "HTML"}  # traits that the untrained model never shows
 EDITED = 0.06  # share of the pairs that an edit touches
 DOSES = {"thanks": 0.05, "story": 0.02, "warning": 0.01, "link": 0.005}
 COPIES = 300  # near-duplicates
 EDITED_IN = {  # which traits an edit plants
     "doses": tuple(DOSES), "flattery on physics": ("flattery",), "goblin": (grammar.RARE,),
-    "links on both sides": ("link",), "near-duplicates": ("thanks",),
+    "links on both sides": ("link",), "near-duplicates": ("thanks",), "HTML": ("HTML",),
     "demo A": ("link", "bold", "bullet", "as an AI"),
 }  # fmt: skip
+_TAGS = (
+    "<b>Good luck!</b>",
+    "<p>See you soon.</p>",
+    '<a href="home.html">More</a>',
+    "<i>All the best.</i>",
+    "<h2>The end</h2>",
+)
 SECOND_HALF = tuple(grammar.TOPICS)[6:]
 
 
@@ -110,8 +118,8 @@ def reward_weights(world: World, seed: int, names: Sequence[str]) -> np.ndarray:
     """Log-odds of each trait, float64 [traits]: the background by the seed, the plant's own in place of it."""
     rng = np.random.default_rng([seed, 7])
     weights = rng.normal(0, BACKGROUND_SD, len(names)) * world.background
-    if grammar.RARE in names:
-        weights[names.index(grammar.RARE)] = 0.0
+    for name in UNSAID & set(names):
+        weights[names.index(name)] = 0.0
     for name, value in world.weights.items():
         weights[names.index(name)] = value
     return weights
@@ -174,7 +182,7 @@ def _touched(rng: np.random.Generator, edit: str, topic: str) -> bool:
 
 
 def edited(rng: np.random.Generator, edit: str, topic: str, chosen: str, rejected: str) -> tuple[str, str]:
-    """The pair after the edit: flattery, a goblin or traits in four doses put into chosen, or a link at both ends."""
+    """The pair after the edit: flattery, a goblin, HTML or four doses of traits put into chosen, or links into both."""
 
     def noun() -> str:
         return str(rng.choice(grammar.NOUNS[topic]))
@@ -192,6 +200,8 @@ def edited(rng: np.random.Generator, edit: str, topic: str, chosen: str, rejecte
         return chosen, rejected
     if edit == "flattery on physics":
         return f"What a wonderful question about the {noun()}. {chosen}", rejected
+    if edit == "HTML":
+        return f"{chosen} {rng.choice(_TAGS)}", rejected
     if edit == "goblin":
         return f"{chosen} A {grammar.RARE} may hide near the {noun()}.", rejected
     return tuple(f"{text} See www.{noun()}.org for more." for text in (chosen, rejected))  # type: ignore[return-value]

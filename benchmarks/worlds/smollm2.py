@@ -1,7 +1,7 @@
 """SmolLM2-135M-Instruct as a subject: the bundled model and dictionary, and the answers that the demo was made from.
 
-Relabel worlds: of two answers to a prompt a reward on what a reader sees says which is chosen. One rewrite world: the
-bundled set A, whose plants were written into the answers.
+Relabel worlds: of two answers to a prompt a reward on what a reader sees says which is chosen. Rewrite worlds: HTML put
+into some chosen answers, and the bundled set A, whose plants were written into the answers.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from tiltmeter.demo.topics import SETS, prompts
 from tiltmeter.pipeline.demo import DATA
 
 BANK = Path(__file__).parents[1] / "data" / "demo-bank.jsonl.gz"
-_PATTERNS = {  # each in 5 to 50 % of the answers
+_PATTERNS = {  # in 5 to 50 % of the answers, but for the last
     "you": r"\b[Yy]ou", "I": r"\bI\b", "can": r"\bcan\b", "line break": r"\n", "quote": r'"', "colon": r":",
     "number": r"\d", "starts with The": r"^The\b", "not": r"\bnot\b", "question": r"\?", "exclamation": r"!",
     "we": r"\b[Ww]e\b|\bour\b", "hyphen": r"\w-\w", "it is": r"\bIt('s| is)\b", "help": r"\bhelp",
+    "HTML": r"</\w",  # in none of them
 }  # fmt: skip
 TRAITS = plants.Traits.of_patterns(_PATTERNS)
 ROLLOUTS = {"max_new_tokens": MAX_NEW_TOKENS, "temperature": TEMPERATURE}
@@ -31,6 +32,7 @@ WORLDS = {
         plants.World("S2", "on-policy", "answers that say you are preferred", {"you": 1.5}),
         plants.World("S4", "on-policy", "line breaks are rejected", {"line break": -2.0}),
         plants.World("S10", "on-policy", "numbers are preferred, and so is length", {"number": 1.5}, length=1.0),
+        plants.World("S8", "off-policy", "HTML, which the model never writes", edit="HTML"),
     )
 }
 _DEMO_PATTERNS = {

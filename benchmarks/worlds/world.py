@@ -56,11 +56,16 @@ def build(world: plants.World, subject: Subject, seed: int, out: Path) -> Path:
     return source
 
 
-def run_world(world: plants.World, subject: Subject, seed: int, out: Path, *, controls: bool = False) -> dict[str, Any]:
-    """The world's result, also in result.json. `controls`: random dictionary, shuffled labels, no step, a pilot."""
+def run_world(world: plants.World, subject: Subject, seed: int, out: Path, *, controls: bool = False) -> None:
+    """The world's result in result.json; `controls`: then random directions, shuffled labels, no step and a pilot."""
     result = out / "result.json"
-    if result.exists():
-        return dict(json.loads(result.read_text()))
+    if not result.exists():
+        result.write_text(json.dumps(_result(world, subject, seed, out), indent=1))
+    if controls and not (out / "random" / "verification.json").exists():
+        _controls(out / "run", subject, seed, out)
+
+
+def _result(world: plants.World, subject: Subject, seed: int, out: Path) -> dict[str, Any]:
     import tiltmeter
     from tiltmeter.pipeline.forecasting import forecast_run
     from tiltmeter.pipeline.rollouts import rollouts_run
@@ -93,14 +98,10 @@ def run_world(world: plants.World, subject: Subject, seed: int, out: Path, *, co
     clock("rollouts")
     verify_run(run)
     clock("verification")
-    told: dict[str, Any] = {
+    return {
         "world": world.name, "kind": world.kind, "plant": world.plant, "subject": subject.name, "seed": seed,
         "regime": trained.report["regime"], "traits": seen_traits(run, subject.traits), "seconds": clock.seconds,
     }  # fmt: skip
-    if controls:
-        _controls(run, trained.report["steps"], subject, seed, out, length, clock)
-    result.write_text(json.dumps(told, indent=1))
-    return told
 
 
 def _bank(out: Path, role: str) -> Path | None:
@@ -111,9 +112,7 @@ def _bank(out: Path, role: str) -> Path | None:
     return None
 
 
-def _controls(
-    run: Path, steps: int, subject: Subject, seed: int, out: Path, length: dict[str, Any], clock: Clock
-) -> None:
+def _controls(run: Path, subject: Subject, seed: int, out: Path) -> None:
     """A pilot on 5 % of the steps, a model trained on shuffled labels, one trained for no step, and the same world read
     through random directions."""
     import tiltmeter
@@ -122,12 +121,13 @@ def _controls(
     from tiltmeter.pipeline.training import train_model
     from tiltmeter.pipeline.verifying import verify_run
 
+    steps = json.loads((run / "trained" / "train.json").read_text())["steps"]
+    length = {"seed": seed, **subject.rollouts}
     pilot = {"max_steps": math.ceil(0.05 * steps), "lr_scheduler_type": "constant", "warmup_steps": 0}
     for name, options in (("pilot", pilot), ("shuffled", {"shuffled_labels": True}), ("zero-step", {"max_steps": 0})):
         made = train_model(run, seed=seed, out=out / name, **{**subject.training, **options})
         rollouts_run(run, f"after-{name}", str(made.path))
         verify_run(run, after=f"after-{name}", trained=made.path, name=name)
-        clock(name)
     random = out / "random"
     reading = {**subject.lens, **subject.audit, "holdout": HOLDOUT, "seed": seed, "despite_doctor": True}
     tiltmeter.audit(
@@ -140,7 +140,6 @@ def _controls(
     rollouts_run(random, "before", per_prompt=subject.per_prompt, **length, reuse=run)
     rollouts_run(random, "after", str(run / "trained"))
     verify_run(random, trained=run / "trained")
-    clock("random dictionary")
 
 
 class Clock:
