@@ -81,7 +81,8 @@ def verify(
         str | None, typer.Option(help="Sets this verification apart from others of the run: verification-<name>.")
     ] = None,
     importance: Annotated[
-        bool, typer.Option("--importance", help="Also weight the rollouts before training to stand for those after.")
+        bool,
+        typer.Option("--importance", help="Also score answers before training under both models: why did it miss?"),
     ] = False,
     as_json: Json = False,
 ) -> None:

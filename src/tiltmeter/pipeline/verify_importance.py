@@ -3,17 +3,22 @@
 With the log-ratio of both models on rollouts before training, their weighted mean estimates the trained model's shift
 on the very same answers. Where the model has moved far, a prompt's weight falls on one answer and the estimate is its
 word alone: prompts with an effective sample size under TRUSTED_ESS of K are left out, and it is never the headline.
+
+The same log-ratios say why a forecast missed: see `tiltmeter.forecast.hindsight`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 
-from tiltmeter.forecast.agreement import correlation, signed_square
+from tiltmeter.forecast.agreement import View, correlation, signed_square
+from tiltmeter.forecast.hindsight import hindsight
+from tiltmeter.forecast.judge import FEW_CONCEPTS
 from tiltmeter.forecast.ladder import TRUSTED_ESS, tilt
 from tiltmeter.forecast.samples import Rollouts
 from tiltmeter.pipeline.rollouts import RolloutResult, folder, joined, samples_stage
@@ -26,12 +31,19 @@ FEW_PROMPTS = 4
 
 
 def importance(
-    run: Run, before: RolloutResult, model: Mapping[str, Any], forecast: Forecast, seen: Seen, keep: np.ndarray
+    run: Run,
+    before: RolloutResult,
+    model: Mapping[str, Any],
+    forecast: Forecast,
+    seen: Seen,
+    masks: Mapping[str, np.ndarray],
+    headline: str,
 ) -> dict[str, Any]:
     """What the weighted rollouts say of the concepts of the headline, JSON-able; {"why": …} where they say nothing.
 
-    `model`: identity of the trained model, as rollouts-<role>.json gives it.
+    `model`: identity of the trained model, as rollouts-<role>.json gives it; `masks`: the judged sets, bool [M].
     """
+    keep = masks[headline]
     both = _log_probs(run, before.role, model)
     if both is None:
         return {"why": "the rollouts before training were not scored under both models (`--importance` does that)"}
@@ -52,6 +64,7 @@ def importance(
     rollouts = seen.before
     if not np.array_equal(rollouts.prompt_ids[rollouts.prompt], ids[order]):
         raise ValueError("the scored rollouts are not those that were read")
+    told["hindsight"] = _hindsight(forecast, seen, weight, masks)
     share = effective_share(weight, rollouts.prompt)
     both_sides = np.isin(rollouts.prompt_ids, seen.observed.prompt_ids)
     trusted = (share >= TRUSTED_ESS) & both_sides
@@ -72,6 +85,28 @@ def importance(
         "r2_of_forecast": signed_square(correlation(forecast.column["shift"][keep], shift)),
         "r2_with_sampled": signed_square(correlation(sampled, shift)),
     }
+
+
+def _hindsight(
+    forecast: Forecast, seen: Seen, log_ratio: np.ndarray, masks: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, float]]:
+    """By set: the law's figure with the trained model's own reward, and the forecast's agreement with that law."""
+    try:
+        law = hindsight(seen.before, log_ratio, seen.observed)
+    except ValueError:
+        return {}  # one answer per prompt, or a single prompt
+    told = {}
+    for name, keep in masks.items():
+        if keep.sum() < FEW_CONCEPTS:
+            continue
+        figure = law.figure(_only(keep))
+        said = signed_square(correlation(forecast.column["shift"][keep], law.predicted[keep]))
+        told[name] = {**asdict(figure), "reachable": figure.reachable, "r2_with_forecast": said}
+    return told
+
+
+def _only(keep: np.ndarray) -> View:
+    return lambda values: values[..., keep]
 
 
 def _log_probs(run: Run, role: str, model: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:

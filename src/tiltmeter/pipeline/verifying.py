@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 _FORECAST_FACTS = ("sha256", "written", "form", "rung", "cells_rung", "metric", "rollouts", "rollouts_disjoint")
-VERSION = 3  # raise it when a change of code can change the bytes
+VERSION = 4  # raise it when a change of code can change the bytes
 
 
 @dataclass(frozen=True)
@@ -256,7 +256,9 @@ class _Verification:
                 "sets": told,
                 "cells": cells,
                 "statements": statements(told[self.headline], cells, *arrays),
-                "importance": importance(self.run, self.before, self.after.report["model"], forecast, seen, keep),
+                "importance": importance(
+                    self.run, self.before, self.after.report["model"], forecast, seen, self.masks, self.headline
+                ),
                 "training": self._regime(),
                 "doctor": [check.to_dict() for check in doctor],
             }

@@ -73,7 +73,12 @@ def _facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts.append(("training", training["words"] if training else "nothing is known of it"))
     if training and (training["labels"] or {}).get("shuffled"):
         facts.append(("labels", "shuffled: this is the control, and should fail"))
-    if "why" not in (weighted := report["importance"]):
+    weighted = report["importance"]
+    if law := weighted.get("hindsight", {}).get(report["verdict"]["set"]):
+        said = report["sets"][report["verdict"]["set"]]["judgement"]["overall"]
+        told = f"R² {_two(law['r2'])} of {_two(law['reachable'])} reachable, had the model's own reward been known"
+        facts.append(("hindsight", f"{told}; the forecast {_two(said['r2'])} of {_two(said['reachable'])}"))
+    if "why" not in weighted:
         told = f"R² {_two(weighted['r2_of_forecast'])} of the forecast, on {weighted['trusted_prompts']:,} prompts"
         facts.append(("weighted", told))
     return facts
