@@ -33,7 +33,7 @@ def text(out: Path, known: Mapping[str, plants.World], subject: str, read: plant
     worlds = finished(out, known, subject)
     if not worlds:
         return "No world is finished."
-    parts = [headline(worlds), beyond(worlds), rungs(worlds), cells(worlds), regimes(worlds)]
+    parts = [headline(worlds), beyond(worlds), rungs(worlds), in_hindsight(worlds), cells(worlds), regimes(worlds)]
     if all((folder / "truth.json").exists() for _, folders in worlds for folder in folders):
         parts.append(planted(worlds, read))
     if told := [row for world, folders in worlds for row in controls.rows(world.name, folders)]:
@@ -84,6 +84,22 @@ def rungs(worlds: Finished) -> str:
         return told
 
     head = ("world", "kind", "seeds", *RUNGS, "converged − mean", *(f"features: {rung}" for rung in RUNGS))
+    return _by_world(worlds, head, row)
+
+
+def in_hindsight(worlds: Finished) -> str:
+    """What the law reaches with the trained model's own reward, beside the forecast: whose fault is a miss?"""
+
+    def row(report: dict[str, Any]) -> list[Any]:
+        told: list[Any] = [report["importance"].get("kl", {}).get("value")]
+        for name in ("communities", "features"):
+            law = report["importance"].get("hindsight", {}).get(name, {})
+            said = report["sets"][name]["judgement"]["overall"]
+            told += [law.get("r2"), law.get("reachable"), said["r2"], said["reachable"], law.get("r2_with_forecast")]
+        return told
+
+    names = ("hindsight", "reachable", "forecast", "reachable", "R² of the two")
+    head = ("world", "kind", "seeds", "KL, nats", *names, *(f"features: {name}" for name in names))
     return _by_world(worlds, head, row)
 
 

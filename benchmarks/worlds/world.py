@@ -96,7 +96,7 @@ def _result(world: plants.World, subject: Subject, seed: int, out: Path) -> dict
     rollouts_run(run, "before", per_prompt=subject.per_prompt, **length, reuse=_bank(out, "before"))
     rollouts_run(run, "after", str(trained.path))
     clock("rollouts")
-    verify_run(run)
+    verify_run(run, importance=True)
     clock("verification")
     return {
         "world": world.name, "kind": world.kind, "plant": world.plant, "subject": subject.name, "seed": seed,
