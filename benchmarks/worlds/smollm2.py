@@ -32,6 +32,13 @@ WORLDS = {
         plants.World("S2", "on-policy", "answers that say you are preferred", {"you": 1.5}),
         plants.World("S4", "on-policy", "line breaks are rejected", {"line break": -2.0}),
         plants.World("S10", "on-policy", "numbers are preferred, and so is length", {"number": 1.5}, length=1.0),
+        plants.World(
+            "S4-near",
+            "on-policy",
+            "as S4, trained at three tenths of the rate",
+            {"line break": -2.0},
+            training={"learning_rate": 3e-6},
+        ),
         plants.World("S8", "off-policy", "HTML, which the model never writes", edit="HTML"),
     )
 }

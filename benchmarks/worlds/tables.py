@@ -88,17 +88,18 @@ def rungs(worlds: Finished) -> str:
 
 
 def in_hindsight(worlds: Finished) -> str:
-    """What the law reaches with the trained model's own reward, beside the forecast: whose fault is a miss?"""
+    """What first order and tilt reach with the trained model's own reward, beside the forecast: whose is a miss?"""
 
     def row(report: dict[str, Any]) -> list[Any]:
         told: list[Any] = [report["importance"].get("kl", {}).get("value")]
         for name in ("communities", "features"):
-            law = report["importance"].get("hindsight", {}).get(name, {})
+            laws = report["importance"].get("hindsight", {}).get(name, {})
             said = report["sets"][name]["judgement"]["overall"]
-            told += [law.get("r2"), law.get("reachable"), said["r2"], said["reachable"], law.get("r2_with_forecast")]
+            for one in (said, laws.get("first_order", {}), laws.get("tilt", {})):
+                told += [one.get("r2"), one.get("reachable")]
         return told
 
-    names = ("hindsight", "reachable", "forecast", "reachable", "R² of the two")
+    names = [name for law in ("forecast", "first order", "tilt") for name in (law, "reachable")]
     head = ("world", "kind", "seeds", "KL, nats", *names, *(f"features: {name}" for name in names))
     return _by_world(worlds, head, row)
 

@@ -89,19 +89,23 @@ def importance(
 
 def _hindsight(
     forecast: Forecast, seen: Seen, log_ratio: np.ndarray, masks: Mapping[str, np.ndarray]
-) -> dict[str, dict[str, float]]:
-    """By set: the law's figure with the trained model's own reward, and the forecast's agreement with that law."""
+) -> dict[str, dict[str, dict[str, float]]]:
+    """By set and law: its figure with the trained model's own reward, and the forecast's agreement with it."""
     try:
-        law = hindsight(seen.before, log_ratio, seen.observed)
+        laws = hindsight(seen.before, log_ratio, seen.observed)
     except ValueError:
         return {}  # one answer per prompt, or a single prompt
-    told = {}
+    told: dict[str, dict[str, dict[str, float]]] = {}
     for name, keep in masks.items():
         if keep.sum() < FEW_CONCEPTS:
             continue
-        figure = law.figure(_only(keep))
-        said = signed_square(correlation(forecast.column["shift"][keep], law.predicted[keep]))
-        told[name] = {**asdict(figure), "reachable": figure.reachable, "r2_with_forecast": said}
+        said = forecast.column["shift"][keep]
+        for law, evidence in laws.items():
+            figure = evidence.figure(_only(keep))
+            agreement = signed_square(correlation(said, evidence.predicted[keep]))
+            told.setdefault(name, {})[law] = {
+                **asdict(figure), "reachable": figure.reachable, "r2_with_forecast": agreement,
+            }  # fmt: skip
     return told
 
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 _FORECAST_FACTS = ("sha256", "written", "form", "rung", "cells_rung", "metric", "rollouts", "rollouts_disjoint")
-VERSION = 4  # raise it when a change of code can change the bytes
+VERSION = 5  # raise it when a change of code can change the bytes
 
 
 @dataclass(frozen=True)

@@ -74,10 +74,10 @@ def _facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     if training and (training["labels"] or {}).get("shuffled"):
         facts.append(("labels", "shuffled: this is the control, and should fail"))
     weighted = report["importance"]
-    if law := weighted.get("hindsight", {}).get(report["verdict"]["set"]):
-        said = report["sets"][report["verdict"]["set"]]["judgement"]["overall"]
-        told = f"R² {_two(law['r2'])} of {_two(law['reachable'])} reachable, had the model's own reward been known"
-        facts.append(("hindsight", f"{told}; the forecast {_two(said['r2'])} of {_two(said['reachable'])}"))
+    if laws := weighted.get("hindsight", {}).get(report["verdict"]["set"]):
+        first, tilt = (f"{_two(laws[law]['r2'])} of {_two(laws[law]['reachable'])}" for law in ("first_order", "tilt"))
+        told = f"had the model's own reward been known, R² {first} reachable to first order, {tilt} by a tilt"
+        facts.append(("hindsight", told))
     if "why" not in weighted:
         told = f"R² {_two(weighted['r2_of_forecast'])} of the forecast, on {weighted['trusted_prompts']:,} prompts"
         facts.append(("weighted", told))

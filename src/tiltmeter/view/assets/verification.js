@@ -123,15 +123,15 @@ function renderClaims() {
 function renderTraining() {
   const card = (title, ...content) => h("div", { class: "card" }, h("h3", {}, title), content);
   const rows = (list) => h("dl", { class: "rows numbers" }, list.filter(([, v]) => v !== null && v !== undefined && v !== "?").map(([k, v]) => [h("dt", {}, k), h("dd", {}, v)]));
-  const t = report.training, w = report.importance, law = w.hindsight?.[report.verdict.set], said = report.sets[report.verdict.set].judgement?.overall;
+  const t = report.training, w = report.importance, laws = w.hindsight?.[report.verdict.set], said = report.sets[report.verdict.set].judgement?.overall;
   const reached = (f) => `${two(f.r2)} of ${two(f.reachable)}`;
   const nats = (x) => (known(x) ? `${signed(x, 2)} nats` : null);
   fill($("training-cards"),
     card("Regime", t ? [h("p", {}, t.words + "."), rows([["steps", int(t.steps)], ["mean margin", known(t.mean_margin) ? signed(t.mean_margin, 2) : null], ["chosen responses, change each", nats(t.chosen_drift)], ["change of log-probability, root mean square", nats(t.rms_log_ratio)]])] : h("p", { class: "empty" }, "No train.json of this model is known: in which regime training ended cannot be said.")),
     card("A second look: answers before training, weighted", w.kl ? rows([["KL(before ‖ after) per response", `${w.kl.value.toFixed(2)} nats`], ["prompts with enough effective samples", `${int(w.trusted_prompts)} of ${int(w.prompts)}`]]) : null,
       w.why ? h("p", { class: "note" }, w.why + ".") : [rows([["R² of the forecast with it", two(w.r2_of_forecast)], ["R² with the sampled shift", two(w.r2_with_sampled)]]), h("p", { class: "note" }, "Never the headline: where the model has moved far, the weights rest on few answers.")]),
-    law && said ? card("In hindsight", rows([["R² of reachable, had the model's own reward been known", reached(law)], ["the forecast's", reached(said)], ["R² between the two", two(law.r2_with_forecast)]]),
-      h("p", { class: "note" }, "The trained model's reward, its log-ratio on answers before training, put through the same law. Where both miss alike, the model moved further than these answers can tell; where the forecast alone misses, its pairs taught something else.")) : null);
+    laws && said ? card("In hindsight", rows([["R² of the forecast, of what is reachable", reached(said)], ["had the model's own reward been known: first order", reached(laws.first_order)], ["the same, tilted", reached(laws.tilt)]]),
+      h("p", { class: "note" }, "The model's own reward is its log-ratio on answers before training. Where first order is right and the forecast is not, the pairs' reward is not what was learned; where only the tilt is, the model moved beyond first order; where neither is, these answers do not show where it went.")) : null);
 }
 
 function renderDoctor() {
