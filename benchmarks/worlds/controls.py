@@ -9,12 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from tiltmeter.forecast.agreement import correlation, signed_square
 from tiltmeter.forecast.judge import r2_draws
+from tiltmeter.forecast.ladder import covariance_with, tilt
 from tiltmeter.forecast.observed import Observed, realised
+from tiltmeter.forecast.samples import Rollouts
 from tiltmeter.pipeline.concept_scores import rollouts_of
+from tiltmeter.pipeline.log_ratios import log_ratio_run
 from tiltmeter.pipeline.result import open_run
-from tiltmeter.pipeline.verify_inputs import stored_forecast
+from tiltmeter.pipeline.rollouts import open_rollouts
+from tiltmeter.pipeline.verify_inputs import Forecast, stored_forecast
 from tiltmeter.pipeline.verify_sets import headline_of, masks
+from tiltmeter.verify.reading import EMPTY, READ
 
 HEAD = ("world", "control", "figure", "seen")
 DRAWS = 1000
@@ -42,6 +48,8 @@ def rows(name: str, folders: list[Path]) -> Iterator[list[str]]:
                f"{true['shuffled']['r2']:.2f}; {true['shuffled']['permutation_p']:.2f}"]  # fmt: skip
         yield [about, "pilot: 5 % of the steps", "R² of its own shift as the forecast, that of the forecast",
                f"{pilot(folder / 'run'):.2f}, {true['converged']['r2']:.2f}"]  # fmt: skip
+        yield [about, "pilot: its log-ratio on the untrained model's answers", "R² of first order, of tilt",
+               "{:.2f}, {:.2f}".format(*pilot_law(folder))]  # fmt: skip
         random = _report(folder / "random" / "verification.json")["sets"]["communities"]["judgement"]["overall"]
         figure = f"{random['r2']:.2f} ({random['rel_y']:.2f}, {random['n']})"
         lo, middle, hi = above_random(folder)
@@ -52,8 +60,29 @@ def rows(name: str, folders: list[Path]) -> Iterator[list[str]]:
 def pilot(run: Path) -> float:
     """Signed R² of what a pilot run did with what the whole run did."""
     told, whole = (_observed(run, role) for role in ("after-pilot", "after"))
-    r = float(np.corrcoef(told[1].mean, whole[1].mean)[0, 1])
-    return float(np.sign(r) * r * r)
+    return signed_square(correlation(told[1].mean, whole[1].mean))
+
+
+def pilot_law(folder: Path) -> tuple[float, float]:
+    """Signed R² with the whole run of what the pilot's reward predicts, by first order and by tilt, from the answers
+    that the forecast was made of. Scores them under both models where that was not done."""
+    run = folder / "run"
+    about = stored_forecast(open_run(run).run).about
+    scored = log_ratio_run(run, about["rollouts"], other=folder / "pilot")
+    ratio = dict(zip(scored.rollout_id, scored.log_weight.tolist(), strict=True))
+    found = open_rollouts(run, about["rollouts"])
+    kept = [status in (READ, EMPTY) for status in found.reading["status"].to_pylist()]
+    rows = [
+        row
+        for row, keep in zip(found.samples.select(["prompt_id", "rollout_id"]).to_pylist(), kept, strict=True)
+        if keep
+    ]
+    rows.sort(key=lambda row: row["prompt_id"])  # as Rollouts.of sorts them, and as stably
+    reward = np.array([ratio[row["rollout_id"]] for row in rows])
+    answers, seen = _answers(run, about["rollouts"]), _observed(run, "after")[1].mean
+    laws = covariance_with(answers, reward), tilt(answers, reward)[0]
+    first, tilted = (signed_square(correlation(one, seen)) for one in laws)
+    return first, tilted
 
 
 def above_random(folder: Path) -> tuple[float, float, float]:
@@ -68,14 +97,21 @@ def above_random(folder: Path) -> tuple[float, float, float]:
 
 def _observed(path: Path, role: str) -> tuple[np.ndarray, Observed]:
     """(declared forecast, what was seen) of the headline's concepts."""
+    forecast = stored_forecast(open_run(path).run)
+    said = forecast.column["shift"][_headline(forecast)]
+    return said, realised(_answers(path, "before"), _answers(path, role))
+
+
+def _answers(path: Path, role: str) -> Rollouts:
+    """A role's scores of the headline's concepts."""
     run = open_run(path).run
     forecast = stored_forecast(run)
+    return rollouts_of(run, role, forecast.bank.take(_headline(forecast)), forecast.about["form"])
+
+
+def _headline(forecast: Forecast) -> np.ndarray:
     of = masks(forecast)
-    keep = of[headline_of(of)]
-    bank, form = forecast.bank.take(keep), forecast.about["form"]
-    return forecast.column["shift"][keep], realised(
-        rollouts_of(run, "before", bank, form), rollouts_of(run, role, bank, form)
-    )
+    return of[headline_of(of)]
 
 
 def _report(path: Path) -> dict[str, Any]:
