@@ -39,8 +39,9 @@ def importance(
     masks: Mapping[str, np.ndarray],
     headline: str,
 ) -> dict[str, Any]:
-    """What the weighted rollouts say of the concepts of the headline, JSON-able; {"why": …} where they say nothing.
+    """What the weighted rollouts say of the headline's concepts, and hindsight of every set, JSON-able.
 
+    "why" stands in place of the former where they say nothing; hindsight needs no more than both models' scores.
     `model`: identity of the trained model, as rollouts-<role>.json gives it; `masks`: the judged sets, bool [M].
     """
     keep = masks[headline]
