@@ -2,12 +2,9 @@
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 
 from tiltmeter.concepts.bank import (
-    active_pairs_per_feature,
     build_concepts,
-    concept_activity,
     concepts_from_table,
     concepts_table,
     feature_lists,
@@ -53,16 +50,6 @@ def test_labels_need_not_be_consecutive_and_shapes_must_agree():
     assert feature_lists(build_concepts(np.array([70, -5, 70, 9, 9]), np.ones(5), min_community=2)) == [[0, 2], [3, 4]]
     with pytest.raises(ValueError, match="not of the same features"):
         build_concepts(np.zeros(3, dtype=int), np.zeros(4, dtype=int))
-
-
-def test_activity_of_features_and_concepts_by_hand():
-    chosen = sp.csr_array(np.array([[2, 0, 0], [0, 1, 0], [0, 0, 0]]))
-    rejected = sp.csr_array(np.array([[1, 1, 0], [0, 0, 0], [0, 0, 4]]))
-    assert active_pairs_per_feature(chosen, rejected).tolist() == [1, 2, 1]
-    concepts = build_concepts(np.array([0, 0, -1]), np.array([1, 2, 1]), min_community=2, min_pairs=1)
-    n_pairs, n_spans = concept_activity(concepts, chosen, rejected)
-    assert n_pairs.tolist() == [2, 1]  # community {0, 1}: pairs 0 and 1; feature 2: pair 2
-    assert n_spans.tolist() == [3, 1]  # chosen 0, rejected 0, chosen 1; rejected 2
 
 
 def table(concepts, **changed):

@@ -68,13 +68,13 @@ def test_json_for_scripts(audited: Path, result: ForecastResult) -> None:
 
 def test_options_as_typed(audited: Path, result: ForecastResult, tmp_path: Path) -> None:
     run = shutil.copytree(audited, tmp_path / "run")
-    options = ("--rung", "timed", "--time", "3", "--form", "freq", "--rollouts", "reference")
+    options = ("--rung", "one_step", "--form", "freq", "--rollouts", "reference")
     refused = in_process("forecast", run, *options)
     assert refused.returncode == 2 and refused.stdout == ""
     assert "sealed forecast" in refused.stderr and "form presence there, freq here" in refused.stderr
     replaced = in_process("forecast", run, *options, "--replace", "--json")
     told = json.loads(replaced.stdout)
-    assert (told["rung"], told["time"], told["form"], told["rollouts"]) == ("timed", 3.0, "freq", "reference")
+    assert (told["rung"], told["form"], told["rollouts"]) == ("one_step", "freq", "reference")
     assert (run / f"forecast-{result.report['sha256'][:8]}.parquet").exists()
 
 
@@ -85,8 +85,6 @@ def test_options_as_typed(audited: Path, result: ForecastResult, tmp_path: Path)
         (("--form", "words"), "there is no form 'words'"),
         (("--rollouts", "elsewhere"), "the run holds no rollouts 'elsewhere'"),
         (("--rollouts", "after-2"), "of a trained model"),
-        (("--rung", "timed"), "needs a training time"),
-        (("--time", "-1"), "time is -1.0"),
     ],
 )
 def test_mistakes_are_one_line(audited: Path, arguments: tuple[str, ...], words: str) -> None:

@@ -63,7 +63,7 @@ def test_fidelity_by_hand() -> None:
         b_dec=torch.zeros(2),
     )
     found = fidelity(dictionary, x)  # reconstructs (0, 0) and (1, 0): squared error 0 + 1
-    assert (found.explained_variance, found.fvu, found.l0, found.n_tokens) == (0.5, 0.5, 0.5, 2)
+    assert (found.explained_variance, found.l0, found.n_tokens) == (0.5, 0.5, 2)
     assert found.fire_freq.tolist() == [0.5, 0.0]
     assert found.n_dead == 1
 

@@ -59,7 +59,7 @@ def test_one_pair_by_hand() -> None:
     count2 = audit.disparity_numerator(chosen, rejected, world, "count2")
     np.testing.assert_array_equal(audit.signed_disparity(count2, world.size).toarray(), [[0.5, -1.0]])
     # v = (4/200 - 1/50) + 2/200 = 0.01 and -5/50 = -0.1; "freq" = v / size = 0.005 and -0.1
-    v = audit.signed_intensity(chosen, rejected, world)
+    v = audit.disparity_numerator(chosen, rejected, world, "freq")
     np.testing.assert_allclose(v.toarray(), [[0.01, -0.1]], rtol=1e-14)
     np.testing.assert_allclose(audit.signed_disparity(v, world.size).toarray(), [[0.005, -0.1]], rtol=1e-14)
 

@@ -116,13 +116,13 @@ def test_three_answers_part() -> None:
     pairs = PairDeltas.of(np.where(wins, 1, -1)[:, None] * u)
     rollouts = Rollouts.of(draw(1600, 0.0), np.repeat(np.arange(400), 4))
     model = BradleyTerry(pairs)
-    ladder = Ladder(model, fit_preference(model, [1e-3]), from_rollouts(rollouts), rollouts, time=4.0)
+    ladder = Ladder(model, fit_preference(model, [1e-3]), from_rollouts(rollouts), rollouts)
     found = answer(ladder, "converged", draws=40)
     assert found.is_rewarded.sign_known.tolist() == [True, False, True]
     assert found.will_move.sign_known.tolist() == [True, True, False]
     assert found.will_move.value[2] == 0.0
     assert found.can_be_expressed.needs_sft.tolist() == [False, False, True]
-    assert set(found.ladder) == {"w", "mean", "one_step", "timed", "converged", "tilt"}
+    assert set(found.ladder) == {"w", "mean", "one_step", "converged", "tilt"}
     assert found.ladder["mean"].sign_known.tolist() == [True, True, True]  # what the paper's score would have said
     assert found.draws["tilt"].shape == (40, 3)
     assert 0.5 < found.ess_share.min() <= found.ess_share.max() <= 1

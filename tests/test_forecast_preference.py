@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from tiltmeter.forecast.preference import BradleyTerry, family_folds, fit_preference, pair_auc, source_columns
+from tiltmeter.forecast.preference import BradleyTerry, family_folds, fit_preference, pair_auc
 from tiltmeter.forecast.samples import PairDeltas
 
 
@@ -168,17 +168,6 @@ def test_folds_keep_families_whole_and_are_even() -> None:
     assert family_folds(np.array([1, 2]), 5).max() == 1
     with pytest.raises(ValueError, match="two families"):
         family_folds(np.zeros(4))
-
-
-def test_source_columns_by_hand() -> None:
-    chosen = ["a"] * 40 + ["b"] * 30 + ["c"] * 30 + [None, "rare"]
-    rejected = ["b"] * 40 + ["a"] * 10 + ["b"] * 20 + ["a"] * 20 + ["b"] * 10 + ["rare", "a"]
-    x, names = source_columns(chosen, rejected)
-    # a is the most frequent (71 pairs with another source); c only ever wins; None and "rare" are too few
-    assert names == ["b"]
-    np.testing.assert_array_equal(x[:, 0], [-1.0] * 40 + [1] * 10 + [0] * 40 + [-1] * 10 + [0] * 2)
-    nothing, none = source_columns(["a", "a"], ["a", None])
-    assert nothing.shape == (2, 0) and none == []
 
 
 def test_what_is_refused_and_degenerate() -> None:

@@ -9,8 +9,7 @@ import pytest
 from forecast_worlds import COPIES, World, foreign_world, make_world, r_squared, random_base
 
 from tiltmeter.forecast.covariance import from_pairs, from_rollouts
-from tiltmeter.forecast.flow import Flow
-from tiltmeter.forecast.ladder import Ladder, covariance_with, expected_wrong, margin_regime, tilt
+from tiltmeter.forecast.ladder import Ladder, covariance_with, tilt
 from tiltmeter.forecast.preference import BradleyTerry, fit_preference
 from tiltmeter.forecast.samples import PairDeltas, Rollouts
 
@@ -75,52 +74,9 @@ def test_one_step_is_the_true_shift_of_a_small_dpo_step(seed: int) -> None:
     step = 1e-4
     theta = -step * world.dpo_gradient(np.zeros(world.n_concepts), probability)
     true = world.shift(world.tilted(world.c @ theta)) / step
-    one = ladder(world, probability, time=step).predict()
+    one = ladder(world, probability).predict()
     np.testing.assert_allclose(one.shift["one_step"] / UNBIASED / 2, true, rtol=2e-4, atol=1e-7)
-    np.testing.assert_allclose(one.shift["timed"] / UNBIASED / step, true, rtol=2e-4, atol=1e-7)
     assert np.abs(one.shift["mean"] / 2 - true).max() > 10 * np.abs(one.shift["one_step"] / UNBIASED / 2 - true).max()
-
-
-def test_a_metric_is_a_policy_whose_concepts_have_other_units() -> None:
-    """Scores of twice the size make a kernel of four times the weight; shifts are told in the old units."""
-    world, root = make_world(2), np.array([2.0, 1.0, 0.5, 0.0])
-    other = World(world.c * root, world.base, world.reward)
-    probability = world.base[:, :, None] * world.base[:, None, :] * 2 * world.bradley_terry()
-    with_metric = ladder(world, probability, time=2.0, metric=root**2).predict().shift
-    scaled = ladder(other, probability, time=2.0).predict().shift
-    plain = ladder(world, probability, time=2.0).predict().shift
-    for rung in ("one_step", "timed"):
-        np.testing.assert_allclose(with_metric[rung][:3], scaled[rung][:3] / root[:3], atol=1e-12)
-        assert with_metric[rung][3] != 0  # of no weight in the kernel, and yet it goes along with the others
-        assert np.abs(with_metric[rung] - plain[rung]).max() > 0.01
-    np.testing.assert_array_equal(with_metric["mean"], plain["mean"])
-
-
-@pytest.mark.parametrize("time", [0.5, 3.0, 30.0])
-def test_the_timed_rung_follows_training_while_margins_are_small(time: float) -> None:
-    world = make_world(3, scale=0.1)
-    q = world.base[:, :, None] * world.base[:, None, :]
-    probability = q * 2 * world.bradley_terry()
-    theta, step = np.zeros(world.n_concepts), time / 60
-    for _ in range(60):
-        middle = theta - step / 2 * world.dpo_gradient(theta, probability)
-        theta = theta - step * world.dpo_gradient(middle, probability)
-    true = world.shift(world.tilted(world.c @ theta))
-    found = ladder(world, probability, time=time).predict().shift["timed"] / UNBIASED
-    np.testing.assert_allclose(found, true, rtol=0.06, atol=0.02 * np.abs(true).max())
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_weights_in_time_go_from_the_mean_to_bradley_terry(seed: int) -> None:
-    world = make_world(seed, scale=0.05)
-    pairs = world.labelled(world.bradley_terry())
-    flow = Flow.of(pairs)
-    early = flow.at(1e-6) / 1e-6
-    np.testing.assert_allclose(early, pairs.mean() / 2, rtol=1e-5, atol=1e-9)
-    optimum = world.dpo_optimum((pairs.weight).reshape(len(world.c), *2 * [world.base.shape[1]]))
-    late = flow.at(np.inf)
-    np.testing.assert_allclose(late, optimum, rtol=0.02, atol=0.02 * np.abs(optimum).max())
-    np.testing.assert_allclose(fit_preference(BradleyTerry(pairs), TINY_RIDGE).w, optimum, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -207,15 +163,3 @@ def test_a_rewarded_length_brings_concepts_along() -> None:
     assert one.shift["converged"][0] == pytest.approx(world.covariance(world.reward)[0] * 10 / 9, rel=1e-2)
     np.testing.assert_allclose(one.shift["tilt"], world.shift(world.tilted(world.reward)), atol=2e-3)
     assert abs(blind.shift["converged"][0]) < 1e-3
-
-
-def test_regimes() -> None:
-    assert [margin_regime(x) for x in (0.5, 0.4, 0.39, 0.3, 0.29, 0.0)] == [
-        "linear", "linear", "bending", "bending", "saturating", "saturating",
-    ]  # fmt: skip
-    with pytest.raises(ValueError, match=r"\[0, 1\]"):
-        margin_regime(1.2)
-    world = make_world(0)
-    pairs = world.labelled(world.bradley_terry())
-    assert expected_wrong(pairs, np.zeros(world.n_concepts)) == pytest.approx(0.5, abs=1e-15)
-    assert expected_wrong(pairs, 3 * fit_preference(BradleyTerry(pairs), [1e-6]).w) < 0.45

@@ -24,7 +24,7 @@ from tiltmeter.forecast.uncertainty import (
 N_PROMPTS, N_FAMILIES = 60, 120
 
 
-def drawn_ladder(world: World, rng: np.random.Generator, time: float | None = 3.0) -> Ladder:
+def drawn_ladder(world: World, rng: np.random.Generator) -> Ladder:
     """Pairs in families of copies on some of the world's prompts, rollouts on others: both a sample of its prompts."""
     j = rng.integers(0, len(world.c), N_FAMILIES)
     responses = [np.array([rng.choice(world.base.shape[1], p=world.base[one]) for one in j]) for _ in range(2)]
@@ -36,7 +36,7 @@ def drawn_ladder(world: World, rng: np.random.Generator, time: float | None = 3.
     part = World(world.c[prompts], world.base[prompts], world.reward[prompts])
     rollouts = part.sampled(rng, 4)
     model = BradleyTerry(pairs, np.ones(world.n_concepts))
-    return Ladder(model, fit_preference(model, [1e-3]), from_rollouts(rollouts), rollouts, time=time)
+    return Ladder(model, fit_preference(model, [1e-3]), from_rollouts(rollouts), rollouts)
 
 
 def test_intervals_cover_the_truth() -> None:
@@ -46,9 +46,9 @@ def test_intervals_cover_the_truth() -> None:
     everything = world.labelled(world.bradley_terry())
     model = BradleyTerry(everything, np.ones(world.n_concepts))
     base = from_rollouts(world.enumerated(), 0.0)
-    truth = Ladder(model, fit_preference(model, [1e-3]), base, time=3.0).predict()
+    truth = Ladder(model, fit_preference(model, [1e-3]), base).predict()
     true = {"w": truth.w, **truth.shift}
-    for rung in ("one_step", "timed", "converged"):
+    for rung in ("one_step", "converged"):
         true[rung] = true[rung] * (COPIES - 1) / COPIES
     assert q.sum() == pytest.approx(40)
     rng = np.random.default_rng(0)
@@ -92,7 +92,7 @@ def test_pairs_and_prompts_are_drawn_independently_and_reproducibly() -> None:
     rollouts, unit = ladder.rollouts, (np.arange(ladder.rollouts.n_units) % 3 == 0).astype(float)
     kept = unit[rollouts.prompt] > 0
     part = Rollouts.of(rollouts.c[kept], rollouts.prompt[kept])
-    few = Ladder(ladder.model, ladder.preference, from_rollouts(part), part, time=3.0).predict()
+    few = Ladder(ladder.model, ladder.preference, from_rollouts(part), part).predict()
     for rung, value in ladder.predict(None, unit).shift.items():
         np.testing.assert_allclose(value, few.shift[rung], atol=1e-12)
     # with the pairs held fixed, the prompts alone still move sigma times mean u
@@ -154,7 +154,7 @@ def test_predictive_intervals_cover_what_a_whole_study_observes() -> None:
     rng = np.random.default_rng(8)
     inside = []
     for study in range(60):
-        ladder = drawn_ladder(world, rng, time=None)
+        ladder = drawn_ladder(world, rng)
         found = intervals(ladder, bootstrap(ladder, 30, seed=study))["converged"]
         one = predictive(found, rollout_noise(ladder.rollouts, n_prompts=40, per_prompt=4))
         seen = world.sampled(rng, 4, after).means.mean(axis=0) - world.sampled(rng, 4).means.mean(axis=0)

@@ -102,7 +102,7 @@ def test_the_declared_rung_is_the_forecast(planted: ForecastResult, bare: Foreca
     for result in (planted, bare):
         found = columns(result)
         np.testing.assert_array_equal(found["shift"], found[result.report["rung"]])
-        assert np.isnan(found["timed"]).all() and np.isnan(found["contrast"]).all()
+        assert np.isnan(found["contrast"]).all()
         assert result.table.schema.equals(FORECAST)
 
 
@@ -246,19 +246,6 @@ def test_labels_that_say_nothing_foretell_nothing(planted: ForecastResult, tmp_p
     assert found.report["auc_heldout"] < 0.6 < 0.9 < planted.report["auc_heldout"]
     first, again = concept_bank(planted.run), concept_bank(found.run)
     assert first.kind == again.kind and first.concept_ids.tolist() == again.concept_ids.tolist()
-
-
-def test_time_and_metric(planted: ForecastResult, tmp_path: Path) -> None:
-    path = shutil.copytree(planted.run.path, tmp_path / "run")
-    early = forecast_run(path, time=1e-6, rung="timed", metric="variance", draws=2, replace=True)
-    found, before = columns(early), columns(planted)
-    # At first, w_t is t times half the mean: the direction of one step, under the same metric.
-    np.testing.assert_allclose(found["timed"][:8], 0.5e-6 * found["one_step"][:8], rtol=1e-3, atol=1e-12)
-    assert early.report["cells_rung"] == "mean"
-    assert columns(early, "group", 1)["shift"].tolist() == columns(early, "group", 1)["mean"].tolist()
-    # A unit of every concept is its own standard deviation: shift_freq 10, of small variance, gains on 11.
-    assert np.isfinite(found["one_step"]).all() and found["one_step"][UNHEARD] == 0
-    assert found["one_step"][8] / before["one_step"][8] > 1.5  # its variance is 0.37: 1 / variance is 2.7
 
 
 def test_the_same_call_gives_what_is_sealed(run: Path, bare: ForecastResult) -> None:

@@ -12,7 +12,7 @@ from tiny_models import POSITIONS, VOCAB, causal_lm, dense_reading, dictionary, 
 
 from tiltmeter.errors import UserError
 from tiltmeter.lens.lens import Lens
-from tiltmeter.lens.measure import content_activations, measure, read_sequences, token_activations
+from tiltmeter.lens.measure import content_activations, measure, token_activations
 from tiltmeter.lens.model import SubjectModel
 from tiltmeter.lens.packing import Batch, Rows, packs_exactly, plan, read, tree_inputs
 from tiltmeter.lens.pooling import Measurement, Pooler
@@ -290,23 +290,7 @@ def test_overflow_is_an_error_not_silence() -> None:
         measure(a_lens, rows(SIZES), pack=False)
 
 
-# --- single responses and evidence --------------------------------------------------------------------------------
-
-
-def test_a_rollout_is_measured_like_a_response_of_a_pair() -> None:
-    a_lens, pairs = lens(), rows(some_sizes(12))
-    prompts, chosen, _ = zip(*pairs.ids, strict=True)
-    prompt_content, chosen_content, _ = zip(*pairs.content, strict=True)
-    paired = measure(a_lens, pairs)
-    single = read_sequences(a_lens, prompts, chosen, chosen_content, prompt_content=prompt_content)
-    for name, of_pair in (("response", "chosen"), ("prompt", "prompt")):
-        assert np.array_equal(single.spans[name].indptr, paired.spans[of_pair].indptr)
-        assert np.array_equal(single.spans[name].feature_id, paired.spans[of_pair].feature_id)
-        assert np.array_equal(single.spans[name].fire_count, paired.spans[of_pair].fire_count)
-        np.testing.assert_allclose(single.spans[name].act_max, paired.spans[of_pair].act_max, rtol=1e-4)
-    unmeasured = read_sequences(a_lens, prompts, chosen, chosen_content).spans["prompt"]
-    assert unmeasured.feature_id.size == 0
-    assert not unmeasured.n_tokens.any()
+# --- evidence --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", ["llama", "bloom"])  # packed and plain

@@ -91,7 +91,7 @@ def foresee(path: Path, *, form: str = "presence", seed: int = 0, scramble: bool
         "shift_hi": mean + 1.96 * sd, "rewarded": mean, "shuffled": (swap[:, None] * deltas.u).mean(axis=0),
     }  # fmt: skip
     names = [
-        *("mean", "one_step", "timed", "converged", "tilt", "shift", "shift_lo", "shift_hi", "contrast"),
+        *("mean", "one_step", "converged", "tilt", "shift", "shift_lo", "shift_hi", "contrast"),
         *("rewarded", "rewarded_lo", "rewarded_hi", "prevalence", "prevalence_upper", "variance", "length_only"),
         *("prevalence_only", "shuffled"),
     ]
@@ -116,7 +116,7 @@ def foresee(path: Path, *, form: str = "presence", seed: int = 0, scramble: bool
                                    "concept_id": bank.concept_ids, "value": value}))  # fmt: skip
     pq.write_table(pa.concat_tables(parts), path / "forecast_halves.parquet")
     about = {
-        "format_version": 1, "form": form, "rung": "mean", "metric": "one", "rollouts": None, "rollouts_disjoint": True,
+        "format_version": 1, "form": form, "rung": "mean", "rollouts": None, "rollouts_disjoint": True,
         "measurement_id": run.manifest["measurement_id"], "concepts": len(bank), "pairs": len(table),
         "sha256": file_hash(path / "forecast.parquet"), "written": "2026-01-02T03:04:05Z", "tiltmeter": __version__,
     }  # fmt: skip

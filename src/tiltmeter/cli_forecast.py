@@ -17,7 +17,7 @@ def forecast(
     rung: Annotated[
         str | None,
         typer.Option(
-            help="Which predictor is the forecast: mean, one_step, timed, converged or tilt (docs/forecast.md). "
+            help="Which predictor is the forecast: mean, one_step, converged or tilt (docs/forecast.md). "
             "Default: converged with rollouts, else mean."
         ),
     ] = None,
@@ -30,10 +30,6 @@ def forecast(
             metavar="ROLE",
             help='Rollouts of the untrained model to use. Default: "reference" if the run has it, else "before".',
         ),
-    ] = None,
-    time: Annotated[
-        float | None,
-        typer.Option(help="Training time of the rung timed: towards 0 it is one_step, for long the optimum."),
     ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Make another forecast; the sealed one is kept beside it.")
@@ -53,7 +49,7 @@ def forecast(
     from tiltmeter.view.forecast_terminal import print_forecast
 
     console = Console(quiet=as_json)
-    given: dict[str, Any] = {"rung": rung, "form": form, "rollouts": rollouts, "time": time}
+    given: dict[str, Any] = {"rung": rung, "form": form, "rollouts": rollouts}
     result = forecast_run(run, replace=replace, events=console, **{k: v for k, v in given.items() if v is not None})
     if as_json:
         print(json.dumps(result.report, indent=2, ensure_ascii=False, allow_nan=False))

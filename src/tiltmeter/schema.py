@@ -108,7 +108,6 @@ GROUPS = pa.schema(
     ]
 )
 
-GROUP_MEMBERS = pa.schema([("pair_id", pa.string()), ("group_id", pa.int32())])  # held-out pairs by stored centroids
 
 PROMPT_CONCEPTS = pa.schema(  # sets of prompt features: what a prompt is about
     [
@@ -191,9 +190,8 @@ FORECAST = pa.schema(  # what training will do, sealed before it: one row per (v
         ("n_in", pa.int64()),  # training pairs inside
         ("mean", pa.float64()),  # the ladder (docs/forecast.md); null where the inputs do not allow a rung
         ("one_step", pa.float64()),
-        ("timed", pa.float64()),  # global only, as is the tilt
         ("converged", pa.float64()),
-        ("tilt", pa.float64()),
+        ("tilt", pa.float64()),  # global only
         ("shift", pa.float64()),  # the declared rung: the forecast. Signs and ratios mean something, sizes do not
         ("shift_lo", pa.float64()),  # 95 %, over families of pairs and prompts of rollouts
         ("shift_hi", pa.float64()),

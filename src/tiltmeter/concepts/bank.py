@@ -61,18 +61,6 @@ def active_pairs_per_feature(chosen: Any, rejected: Any) -> np.ndarray:
     return np.asarray(_fired(either).sum(axis=0), dtype=np.int64).ravel()
 
 
-def concept_activity(concepts: Concepts, chosen: Any, rejected: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Where any feature of a concept fires: (pairs, in either response; response spans), each (n_concepts,) int64.
-
-    Both add up over shards; prevalence is the second divided by twice the number of pairs.
-    """
-    membership: Any = concepts.membership
-    in_chosen, in_rejected = (_fired(_fired(span) @ membership) for span in (chosen, rejected))
-    n_pairs = np.asarray(_fired(in_chosen + in_rejected).sum(axis=0), dtype=np.int64).ravel()
-    n_spans = np.asarray(in_chosen.sum(axis=0) + in_rejected.sum(axis=0), dtype=np.int64).ravel()
-    return n_pairs, n_spans
-
-
 def concepts_table(
     concepts: Concepts,
     *,

@@ -6,7 +6,7 @@
 
 The last one asks what the untrained model would do with the same reward on these prompts; a set of few rollout prompts
 borrows from all of them (10 is ours: about what it takes for a covariance to say something of its own). Without
-rollouts Sigma_in is Sigma_0, and every set is forecast alike. Training for a while, and the tilt, are not conditioned.
+rollouts Sigma_in is Sigma_0, and every set is forecast alike. The tilt is not conditioned.
 """
 
 from __future__ import annotations
@@ -130,8 +130,7 @@ class Cells:
         return inside / total[:, None], rest / left[:, None]
 
     def _pushed(self, mean: np.ndarray, of_base: np.ndarray | None) -> np.ndarray:
-        metric = self.ladder.metric
-        return times_each(self.ladder.base, mean if metric is None else mean * metric, of_base)
+        return times_each(self.ladder.base, mean, of_base)
 
     def _converged(
         self, w: np.ndarray, nuisance: np.ndarray, of_base: np.ndarray | None

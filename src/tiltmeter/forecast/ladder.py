@@ -2,7 +2,6 @@
 
     mean        mean u                       on-policy, weak labels: right to first order whatever the reward
     one_step    Sigma_0 mean u               after few steps of a policy of kernel c'c
-    timed       Sigma_0 w_t                  after training for t
     converged   Sigma_0 w                    trained to the Bradley-Terry optimum, small tilt
     tilt        sum_k softmax_k(eta r) c - mean   the same, tilted exactly on the sampled responses
 
@@ -16,14 +15,12 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from scipy.special import expit
 
 from tiltmeter.forecast.covariance import Within
-from tiltmeter.forecast.flow import Flow, flow_weights
 from tiltmeter.forecast.preference import BradleyTerry, Preference
 from tiltmeter.forecast.samples import PairDeltas, Rollouts
 
-Rung = Literal["mean", "one_step", "timed", "converged", "tilt"]
+Rung = Literal["mean", "one_step", "converged", "tilt"]
 RUNGS: tuple[Rung, ...] = get_args(Rung)
 TRUSTED_ESS = 0.3  # effective sample size over K below which a tilt says little
 
@@ -47,8 +44,7 @@ class Ladder:
     """All rungs for one set of pairs and one base model; `predict` again under other weights for uncertainty.
 
     `base`: Sigma_0. `rollouts` of the untrained model add the tilt, and the part of the shift that a rewarded nuisance
-    (length) brings along, where they carry the covariates. `time`: adds the timed rung. `eta`: strength of the tilt.
-    `metric` [M]: the policy's kernel is sum_m metric_m c_m c_m' in one_step and timed; by default all ones.
+    (length) brings along, where they carry the covariates. `eta`: strength of the tilt.
     """
 
     def __init__(
@@ -58,9 +54,7 @@ class Ladder:
         base: Within,
         rollouts: Rollouts | None = None,
         *,
-        time: float | None = None,
         eta: float = 1.0,
-        metric: np.ndarray | None = None,
     ) -> None:
         n_concepts = model.pairs.u.shape[1]
         for what, found in (("covariance", base.rows), ("rollouts", None if rollouts is None else rollouts.c)):
@@ -69,7 +63,7 @@ class Ladder:
         if rollouts is not None and rollouts.nuisance.shape[1] not in (0, model.pairs.nuisance.shape[1]):
             raise ValueError("rollouts carry the pairs' nuisance covariates, all of them or none")
         self.model, self.preference, self.base, self.rollouts = model, preference, base, rollouts
-        self.time, self.eta, self.metric = time, eta, metric
+        self.eta = eta
 
     @property
     def pairs(self) -> PairDeltas:
@@ -78,31 +72,21 @@ class Ladder:
     @property
     def rungs(self) -> tuple[Rung, ...]:
         """The rungs that the inputs allow."""
-        absent = {"timed"} if self.time is None else set()
-        return tuple(r for r in RUNGS if r not in absent | ({"tilt"} if self.rollouts is None else set()))
+        return tuple(rung for rung in RUNGS if rung != "tilt" or self.rollouts is not None)
 
     def predict(self, family_weight: np.ndarray | None = None, unit_weight: np.ndarray | None = None) -> Prediction:
         """`family_weight` reweights the families of the pairs, `unit_weight` the prompts of the rollouts.
 
         Where Sigma_0 comes from the pairs, it is reweighted with them.
         """
-        weighted = family_weight is not None
         w, nuisance = (
-            self.model.fit(self.preference.ridge, family_weight)
-            if weighted
-            else (self.preference.w, self.preference.nuisance)
+            (self.preference.w, self.preference.nuisance)
+            if family_weight is None
+            else self.model.fit(self.preference.ridge, family_weight)
         )
         of_base = family_weight if self.base.of_pairs else unit_weight
         mean = self.pairs.mean(family_weight)
-        pushed = mean if self.metric is None else self.metric * mean
-        shift: dict[Rung, np.ndarray] = {"mean": mean, "one_step": self.base.times(pushed, of_base)}
-        if self.time is not None:
-            w_t = (
-                flow_weights(self.pairs, self.time, self.metric, family_weight)
-                if weighted
-                else Flow.of(self.pairs, self.metric).at(self.time)
-            )
-            shift["timed"] = self.eta * self.base.times(w_t, of_base)
+        shift: dict[Rung, np.ndarray] = {"mean": mean, "one_step": self.base.times(mean, of_base)}
         shift["converged"] = self.eta * self.base.times(w, of_base)
         ess = None
         if self.rollouts is not None:
@@ -163,18 +147,3 @@ def tilt(
         raise ValueError("a tilt needs a prompt with at least two rollouts")
     shift = ((tilted - plain) * weight[prompt]) @ rollouts.centred / weight.sum()
     return np.asarray(shift), ess
-
-
-def margin_regime(mean_wrong: float) -> str:
-    """The regime of a run in a word, from the mean of sigma(-margin) at its end: "linear", "bending", "saturating".
-
-    1/2: every pair still pulls as at the start, and the early rungs apply; below 0.3 the loss is nearly satisfied.
-    """
-    if not 0 <= mean_wrong <= 1:
-        raise ValueError(f"a mean of sigma(-margin) is in [0, 1], not {mean_wrong}")
-    return "linear" if mean_wrong >= 0.4 else "saturating" if mean_wrong < 0.3 else "bending"
-
-
-def expected_wrong(pairs: PairDeltas, w: np.ndarray) -> float:
-    """Mean of sigma(-w'u) that weights w would leave, in [0, 1]."""
-    return float(pairs.weight @ expit(-(pairs.u @ w)) / pairs.weight.sum())

@@ -180,19 +180,3 @@ def pair_auc(margin: np.ndarray, weight: np.ndarray | None = None) -> float:
     less = below[np.searchsorted(ranked, -margin, side="left")]
     no_more = below[np.searchsorted(ranked, -margin, side="right")]
     return float(weight @ (total - (less + no_more) / 2) / total**2)
-
-
-def source_columns(chosen: Sequence[str | None], rejected: Sequence[str | None]) -> tuple[np.ndarray, list[str]]:
-    """(x [n, s], names): per source (generator) 1 where it wrote the chosen response alone, -1 the rejected one alone.
-
-    The most frequent source is what the others are compared with. Left out: sources in fewer than 25 pairs of two
-    sources, all but the 20 most frequent, and those that only ever win or only ever lose, whose effect cannot be told
-    from the label.
-    """
-    first, second = (np.array([s or "" for s in side], dtype=object) for side in (chosen, rejected))
-    names = sorted(set(first) | set(second))
-    columns = [(first == name).astype(np.float64) - (second == name) for name in names]
-    counts = np.array([np.count_nonzero(x) for x in columns])
-    order = np.argsort(-counts, kind="stable")[1 : MAX_SOURCES + 1]
-    kept = [k for k in order if counts[k] >= MIN_SOURCE_PAIRS and abs(columns[k].sum()) < counts[k]]
-    return np.stack([columns[k] for k in kept], axis=1) if kept else np.zeros((len(first), 0)), [names[k] for k in kept]

@@ -71,19 +71,6 @@ def score_responses(
     return np.concatenate(columns, axis=1)
 
 
-def score_pairs(
-    chosen: Span,
-    rejected: Span,
-    concepts: Concepts,
-    shifts: Sequence[ConceptColumns] = (),
-    form: ScoreForm = "presence",
-    freq_threshold: Fraction = FREQ_THRESHOLD,
-) -> np.ndarray:
-    """u = c(chosen) - c(rejected), float64 [N, M]. Swapping chosen and rejected flips every sign exactly."""
-    both = [score_responses(span, concepts, shifts, form, freq_threshold) for span in (chosen, rejected)]
-    return np.asarray(both[0] - both[1])
-
-
 def log_length(n_tokens: np.ndarray) -> np.ndarray:
     """log of the number of content tokens, float64 >= 0; an empty response counts as one token."""
     return np.log(np.maximum(n_tokens, 1).astype(np.float64))

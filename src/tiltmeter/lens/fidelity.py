@@ -26,10 +26,6 @@ class Fidelity:
     fire_freq: np.ndarray  # [n_features] float64: share of the vectors on which the feature fires, 0 … 1
 
     @property
-    def fvu(self) -> float:
-        return 1 - self.explained_variance
-
-    @property
     def n_dead(self) -> int:
         """Features that fired on none of the vectors."""
         return int((self.fire_freq == 0).sum())

@@ -40,28 +40,6 @@ def measure(
     return pooler.finish()
 
 
-def read_sequences(
-    lens: Lens,
-    prompt_ids: Sequence[np.ndarray],
-    response_ids: Sequence[np.ndarray],
-    response_content: Sequence[np.ndarray],
-    *,
-    prompt_content: Sequence[np.ndarray] | None = None,
-    batch_tokens: int = 4096,
-) -> Measurement:
-    """The same measurement of single responses (rollouts): spans "prompt" and "response".
-
-    Without `prompt_content` the prompt is read but not measured: its rows are empty.
-    """
-    prompts = prompt_content if prompt_content is not None else [np.zeros(len(ids), bool) for ids in prompt_ids]
-    rows = Rows(
-        ("prompt", "response"),
-        [(np.asarray(p), np.asarray(r)) for p, r in zip(prompt_ids, response_ids, strict=True)],
-        [(np.asarray(p), np.asarray(r)) for p, r in zip(prompts, response_content, strict=True)],
-    )
-    return measure(lens, rows, batch_tokens=batch_tokens)
-
-
 def token_activations(
     lens: Lens, rows: Rows, feature_sets: Sequence[Sequence[np.ndarray]], *, batch_tokens: int = 1024
 ) -> list[list[dict[str, np.ndarray]]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,14 +18,13 @@ from tiltmeter.forecast.answers import Answers, answer
 from tiltmeter.forecast.baselines import length_slopes, prevalence_only, shuffled_labels
 from tiltmeter.forecast.conditioned import RUNGS as CELL_RUNGS
 from tiltmeter.forecast.conditioned import Cells
-from tiltmeter.forecast.covariance import Within, from_pairs, from_rollouts
+from tiltmeter.forecast.covariance import from_pairs, from_rollouts
 from tiltmeter.forecast.ladder import RUNGS, TRUSTED_ESS, Ladder, Rung
 from tiltmeter.forecast.preference import BradleyTerry, fit_preference
 from tiltmeter.forecast.samples import PairDeltas, Rollouts
 from tiltmeter.forecast.uncertainty import Interval, half_forecasts
 from tiltmeter.schema import FORECAST, FORECAST_HALVES, FORECAST_SHUFFLED
 
-Metric = Literal["one", "variance"]
 SHUFFLES = 99  # an outcome that none of them meets as well has p = 1 / 100
 MAX_DRAWN_CELLS = 20_000  # sets x concepts of a view; above, only the mean has an interval
 MAX_CELLS = 1_000_000  # of the groups; above, communities alone are forecast in them
@@ -38,9 +37,7 @@ class Plan:
     """What is computed, whatever the family."""
 
     rung: Rung
-    metric: Metric
     eta: float
-    time: float | None
     draws: int
     seed: int
 
@@ -81,8 +78,7 @@ class Family:
     def _ladder(self, pairs: PairDeltas, ridge: float | None) -> Ladder:
         model, plan = BradleyTerry(pairs), self.plan
         chosen = fit_preference(model, seed=plan.seed) if ridge is None else fit_preference(model, [ridge])
-        metric = _metric(self.base) if plan.metric == "variance" else None
-        return Ladder(model, chosen, self.base, self.rollouts, time=plan.time, eta=plan.eta, metric=metric)
+        return Ladder(model, chosen, self.base, self.rollouts, eta=plan.eta)
 
     def columns(self) -> dict[str, Any]:
         """The global rows."""
@@ -182,12 +178,6 @@ def forecast_table(view: str, columns: dict[str, Any]) -> pa.Table:
 
 def _interval(name: str, one: Interval) -> dict[str, np.ndarray]:
     return {name: one.value, f"{name}_lo": one.lo, f"{name}_hi": one.hi}
-
-
-def _metric(base: Within) -> np.ndarray:
-    """1 / variance: a policy that finds it as easy to move one standard deviation of every concept."""
-    variance = base.variances()
-    return np.divide(1.0, variance, out=np.zeros_like(variance), where=variance > 0)
 
 
 def _length_slopes(rollouts: Rollouts) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from tiltmeter.forecast.ladder import Rung
     from tiltmeter.forecast.scores import ScoreForm
     from tiltmeter.pipeline.concept_scores import Bank
-    from tiltmeter.pipeline.forecast_tables import Family, Metric, Plan
+    from tiltmeter.pipeline.forecast_tables import Family, Plan
     from tiltmeter.view.forecast_terminal import ForecastTold
 
 REFERENCE = "reference"
 FORMAT_VERSION = 1
-VERSION = 3  # raise it when a change of code can change the bytes
+VERSION = 4  # raise it when a change of code can change the bytes
 # Chosen on development worlds, never on a run that is being judged.
 DEFAULT_FORM: ScoreForm = "presence"
 DEFAULT_RUNG: dict[bool, Rung] = {True: "converged", False: "mean"}  # with rollouts, without
@@ -86,8 +86,6 @@ def forecast_run(
     form: ScoreForm | None = None,
     rung: Rung | None = None,
     rollouts: str | None = None,
-    time: float | None = None,
-    metric: Metric = "one",
     draws: int = DRAWS,
     seed: int | None = None,
     replace: bool = False,
@@ -97,10 +95,10 @@ def forecast_run(
 
     `rung`: which predictor is declared (docs/forecast.md); by default "converged" with rollouts of the untrained
     model, "mean" without. `form`: what one response's score is. `rollouts`: their role, by default "reference" if the
-    run has it, else "before", else none. `time` > 0 adds the rung "timed". `metric` "variance": one_step and timed for
-    a policy that finds it as easy to move a standard deviation of every concept. `draws` >= 2 of the bootstrap; `seed`
-    defaults to the run's. The same call again returns what is sealed; another one is refused without `replace`, which
-    keeps the old forecast beside the new. Raises UserError for every mistake of the input, and behind a red doctor.
+    run has it, else "before", else none. `draws` >= 2 of the bootstrap;
+    `seed` defaults to the run's. The same call again returns what is sealed; another one is refused without
+    `replace`, which keeps the old forecast beside the new. Raises UserError for every
+    mistake of the input, and behind a red doctor.
 
         forecast_run("runs/my-pairs").table.to_pandas()
     """
@@ -108,10 +106,10 @@ def forecast_run(
     run = open_run(path).run
     settings = _settings(run)
     role = _role(run, rollouts)
-    plan = _plan(settings, rung, role, time, metric, draws, seed)
+    plan = _plan(settings, rung, role, draws, seed)
     form = _choice("form", DEFAULT_FORM if form is None else form)
     config = {
-        "form": form, "rung": plan.rung, "rollouts": role, "time": time, "metric": metric, "eta": plan.eta,
+        "form": form, "rung": plan.rung, "rollouts": role, "eta": plan.eta,
         "draws": plan.draws, "seed": plan.seed,
     }  # fmt: skip
     names = ("freq_threshold", "paper", "baseline", "seed")
@@ -176,37 +174,28 @@ def _role(run: Run, given: str | None) -> str | None:
     return given
 
 
-def _plan(
-    settings: AuditSettings, rung: Rung | None, role: str | None, time: float | None, metric: Metric, draws: int,
-    seed: int | None,
-) -> Plan:  # fmt: skip
+def _plan(settings: AuditSettings, rung: Rung | None, role: str | None, draws: int, seed: int | None) -> Plan:
     from tiltmeter.pipeline.forecast_tables import Plan
 
     rung = DEFAULT_RUNG[role is not None] if rung is None else rung
     _choice("rung", rung)
-    _choice("metric", metric)
     if rung == "tilt" and role is None:
         raise UserError(
             "rung 'tilt' needs rollouts of the untrained model", why="it re-weights sampled answers",
             fix="Run `tiltmeter rollouts RUN --role reference` first, or choose another rung",
         )  # fmt: skip
-    if rung == "timed" and time is None:
-        raise UserError("rung 'timed' needs a training time", fix="Give --time, or choose another rung")
-    if time is not None and not (np.isfinite(time) and time > 0):
-        raise UserError(f"time is {time}", why="it must be a number above 0")
     if draws < 2:
         raise UserError(f"draws is {draws}", why="a spread needs two at least")
     if seed is not None and seed < 0:
         raise UserError(f"seed is {seed}", why="it must be 0 or more")
-    return Plan(rung, metric, ETA, time, draws, settings.seed if seed is None else seed)
+    return Plan(rung, ETA, draws, settings.seed if seed is None else seed)
 
 
 def _choice(name: str, value: Any) -> Any:
     from tiltmeter.forecast.ladder import RUNGS
     from tiltmeter.forecast.scores import SCORE_FORMS
-    from tiltmeter.pipeline.forecast_tables import Metric
 
-    known = {"rung": RUNGS, "form": SCORE_FORMS, "metric": get_args(Metric)}[name]
+    known = {"rung": RUNGS, "form": SCORE_FORMS}[name]
     if value not in known:
         raise UserError(f"there is no {name} '{value}'", fix=f"Choose one of {', '.join(known)}")
     return value

@@ -257,7 +257,7 @@ def forecast_rungs(cells: Cells, mine: np.ndarray) -> list[str]:
     """Rungs that some set has whole."""
     return [
         rung
-        for rung in ("mean", "one_step", "timed", "converged", "tilt")
+        for rung in ("mean", "one_step", "converged", "tilt")
         if mine.any() and np.isfinite(cells.column[rung][:, mine]).all(axis=1).any()
     ]
 

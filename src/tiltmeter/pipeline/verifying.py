@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tiltmeter.pipeline.verify_sets import Calibrated
 
 FORMAT_VERSION = 1
-_FORECAST_FACTS = ("sha256", "written", "form", "rung", "cells_rung", "metric", "rollouts", "rollouts_disjoint")
+_FORECAST_FACTS = ("sha256", "written", "form", "rung", "cells_rung", "rollouts", "rollouts_disjoint")
 VERSION = 5  # raise it when a change of code can change the bytes
 
 

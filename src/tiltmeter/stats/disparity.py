@@ -99,11 +99,6 @@ def signed_disparity(numerator: csr_array, size: np.ndarray) -> csr_array:
     return u
 
 
-def signed_intensity(chosen: SpanCounts, rejected: SpanCounts, concepts: Concepts) -> csr_array:
-    """v[i, m] = sum_g (freq_chosen - freq_rejected) in [-t, t], CSR float64: drill-down and ties only, never tests."""
-    return disparity_numerator(chosen, rejected, concepts, "freq")
-
-
 @dataclass(frozen=True)
 class DisparityBlock:
     """Everything about one block of N pairs; `stack` joins blocks."""

@@ -22,7 +22,6 @@ LISTED = 8  # rows of either direction
 RUNGS = {
     "mean": "the mean of chosen - rejected",
     "one_step": "one step of training",
-    "timed": "training for a while",
     "converged": "training to the optimum",
     "tilt": "the optimum, tilted exactly on sampled answers",
 }

@@ -17,7 +17,7 @@ from tiltmeter.view.screen import mask_slurs
 from tiltmeter.view.tables import jsonable, rounded
 
 SCRIPTS = ("dom.js", "trust.js", "verification_plots.js", "verification.js")
-RUNGS = ("mean", "one_step", "timed", "converged", "tilt")
+RUNGS = ("mean", "one_step", "converged", "tilt")
 MAX_POINTS = 4000  # dots of one set; communities are never left out
 
 
