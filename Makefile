@@ -22,7 +22,7 @@ $(VENV)/.core: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	@$(PIP) install --constraint constraints.txt --editable '.[dev,sae]'
+	@$(PIP) install --constraint constraints.txt --editable '.[sae,train,labels,dev]'
 	@touch $@
 
 demo: $(VENV)/.core
