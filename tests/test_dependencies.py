@@ -20,6 +20,8 @@ EXTRA_FILES = {  # where an extra's packages may be imported; one of these files
 NOT_IMPORTED = {  # needed by transformers, which declares them nowhere: only the smoke run can see that
     "accelerate": "loads a GGUF",
     "gguf": "reads a GGUF",
+    "sentencepiece": "reads a tokenizer.model, the only tokenizer file of older models",
+    "protobuf": "the same",
 }
 
 
