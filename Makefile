@@ -1,5 +1,6 @@
 # make demo   set up a virtual environment and audit the bundled planted pairs with the bundled lens
 # make test   the tests          make lint   ruff and mypy          make bench   speed, memory, bytes on disk
+# make smoke  the wheel on a machine that has nothing of it yet     make resolve  the constraints on every Python at hand
 # make bench SIZE=1   the steps after the harvest at the paper's size, not a tenth of it: 6 GB of disk, half an hour
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN    := $(VENV)/bin
 SIZE   ?= 0.1
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test lint bench format clean
+.PHONY: demo test smoke resolve lint bench format clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.core: pyproject.toml constraints.txt
@@ -22,7 +23,7 @@ $(VENV)/.core: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	@$(PIP) install --constraint constraints.txt --editable '.[dev,sae]'
+	@$(PIP) install --constraint constraints.txt --editable '.[sae,train,labels,dev]'
 	@touch $@
 
 demo: $(VENV)/.core
@@ -30,6 +31,12 @@ demo: $(VENV)/.core
 
 test: $(VENV)/.dev
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+smoke:
+	@PYTHON=$(PYTHON) scripts/smoke.sh
+
+resolve:
+	@scripts/resolve.sh
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tiltmeter
+
+MAY_BE_SKIPPED = ("llama_cpp", "root may read everything", "no /dev/full here")  # in CI too; nothing else may
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if unexpected := _skipped_for_want(terminalreporter):
+        terminalreporter.write_line(f"CI: {len(unexpected)} tests were skipped that must run", red=True)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and _skipped_for_want(reporter) and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _skipped_for_want(reporter: Any) -> list[str]:
+    """Reasons of the skips that CI does not accept: a browser, an extra or the bundled model that is missing there."""
+    if not os.environ.get("CI"):
+        return []
+    reasons = [report.longrepr[2] for report in reporter.stats.get("skipped", [])]
+    return [reason for reason in reasons if not any(accepted in reason for accepted in MAY_BE_SKIPPED)]
 
 
 @pytest.fixture(scope="session")

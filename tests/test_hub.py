@@ -6,6 +6,7 @@ import sys
 
 import datasets
 import pytest
+from huggingface_hub.utils import httpx
 from source_files import ROWS, jsonl, refused, rows_of, write
 
 from tiltmeter.errors import UserError
@@ -100,6 +101,7 @@ def test_a_hub_dataset(monkeypatch):
             "BuilderConfig 'x' not found. Available: ['a', 'b']",
         ),
         (RuntimeError("Dataset scripts are no longer supported, but found name.py"), "scripts are no longer supported"),
+        (httpx.ReadTimeout("The read operation timed out"), "The read operation timed out"),
     ],
 )
 def test_errors_of_the_hub_become_one_line(error, expected, monkeypatch):

@@ -3,22 +3,27 @@ behaviours DPO will amplify or suppress, and which pairs are responsible."""
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["AuditResult", "AuditSettings", "UserError", "__version__", "audit", "open_run", "trace"]
+__all__ = ["AuditResult", "AuditSettings", "Events", "UserError", "__version__", "audit", "fit", "open_run", "trace"]
 
 if TYPE_CHECKING:
     from tiltmeter.errors import UserError
-    from tiltmeter.pipeline import AuditResult, audit, open_run
+    from tiltmeter.events import Events
+    from tiltmeter.pipeline import AuditResult, audit, fit, open_run
     from tiltmeter.pipeline.trace import trace
     from tiltmeter.settings import AuditSettings
 
 _HOMES = {
     "AuditResult": "tiltmeter.pipeline",
     "AuditSettings": "tiltmeter.settings",
+    "Events": "tiltmeter.events",
     "UserError": "tiltmeter.errors",
     "audit": "tiltmeter.pipeline",
+    "fit": "tiltmeter.pipeline",
     "open_run": "tiltmeter.pipeline",
     "trace": "tiltmeter.pipeline.trace",
 }
@@ -31,3 +36,18 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def _no_telemetry() -> None:
+    """Keep the Hub's client, and TRL through it, from reporting what is used, whatever was imported before."""
+    if os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1") == "1" and "huggingface_hub" in sys.modules:
+        from huggingface_hub import constants
+
+        constants.HF_HUB_DISABLE_TELEMETRY = True
+
+
+_no_telemetry()

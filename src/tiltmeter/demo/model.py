@@ -60,8 +60,11 @@ def bundled_model(announce: object = None) -> Path:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=GGUF)
-    model: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=GGUF, dtype=torch.float32)
+    from tiltmeter.lens.model import quiet
+
+    with quiet():
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=GGUF)
+        model: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=GGUF, dtype=torch.float32)
     # The weights are plain float32 by now; transformers refuses to save what is still flagged as quantised.
     model.config.__dict__.pop("quantization_config", None)
     model.is_quantized = False
@@ -77,8 +80,9 @@ def bundled_model(announce: object = None) -> Path:
             fix="Set TILTMETER_CACHE",
         ) from error
     try:
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
+        with quiet():
+            model.save_pretrained(partial)
+            tokenizer.save_pretrained(partial)
         (partial / "source.json").write_text(json.dumps({"gguf": GGUF, "sha256": GGUF_SHA256}) + "\n")
         if folder.exists():  # a folder without source.json is a leftover of another program
             shutil.rmtree(folder)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from tiltmeter.errors import UserError
+from tiltmeter.errors import UserError, require_extra
 from tiltmeter.labels.answers import InvalidAnswer, plain
 from tiltmeter.labels.cache import AnswerCache, answer_key
 from tiltmeter.labels.prompts import Messages, repair_messages
@@ -72,6 +72,7 @@ def find_endpoint(
         if base_url is not None:
             raise UserError("--base-url goes with --label-model", why="the endpoint must be told which model answers")
         return None
+    require_extra("labels", "labelling by a language model")
     base_url = base_url or environment.get("OPENAI_BASE_URL") or environment.get("OPENAI_API_BASE") or None
     parts = urllib.parse.urlsplit(base_url or "https://default")
     if parts.scheme not in ("http", "https") or not parts.netloc:
@@ -103,12 +104,8 @@ class Client:
         self._refused: set[str] = set()  # sampling parameters that this model does not take
 
     async def __aenter__(self) -> Client:
-        try:
-            from openai import AsyncOpenAI
-        except ImportError as error:
-            raise UserError(
-                "labels by a language model need the openai package", fix="pip install 'tiltmeter[labels]'"
-            ) from error
+        from openai import AsyncOpenAI
+
         self._sdk = AsyncOpenAI(
             api_key=self.endpoint.api_key, base_url=self.endpoint.base_url, timeout=self.endpoint.timeout, max_retries=0
         )

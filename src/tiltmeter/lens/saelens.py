@@ -9,13 +9,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from tiltmeter.errors import UserError
+from tiltmeter.errors import UserError, require_extra
 from tiltmeter.lens.dictionary import Dictionary, load_dictionary
 from tiltmeter.lens.folder import CONFIG_FILE, SPARSIFY_WEIGHTS_FILE, WEIGHTS_FILE, check_tensors, from_saelens_state
 
@@ -70,7 +69,7 @@ def load_release(spec: str, *, device: str = "cpu") -> Dictionary:
 
     A Hub folder in SAELens' or sparsify's format is read by `load_dictionary`; any other goes through sae-lens.
     """
-    sae_lens = _sae_lens(f"'{spec}' is not a local folder, and published dictionaries are loaded through sae-lens")
+    import sae_lens
     from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory, get_releases_for_repo_id
 
     release, _, sae_id = spec.partition("/")
@@ -107,7 +106,9 @@ def load_release(spec: str, *, device: str = "cpu") -> Dictionary:
 
 def load_folder(folder: Path, *, device: str = "cpu") -> Dictionary:
     """A local SAELens folder of an architecture that is not read natively."""
-    sae_lens = _sae_lens("the architecture of this dictionary is read through sae-lens", file=folder)
+    require_extra("sae", f"the architecture of the dictionary {folder}")
+    import sae_lens
+
     try:
         sae = sae_lens.SAE.load_from_disk(folder, device=device, dtype="float32")
     except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -195,14 +196,6 @@ def from_sparsify(config: Mapping[str, Any], tensors: Mapping[str, Tensor], fold
         "metadata": {"hook_name": folder.name},
     }
     return from_saelens_state(settings, state, file)
-
-
-def _sae_lens(why: str, *, file: Path | None = None) -> ModuleType:
-    try:
-        import sae_lens
-    except ImportError as error:
-        raise UserError("sae-lens is not installed", file=file, why=why, fix="pip install 'tiltmeter[sae]'") from error
-    return sae_lens
 
 
 def _hub_folder(repo: str, folder: str) -> Path | None:

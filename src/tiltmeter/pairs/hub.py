@@ -102,8 +102,8 @@ def open_hub_file(url: str) -> tuple[Any, dict[str, Any]]:
 
 def _load(shown: str, arguments: dict[str, Any]) -> Any:
     import datasets
-    import httpx
     import huggingface_hub.errors as hub_errors
+    from huggingface_hub.utils import httpx  # the HTTP library that this version of the Hub's client uses
 
     offline = datasets.config.HF_HUB_OFFLINE
     try:

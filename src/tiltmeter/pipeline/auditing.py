@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tiltmeter import __version__
-from tiltmeter.events import Events
+from tiltmeter.events import Events, watching
 from tiltmeter.pipeline.lenses import LensChoice, choose_lens, harvest_estimate, reading_hash
 from tiltmeter.pipeline.result import FEATURES, SHARD_PARTS, AuditResult, report_tables
 from tiltmeter.run import Run
@@ -39,7 +39,7 @@ def audit(
         result.hypotheses.to_pandas(); result.report
     """
     settings = (settings or AuditSettings.load(**options)).resolved()
-    events = events or Events()
+    events = watching(events)
     run = Run(Path(out) if out is not None else Path("runs") / _slug(source))
     lens = choose_lens(settings, events)
     _pairs(run, source, settings, lens, events)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tiltmeter.errors import UserError
-from tiltmeter.events import Events
+from tiltmeter.events import Events, watching
 from tiltmeter.pipeline.lenses import SAMPLE_BLOCK, LensChoice, choose_lens, reading_hash
 from tiltmeter.pipeline.result import FEATURES, SHARD_PARTS, open_run
 from tiltmeter.run import Run, Shards, file_hash
@@ -73,7 +73,7 @@ def checkup(path: str | Path, *, events: Events | None = None) -> list[Check]:
 
     The controls that need training are those of the run's verification, if it has one.
     """
-    run, events = open_run(path).run, events or Events()
+    run, events = open_run(path).run, watching(events)
     if FEATURES not in run.manifest["stages"]:
         raise UserError("the lens has not read all pairs yet", file=run.path, fix="Run `tiltmeter audit` again")
     settings = AuditSettings(**run.manifest["settings"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tiltmeter.errors import UserError
-from tiltmeter.events import Events
+from tiltmeter.events import Events, watching
 
 if TYPE_CHECKING:
     from tiltmeter.lens.model import SubjectModel
@@ -47,7 +47,7 @@ def fit(
     from tiltmeter.lens.model import load_model
     from tiltmeter.run import write_json
 
-    events = events or Events()
+    events = watching(events)
     subject = load_model(model, device=device, layer=layer)
     subject.check_layer(layer)
     sequences = _sequences(text, subject.tokenizer, max_length=max_length, limit=limit, seed=seed)

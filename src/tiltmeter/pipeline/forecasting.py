@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from tiltmeter import __version__
 from tiltmeter.errors import UserError
-from tiltmeter.events import Events
+from tiltmeter.events import Events, watching
 from tiltmeter.pipeline.forecast_seal import (
     HALVES,
     REPORT,
@@ -102,7 +102,7 @@ def forecast_run(
 
         forecast_run("runs/my-pairs").table.to_pandas()
     """
-    events = events or Events()
+    events = watching(events)
     run = open_run(path).run
     settings = _settings(run)
     role = _role(run, rollouts)

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from tiltmeter.errors import UserError
-from tiltmeter.events import Events
+from tiltmeter.events import Events, watching
 from tiltmeter.labels.cache import CACHE, AnswerCache
 from tiltmeter.labels.client import find_endpoint
 from tiltmeter.labels.labeller import Estimate, estimate, label_all
@@ -76,7 +76,7 @@ def label_run(
     given); `refresh` asks again. Failures are rows with a status, not errors. Raises UserError for a run or an endpoint
     that cannot be used at all, and where nobody agreed to the cost.
     """
-    events = events or Events()
+    events = watching(events)
     run = open_run(run_path).run
     endpoint = find_endpoint(
         label_model, base_url, api_key_env, timeout=timeout, max_requests=max_requests, max_tokens=max_tokens

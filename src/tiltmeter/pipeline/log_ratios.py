@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from tiltmeter.errors import UserError
-from tiltmeter.events import Events
+from tiltmeter.events import Events, watching
 from tiltmeter.pipeline.lenses import choose_lens
 from tiltmeter.pipeline.rollout_models import ModelSource
 from tiltmeter.pipeline.rollouts import RolloutResult, folder, joined, open_rollouts, samples_of, samples_stage
@@ -60,7 +60,7 @@ def log_ratio_run(
     """
     from tiltmeter.verify.log_ratio import divergence, effective_share
 
-    events = events or Events()
+    events = watching(events)
     found = open_rollouts(path, role)
     audited = AuditSettings(**found.run.manifest["settings"])
     choice = choose_lens(audited.model_copy(update={"device": device} if device else {}), events)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tiltmeter.errors import UserError
+from tiltmeter.errors import UserError, require_extra
 from tiltmeter.pipeline.lenses import LensChoice
 from tiltmeter.run import Run
 from tiltmeter.verify.rollouts import RolloutSettings, Sampler
@@ -75,6 +75,7 @@ def find_endpoint(base_url: str | None, model: str | None, api_key_env: str, con
         return None
     if base_url is None or model is None:
         raise UserError("a server needs --base-url and --endpoint-model", why="one of them is missing")
+    require_extra("labels", "sampling from a server")
     parts = urllib.parse.urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise UserError(

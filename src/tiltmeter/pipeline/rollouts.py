@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tiltmeter.errors import UserError
-from tiltmeter.events import Events
+from tiltmeter.events import Events, watching
 from tiltmeter.pipeline.lenses import LensChoice, choose_lens, reading_hash
 from tiltmeter.pipeline.result import open_run
 from tiltmeter.pipeline.rollout_models import ModelSource, find_endpoint, longest_prompt, make_sampler, run_stop_ids
@@ -124,7 +124,7 @@ def rollouts_run(
 
         rollouts_run("runs/pairs", n_prompts=500); rollouts_run("runs/pairs", "after", "trained/")
     """
-    events = events or Events()
+    events = watching(events)
     run = open_run(path).run
     if not _ROLE.fullmatch(role):
         raise UserError(f"'{role}' cannot name rollouts", fix="Use small letters, digits, - and _, for example after-2")

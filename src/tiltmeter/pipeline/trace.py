@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from tiltmeter.errors import UserError
-from tiltmeter.events import Events
+from tiltmeter.events import Events, watching
 from tiltmeter.pipeline.result import open_run
 from tiltmeter.pipeline.streams import train_rows
 from tiltmeter.pipeline.trace_export import check_target, export_pairs
@@ -48,7 +48,7 @@ def trace(
 
         trace("runs/pairs", "global:*:7").responsible[0].pair.pair_id
     """
-    run, events = open_run(run_path).run, events or Events()
+    run, events = open_run(run_path).run, watching(events)
     found = resolve(run, what)
     settings = AuditSettings.load(**run.manifest["settings"])
     if isinstance(found, str):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tiltmeter.events import Events
+from tiltmeter.errors import require_extra
+from tiltmeter.events import Events, watching
 from tiltmeter.pipeline.result import open_run
 
 if TYPE_CHECKING:
@@ -16,9 +17,10 @@ def train_model(
     path: str | Path, *, model: str | None = None, events: Events | None = None, **options: Any
 ) -> TrainResult:
     """`train.dpo.train_run`, with the bundled model where the run was read through it and no other is named."""
+    require_extra("train", "training")
     from tiltmeter.train.dpo import train_run
 
-    events = events or Events()
+    events = watching(events)
     lens = open_run(path).run.manifest.get("lens") or {}
     if model is None and lens.get("bundled"):
         from tiltmeter.demo.model import bundled_model

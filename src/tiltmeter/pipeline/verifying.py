@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from tiltmeter import __version__
 from tiltmeter.errors import UserError
-from tiltmeter.events import Events
+from tiltmeter.events import Events, watching
 from tiltmeter.forecast.judge import DRAWS, PERMUTATIONS, RESOLVED
 from tiltmeter.pipeline.result import open_run
 from tiltmeter.pipeline.rollouts import AFTER, BEFORE, RolloutResult, features_stage, open_rollouts, rollouts_run
@@ -90,7 +90,7 @@ def verify_run(
 
         verify_run("runs/my-pairs").report["verdict"]["text"]
     """
-    events = events or Events()
+    events = watching(events)
     run = open_run(path).run
     if run.manifest.get("measurement_id") is None:
         raise UserError("the lens has not read all pairs yet", file=run.path, fix="Run `tiltmeter audit` again")

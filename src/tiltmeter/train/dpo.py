@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tiltmeter.errors import UserError
-from tiltmeter.events import Events
+from tiltmeter.errors import UserError, require_extra
+from tiltmeter.events import Events, watching
 from tiltmeter.run import MANIFEST, Run, content_hash, file_hash, write_table
 from tiltmeter.schema import SPANS
 from tiltmeter.train import folder
 from tiltmeter.train.dataset import TrainingPairs, account, training_pairs
 from tiltmeter.train.report import Measured, margins_table, training_facts
-from tiltmeter.train.settings import TrainSettings, require_training_packages
+from tiltmeter.train.settings import TrainSettings
 
 DEFAULT_FOLDER = "trained"  # of the run folder
 
@@ -61,13 +61,13 @@ def train_run(
     if not (Path(path) / MANIFEST).is_file():
         raise UserError("there is no run here", file=path, why=f"{MANIFEST} is missing", fix="Run `tiltmeter audit`")
     run = Run(path)
-    require_training_packages()
+    require_extra("train", "training")
     if settings is None:
         settings = TrainSettings.load(Path(config) if config is not None else None, **options)
     settings = _of_run(run, settings)
     pairs = training_pairs(run, label_seed=settings.label_seed if settings.shuffled_labels else None)
     out = Path(out).expanduser() if out is not None else run.path / DEFAULT_FOLDER
-    return _Training(run, settings, pairs, out, events or Events()).result()
+    return _Training(run, settings, pairs, out, watching(events)).result()
 
 
 def _of_run(run: Run, settings: TrainSettings) -> TrainSettings:

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from tiltmeter.errors import UserError
+from tiltmeter.errors import UserError, require_extra
 
 RESERVED = {
     "output_dir": "--out names the folder",
@@ -137,20 +137,6 @@ def machine_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def require_training_packages() -> None:
-    """Raise UserError where the optional packages of this floor are missing."""
-    try:
-        import accelerate  # noqa: F401
-        import peft  # noqa: F401
-        import trl  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            "training needs packages that are not installed",
-            why=first_line(error),
-            fix='Install them: pip install "tiltmeter[train]"',
-        ) from error
-
-
 def first_line(error: BaseException) -> str:
     return next((line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
@@ -187,7 +173,7 @@ def _kinds(package: str, name: str) -> dict[str, Any]:
     """Field names of a configuration dataclass with their types."""
     import importlib
 
-    require_training_packages()
+    require_extra("train", "training")
     kind = getattr(importlib.import_module(package), name)
     hints = typing.get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind) if field.init}

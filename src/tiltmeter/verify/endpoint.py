@@ -51,10 +51,8 @@ class EndpointSampler:
     def __init__(
         self, endpoint: Endpoint, tokenizer: Any, *, stop_ids: Sequence[int], max_new_tokens: int, temperature: float
     ) -> None:
-        try:
-            import openai
-        except ImportError as error:
-            raise UserError("an endpoint needs the openai package", fix="pip install 'tiltmeter[labels]'") from error
+        import openai
+
         self.endpoint, self.tokenizer, self.stop_ids = endpoint, tokenizer, tuple(stop_ids)
         self.max_new_tokens, self.temperature = max_new_tokens, temperature
         self._extra: dict[str, Any] = {**_BEYOND, "stop_token_ids": list(self.stop_ids)}
