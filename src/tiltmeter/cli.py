@@ -53,6 +53,7 @@ def audit(
     layer: Annotated[int | None, typer.Option(help=_help("layer"))] = None,
     out: Out = None,
     limit: Annotated[int | None, typer.Option(help=_help("limit"))] = None,
+    max_row_mb: Annotated[int | None, typer.Option(help=_help("max_row_mb") + " Default: 64.")] = None,
     seed: Annotated[int | None, typer.Option(help=_help("seed") + " Default: 0.")] = None,
     holdout: Annotated[float | None, typer.Option(help=_help("holdout") + " Default: 0.1.")] = None,
     config: Config = None,

@@ -6,10 +6,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tiltmeter.errors import UserError
+from tiltmeter.pairs.literals import read_yaml
+
+MOST = 2**31 - 1  # what the libraries below hold in an integer; their errors would not name the option
 
 
 class AuditSettings(BaseModel):
@@ -31,11 +33,16 @@ class AuditSettings(BaseModel):
         "best-worst", description="Which pairs to make of rows with several ranked answers."
     )
     limit: int | None = Field(None, ge=1, description="Read only the first N rows.")
-    max_length: int = Field(1024, ge=8, description="Tokens per prompt + response, truncated as the trainer does.")
+    max_row_mb: int = Field(
+        64, ge=1, le=2**20, description="Megabytes that a row of a local file may hold; a larger one is refused."
+    )
+    max_length: int = Field(
+        1024, ge=8, le=MOST, description="Tokens per prompt + response, truncated as the trainer does."
+    )
     holdout: float = Field(
         0.1, ge=0, lt=1, description="Share of near-duplicate components set apart before anything is fitted."
     )
-    seed: int = Field(0, ge=0, description="Seed of every random choice.")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of every random choice.")
 
     # the lens
     model: str | None = Field(None, description="The model about to be trained: Hub id or folder. Default: bundled.")
@@ -44,11 +51,14 @@ class AuditSettings(BaseModel):
         None,
         description="SAELens folder or release/sae_id of the dictionary. Default: bundled.",
     )
-    layer: int | None = Field(None, ge=0, description="Decoder block whose output is read, from 0.")
+    layer: int | None = Field(None, ge=0, le=MOST, description="Decoder block whose output is read, from 0.")
     device: str = Field("cpu", description="Torch device of the forward pass.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Precision of the model.")
     batch_tokens: int = Field(
-        1024, ge=64, description="Token budget of one forward batch: small for CPUs, which gain nothing from padding."
+        1024,
+        ge=64,
+        le=MOST,
+        description="Token budget of one forward batch: small for CPUs, which gain nothing from padding.",
     )
 
     # concepts, groups, tests
@@ -56,14 +66,17 @@ class AuditSettings(BaseModel):
         "mutual-knn", description="Co-firing graph: mutual nearest neighbours, or the paper's global top 1 %."
     )
     resolution: float | None = Field(
-        None, gt=0, description="Leiden resolution, higher for smaller communities. Default: by the number of features."
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Leiden resolution, higher for smaller communities. Default: by the number of features.",
     )
     disparity: Literal["paper", "count2", "freq"] = Field(
         "paper", description="Form of the signed disparity u (docs/statistics.md)."
     )
     freq_threshold: float = Field(0.01, gt=0, lt=1, description="Share of a response's tokens on which it must fire.")
     groups: int | None = Field(
-        None, ge=1, description="Number of groups. Default: 512, fewer for small data, by a stated rule."
+        None, ge=1, le=MOST, description="Number of groups. Default: 512, fewer for small data, by a stated rule."
     )
     baseline: Literal["none", "random-dictionary", "shuffled-labels"] = Field(
         "none",
@@ -79,19 +92,7 @@ class AuditSettings(BaseModel):
 
         Raises UserError for an unknown name or a value of the wrong type or range, naming it.
         """
-        values: dict[str, Any] = {}
-        if config is not None:
-            try:
-                read = yaml.safe_load(config.read_text(encoding="utf-8"))
-            except OSError as error:
-                raise UserError(
-                    "the configuration cannot be read", file=config, why=error.strerror or str(error)
-                ) from error
-            except (yaml.YAMLError, UnicodeDecodeError) as error:
-                raise UserError("the configuration is not valid YAML", file=config, why=str(error)) from error
-            if not isinstance(read, dict | None):
-                raise UserError("the configuration is not a mapping of names to values", file=config)
-            values.update(read or {})
+        values = read_yaml(config) if config is not None else {}
         values.update({name: value for name, value in given.items() if value is not None})
         try:
             return cls(**values)

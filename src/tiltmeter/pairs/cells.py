@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tiltmeter.errors import UserError
+from tiltmeter.pairs.literals import TOO_DEEP, from_text, nested_deeper
 from tiltmeter.pairs.messages import (
     ASKING_ROLES,
     Place,
@@ -33,6 +34,10 @@ OBJECTS = "a list of objects"
 # Columns of lists: where a cell is a JSON text (as in CSV files), it is always meant as the list.
 _RATED = ("generations", "ratings", "generation_models", "all_generated_responses", "all_rm_scores")
 _LISTS = ("answers", "completions", "conversation", "history", *_RATED)
+
+
+_BRACKET = re.compile(r"\s*+(?:np\.|numpy\.)?(?:array\(\s*+)?[\[{]")
+_LIKE_MESSAGES = re.compile(_BRACKET.pattern + r"""[\s\[{]*+['"](?:role|content|from|value)['"]\s*+:""")
 
 
 def shape_of(value: Any) -> str:
@@ -59,12 +64,12 @@ def shape_of(value: Any) -> str:
     return describe(value)
 
 
-def _from_json(value: Any) -> Any:
-    """The list or object that a text holds as JSON; the value itself if it holds none."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+def _decoded(value: Any) -> Any:
+    """The list or object that a text holds as JSON, Python or NumPy text; the value itself if it holds none."""
+    if isinstance(value, str) and _BRACKET.match(value):
         try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
+            return from_text(value)
+        except ValueError:
             return value
     return value
 
@@ -74,12 +79,12 @@ class Columns:
     """What a sample of rows says about the columns.
 
     `shapes`: canonical name → the commonest shape among its non-empty cells ("" if all are empty); `source`: canonical
-    name → the source's own name; `as_json`: columns whose cells are JSON texts of lists or objects (as in CSV files).
+    name → the source's own name; `as_text`: columns whose cells are the text of lists or objects, as in CSV files.
     """
 
     shapes: dict[str, str]
     source: dict[str, str]
-    as_json: frozenset[str]
+    as_text: frozenset[str]
     opening_roles: dict[str, str] = field(default_factory=dict)  # commonest role of the first message
 
     def has(self, *names: str) -> bool:
@@ -93,31 +98,50 @@ class Columns:
         return self.shapes.get(name, "") if name else ""
 
 
-def survey(sample: Sequence[Mapping[str, Any]], renames: Mapping[str, str]) -> Columns:
-    """Look at the columns of a sample; `renames` maps canonical names given by hand to the source's names."""
+def survey(sample: Sequence[Mapping[str, Any]], renames: Mapping[str, str], file: object = None) -> Columns:
+    """Look at the columns of a sample; `renames` maps canonical names given by hand to the source's names.
+
+    Raises UserError for a column whose cells look like the text of messages and are no JSON and no Python text of it.
+    """
     source = canonical_names(dict.fromkeys(n for row in sample for n in row), renames)
-    shapes, as_json, roles = {}, set(), {}
+    shapes, as_text, roles = {}, set(), {}
     for name, own in source.items():
         cells = [row.get(own) for row in sample]
         kinds = Counter(k for k in map(shape_of, cells) if k)
         if kinds and kinds.most_common(1)[0][0] == TEXT:
-            decoded = Counter(k for k in (shape_of(_from_json(c)) for c in cells) if k)
+            values = [_decoded(c) for c in cells]
+            decoded = Counter(k for k in map(shape_of, values) if k)
             inner = decoded.most_common(1)[0][0] if decoded else ""
             if inner in (MESSAGES, WRAPPED) or (name in _LISTS and inner != TEXT):
                 kinds = decoded
-                as_json.add(name)
-                cells = [_from_json(c) for c in cells]
+                as_text.add(name)
+                cells = values
+            elif 2 * sum(isinstance(c, str) and _LIKE_MESSAGES.match(c) is not None for c in cells) > len(cells):
+                raise _unreadable_text(cells, Place(file, 0, own))
         shapes[name] = kinds.most_common(1)[0][0] if kinds else ""
         if shapes[name] == MESSAGES:
             first = Counter(r for r in map(_opening_role, cells) if r)
             roles[name] = first.most_common(1)[0][0] if first else ""
-    return Columns(shapes, source, frozenset(as_json), roles)
+    return Columns(shapes, source, frozenset(as_text), roles)
+
+
+def _unreadable_text(cells: Sequence[Any], place: Place) -> UserError:
+    row = next(i for i, c in enumerate(cells) if isinstance(c, str) and _LIKE_MESSAGES.match(c))
+    try:
+        from_text(cells[row])
+        why = ""
+    except ValueError as error:
+        why = str(error)
+    what = "the cells look like lists of messages and cannot be read as such"
+    return replace(place, row=row).error(what, why, "Write the file again as JSON Lines or Parquet, or as JSON texts")
 
 
 def _opening_role(value: Any) -> str:
+    if nested_deeper(value):  # the row itself is reported when it is read, as below
+        return ""
     try:
         messages = parse_messages(value, Place(None, 0, ""), Counter())
-    except UserError:  # the row itself is reported when it is read
+    except UserError:
         return ""
     return messages[0].role if messages else ""
 
@@ -149,13 +173,16 @@ class Cells:
     def value(self, name: str) -> Any:
         self.used.add(name)
         value = self.row.get(self.columns.source.get(name, name))
-        if name in self.columns.as_json and isinstance(value, str):
+        if name in self.columns.as_text and isinstance(value, str):
             if not value.strip():
                 return None
             try:
-                return json.loads(value)
-            except (ValueError, RecursionError) as error:
-                raise self.place(name).error("invalid JSON in the cell", str(error)) from error
+                return from_text(value)
+            except ValueError as error:
+                what = "the cell holds no list, neither as JSON nor as Python text"
+                raise self.place(name).error(what, str(error)) from error
+        if nested_deeper(value):
+            raise self.place(name).error("the value is too deep", TOO_DEEP)
         return value
 
     def text(self, name: str) -> str:

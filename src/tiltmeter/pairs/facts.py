@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tiltmeter.pairs.cells import Cells, as_number
+from tiltmeter.pairs.literals import from_text
 from tiltmeter.pairs.messages import Place, checked_text, describe, no_nulls
 from tiltmeter.pairs.pair import to_json
 
@@ -45,8 +46,8 @@ def _json_column(value: Any, place: Place, kind: type, expected: str) -> str | N
         if not value.strip():
             return None
         try:
-            value = json.loads(value)
-        except (ValueError, RecursionError) as error:
+            value = from_text(value)
+        except ValueError as error:
             raise place.error("invalid JSON in the cell", str(error)) from error
     if value is None:
         return None

@@ -69,7 +69,7 @@ def recognise(sample: Sequence[Mapping[str, Any]], renames: Mapping[str, str], k
     does not exist, and when no format or more than one fits.
     """
     _check_renames(sample, renames, file)
-    columns = survey(sample, renames)
+    columns = survey(sample, renames, file)
     for name in ("images", "image"):
         if columns.has(name):
             row = next(i for i, r in enumerate(sample) if r.get(name))

@@ -9,14 +9,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from tiltmeter.errors import UserError
-from tiltmeter.pairs.files import BATCH_ROWS, Row, file_kind
+from tiltmeter.pairs.files import BATCH_ROWS, Row, file_kind, refuse_twins
 
 _HUB_PATH = r"[A-Za-z0-9][\w.-]*/[\w.-]+"
 _HUB_ID = re.compile(
     rf"(?:hf://datasets/)?(?P<id>{_HUB_PATH})(?::(?P<config>[^/@]*)(?:/(?P<split>[^@]+))?)?(?:@(?P<revision>.+))?"
 )
 _HF_FILE = re.compile(rf"hf://datasets/{_HUB_PATH}(?:@[^/]+)?/.+")
+# What `datasets` and Arrow raise for data that are damaged, hostile or of another structure than they say.
+_LIBRARY = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    OverflowError,
+    AssertionError,
+    pa.ArrowException,
+)
 _BUILDERS = {"jsonl": "json", "json": "json", "csv": "csv", "parquet": "parquet", "arrow": "arrow"}
 
 
@@ -123,14 +137,7 @@ def _load(shown: str, arguments: dict[str, Any]) -> Any:
         raise UserError(
             f"cannot load the dataset '{shown}'", why=why, fix="Go online once, or give a local file or folder"
         ) from error
-    except (
-        datasets.exceptions.DatasetsError,
-        hub_errors.HfHubHTTPError,
-        httpx.HTTPError,
-        OSError,
-        ValueError,
-        RuntimeError,
-    ) as error:
+    except (*_LIBRARY, datasets.exceptions.DatasetsError, hub_errors.HfHubHTTPError, httpx.HTTPError) as error:
         raise UserError(f"cannot load the dataset '{shown}'", why=_reason(error.__cause__ or error)) from error
 
 
@@ -154,26 +161,39 @@ def open_saved(folder: Path, split: str | None) -> tuple[Any, str | None]:
 
     try:
         found = datasets.load_from_disk(str(folder))
-    except (OSError, ValueError, KeyError) as error:
+    except _LIBRARY as error:
         raise UserError("the save_to_disk folder is incomplete or damaged", file=folder, why=_reason(error)) from error
     if isinstance(found, Mapping):
         chosen = pick_split([str(s) for s in found], split, folder)
         return found[chosen], chosen
+    if split is not None:
+        raise UserError(f"there is no split '{split}'", file=folder, why="the folder holds a single dataset")
     return found, None
 
 
-def dataset_rows(dataset: Any) -> Iterator[Row]:
-    """Rows of a `datasets.Dataset` or `IterableDataset` as plain Python values, in its own order; images stay bytes."""
+def dataset_rows(dataset: Any, file: object = None) -> Iterator[Row]:
+    """Rows of a `datasets.Dataset` or `IterableDataset` as plain Python values, in its own order; images stay bytes.
+
+    Raises UserError for what the library cannot turn into values, with the first row of the batch it stands in.
+    """
     import datasets
 
-    plain = dataset.with_format(None)
-    for name, feature in (plain.features or {}).items():
-        if isinstance(feature, (datasets.Image, datasets.Audio, datasets.Video)):
-            plain = plain.cast_column(name, type(feature)(decode=False))  # never decode hostile media
-    if isinstance(plain, datasets.IterableDataset):
-        yield from plain
-        return
-    for batch in plain.iter(batch_size=BATCH_ROWS):
-        names = list(batch)
-        for values in zip(*(batch[n] for n in names), strict=True):
-            yield dict(zip(names, values, strict=True))
+    n_rows = 0
+    try:
+        plain = dataset.with_format(None)
+        for name, feature in (plain.features or {}).items():
+            if isinstance(feature, (datasets.Image, datasets.Audio, datasets.Video)):
+                plain = plain.cast_column(name, type(feature)(decode=False))  # never decode hostile media
+        if isinstance(plain, datasets.IterableDataset):
+            for row in plain:
+                yield row
+                n_rows += 1
+            return
+        refuse_twins(plain.column_names, file)
+        for batch in plain.iter(batch_size=BATCH_ROWS):
+            names = list(batch)
+            for values in zip(*(batch[n] for n in names), strict=True):
+                yield dict(zip(names, values, strict=True))
+                n_rows += 1
+    except _LIBRARY as error:
+        raise UserError("the rows cannot be read", file=file, row=n_rows, why=_reason(error)) from error

@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import json
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from typing import Any
 import pyarrow as pa
 
 from tiltmeter.errors import UserError
-from tiltmeter.pairs.facts import plain
-from tiltmeter.pairs.files import BATCH_ROWS, READABLE, Row, file_kind, read_file
+from tiltmeter.pairs.facts import plain, writable
+from tiltmeter.pairs.files import MAX_ROW_MB, READABLE, Row, arrow_rows, file_kind, read_file, refuse_twins
 from tiltmeter.pairs.hub import (
     HubName,
     dataset_rows,
@@ -60,8 +61,9 @@ class LoadedRows:
         file: object = None,
         limit: int | None = None,
     ) -> None:
-        self._open, self._limit = open_rows, limit
-        self.description, self.info, self.file = description, info, file
+        self._open, self._limit = open_rows, None if limit is None else min(limit, sys.maxsize)
+        self.description, self.file = writable(description), file
+        self.info = {k: writable(v) if isinstance(v, str) else v for k, v in info.items()}
         self._fingerprint: str | None = None
         self._n_rows: int | None = None
         self.sample: list[Row] = [row for _, row in itertools.islice(self._checked(), SAMPLE_ROWS)]
@@ -126,12 +128,14 @@ def load_rows(
     split: str | None = None,
     revision: str | None = None,
     limit: int | None = None,
+    max_row_mb: int = MAX_ROW_MB,
 ) -> LoadedRows:
     """Open a source of rows.
 
     `source` is a path (file, folder of files, `save_to_disk` folder), a Hub id (`org/name`, also
     `org/name:config/split@revision` or `hf://datasets/…`), or in memory: `datasets.Dataset`, `DatasetDict` or
-    `IterableDataset`, list of dicts, pandas DataFrame, pyarrow Table. `limit` keeps the first rows only.
+    `IterableDataset`, list of dicts, pandas DataFrame, pyarrow Table. `limit` keeps the first rows only;
+    `max_row_mb` bounds the rows of local files (see `read_file`).
 
     Raises UserError for everything the user can mend: no such file or dataset, an unclear split, damaged files.
     """
@@ -144,10 +148,10 @@ def load_rows(
     if _exists(path):
         if config or revision:
             raise UserError("a local path has no config and no revision", file=path, why="they belong to Hub ids")
-        return _local(path, split, limit)
+        return _local(path, split, limit, max_row_mb)
     if is_hub_file(text):
         dataset, info = open_hub_file(text)
-        return LoadedRows(lambda: dataset_rows(dataset), description=text, info=info, file=text, limit=limit)
+        return LoadedRows(lambda: dataset_rows(dataset, text), description=text, info=info, file=text, limit=limit)
     name = parse_hub_name(text)
     if name is None or isinstance(source, Path) or _is_meant_as_path(text):
         raise UserError("no such file or folder", file=path, fix="Give a path that exists or a Hub id like org/name")
@@ -160,7 +164,9 @@ def load_rows(
     dataset, info = open_hub(name)
     parts = [name.id, info["config"], info["split"], info["commit"] or info["revision"]]
     description = " ".join(str(p) for p in parts if p)
-    return LoadedRows(lambda: dataset_rows(dataset), description=description, info=info, file=name.id, limit=limit)
+    return LoadedRows(
+        lambda: dataset_rows(dataset, name.id), description=description, info=info, file=name.id, limit=limit
+    )
 
 
 def _exists(path: Path) -> bool:
@@ -180,21 +186,25 @@ def _one(given: str | None, written: str | None, what: str, source: str) -> str 
     return given if given is not None else written
 
 
-def _local(path: Path, split: str | None, limit: int | None) -> LoadedRows:
+def _local(path: Path, split: str | None, limit: int | None, max_row_mb: int) -> LoadedRows:
     if path.is_dir():
         if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
             dataset, chosen = open_saved(path, split)
             info = {"kind": "save_to_disk", "path": str(path), "split": chosen}
             described = f"{path} {chosen}" if chosen else str(path)
-            return LoadedRows(lambda: dataset_rows(dataset), description=described, info=info, file=path, limit=limit)
-        return _folder(path, split, limit)
+            return LoadedRows(
+                lambda: dataset_rows(dataset, path), description=described, info=info, file=path, limit=limit
+            )
+        return _folder(path, split, limit, max_row_mb)
     if split is not None:
         raise UserError(f"there is no split '{split}'", file=path, why="a single file has no splits")
     info = {"kind": "file", "path": str(path)}
-    return LoadedRows(lambda: read_file(path), description=str(path), info=info, file=path, limit=limit)
+    return LoadedRows(
+        lambda: read_file(path, max_row_mb=max_row_mb), description=str(path), info=info, file=path, limit=limit
+    )
 
 
-def _folder(path: Path, split: str | None, limit: int | None) -> LoadedRows:
+def _folder(path: Path, split: str | None, limit: int | None, max_row_mb: int) -> LoadedRows:
     """The data files of a folder, in the order of their names; words in the names tell the splits (train, test, …)."""
     inside = [p for p in sorted(path.rglob("*")) if p.is_file() and p.name not in _NOT_DATA]
     files = [p for p in inside if file_kind(p) and not any(x.startswith(".") for x in p.relative_to(path).parts)]
@@ -217,7 +227,7 @@ def _folder(path: Path, split: str | None, limit: int | None) -> LoadedRows:
     description = f"{path} {chosen}".strip() + f" ({len(picked)} file{'s' if len(picked) > 1 else ''})"
 
     def rows() -> Iterator[Row]:
-        return itertools.chain.from_iterable(read_file(f) for f in picked)
+        return itertools.chain.from_iterable(read_file(f, max_row_mb=max_row_mb) for f in picked)
 
     return LoadedRows(rows, description=description, info=info, file=path, limit=limit)
 
@@ -240,8 +250,7 @@ def _in_memory(source: Any, split: str | None, limit: int | None) -> LoadedRows:
     elif module == "pandas" and hasattr(source, "itertuples"):
         name, open_rows = "pandas DataFrame", lambda: _pandas_rows(source)
     elif isinstance(source, pa.Table):
-        batches = source.to_batches(max_chunksize=BATCH_ROWS)
-        name, open_rows = "pyarrow Table", lambda: (row for batch in batches for row in batch.to_pylist())
+        name, open_rows = "pyarrow Table", lambda: _table_rows(source)
     elif isinstance(source, Iterable) and not isinstance(source, (Mapping, bytes, bytearray)):
         held = source if isinstance(source, (list, tuple)) else list(source)
         name, open_rows = "rows in memory", lambda: (_plain_cells(row) for row in held)
@@ -253,9 +262,17 @@ def _in_memory(source: Any, split: str | None, limit: int | None) -> LoadedRows:
     return LoadedRows(open_rows, description=name, info={"kind": "memory", "type": name, "split": split}, limit=limit)
 
 
+def _table_rows(table: pa.Table) -> Iterator[Row]:
+    start = 0
+    for batch in table.to_batches():
+        yield from arrow_rows(batch, "pyarrow Table", start=start)
+        start += batch.num_rows
+
+
 def _pandas_rows(frame: Any) -> Iterator[Row]:
     """Rows of a DataFrame; its marks for "missing" become None, NumPy values plain Python ones."""
     names = [str(c) for c in frame.columns]
+    refuse_twins(names, "pandas DataFrame")
     for values in frame.itertuples(index=False, name=None):
         yield {n: _plain(v) for n, v in zip(names, values, strict=True)}
 

@@ -6,7 +6,6 @@ marker with the blank line before it and one space after it are taken away, noth
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tiltmeter.errors import UserError
+from tiltmeter.pairs.literals import from_json, from_text
 from tiltmeter.pairs.pair import EXTRA_KEYS, Message, to_json
 
 ROLE_ALIASES = {
@@ -169,8 +169,8 @@ def _message(value: Any, number: int, place: Place, seen: Counter[str]) -> Messa
 def _extra(value: Any, key: str) -> Any:
     if key == "tool_calls" and isinstance(value, str):  # Parquet files hold a JSON feature as its text
         try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
+            value = from_text(value)
+        except ValueError:
             return value
     return no_nulls(value)
 
@@ -178,8 +178,8 @@ def _extra(value: Any, key: str) -> Any:
 def _function_call(content: Any, extra: dict[str, Any]) -> tuple[str, Any, dict[str, Any]]:
     """ShareGPT's `function_call` turn: its JSON becomes a tool call; other text stays the assistant's text."""
     try:
-        call = json.loads(content)
-    except (TypeError, ValueError, RecursionError):
+        call = from_json(content)
+    except (TypeError, ValueError):
         return "assistant", content, extra
     calls = call if isinstance(call, list) else [call]
     if not calls or not all(isinstance(c, dict) and "name" in c for c in calls):

@@ -14,6 +14,7 @@ from tiltmeter.errors import UserError
 from tiltmeter.pairs import tables
 from tiltmeter.pairs.chat import PairTokens, tokenise
 from tiltmeter.pairs.families import find_families
+from tiltmeter.pairs.files import MAX_ROW_MB
 from tiltmeter.pairs.load import load_rows
 from tiltmeter.pairs.normalise import normalise
 from tiltmeter.pairs.pair import Drop, NormalisedPairs, Pair
@@ -63,13 +64,14 @@ def read_source(
     split: str | None = None,
     revision: str | None = None,
     limit: int | None = None,
+    max_row_mb: int = MAX_ROW_MB,
     columns: Mapping[str, str] | None = None,
     turns: Literal["drop", "last"] = "drop",
     k_wise: Literal["best-worst", "best-random", "all"] = "best-worst",
     seed: int = 0,
 ) -> SourcePairs:
     """Load and normalise a source; see `load_rows` and `normalise` for the arguments."""
-    loaded = load_rows(source, config=config, split=split, revision=revision, limit=limit)
+    loaded = load_rows(source, config=config, split=split, revision=revision, limit=limit, max_row_mb=max_row_mb)
     normalised = normalise(loaded, columns=columns, turns=turns, k_wise=k_wise, seed=seed)
     settings = {"columns": dict(columns or {}), "turns": turns, "k_wise": k_wise, "seed": seed}
     return SourcePairs(normalised, loaded.fingerprint, settings, loaded.description, loaded.info)

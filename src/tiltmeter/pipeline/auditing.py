@@ -92,6 +92,7 @@ def _pairs(run: Run, source: Any, settings: AuditSettings, lens: LensChoice, eve
         split=settings.split,
         revision=settings.revision,
         limit=settings.limit,
+        max_row_mb=settings.max_row_mb,
         columns=settings.columns,
         turns=settings.turns,
         k_wise=settings.k_wise,

@@ -14,9 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tiltmeter.errors import UserError, require_extra
+from tiltmeter.pairs.literals import read_yaml
 
 RESERVED = {
     "output_dir": "--out names the folder",
@@ -56,7 +55,10 @@ class TrainSettings:
         Raises UserError for an unknown name (with the nearest known ones), a value of the wrong type, a name that is
         not ours to pass on, and where TRL or PEFT is not installed.
         """
-        values = {**_read(config), **{name: value for name, value in given.items() if value is not None}}
+        values = {
+            **(read_yaml(config) if config else {}),
+            **{name: value for name, value in given.items() if value is not None},
+        }
         ours = {field.name for field in dataclasses.fields(cls)} - {"dpo"}
         dpo_kinds = _kinds("trl", "DPOConfig")
         for name in values:
@@ -153,20 +155,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if isinstance(value, str | int | float | bool | None) else str(value)
-
-
-def _read(config: Path | None) -> dict[str, Any]:
-    if config is None:
-        return {}
-    try:
-        read = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError("the configuration cannot be read", file=config, why=error.strerror or str(error)) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError("the configuration is not valid YAML", file=config, why=str(error)) from error
-    if not isinstance(read, dict | None):
-        raise UserError("the configuration is not a mapping of names to values", file=config)
-    return {str(name): value for name, value in (read or {}).items()}
 
 
 def _kinds(package: str, name: str) -> dict[str, Any]:
