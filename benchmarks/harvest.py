@@ -28,11 +28,12 @@ import pyarrow.parquet as pq
 import torch
 
 from tiltmeter.demo.model import BUNDLED_DICTIONARY, bundled_model
+from tiltmeter.lens.checkpoint import load_tokenizer
 from tiltmeter.lens.dictionary import Dictionary, load_dictionary
 from tiltmeter.lens.harvest import harvest
 from tiltmeter.lens.lens import Lens
 from tiltmeter.lens.measure import content_activations, measure
-from tiltmeter.lens.model import SubjectModel, load_model, load_tokenizer
+from tiltmeter.lens.model import SubjectModel, load_model
 from tiltmeter.lens.packing import Rows, plan, tree_inputs
 from tiltmeter.lens.store import PARTS
 from tiltmeter.pairs.read import read_pairs

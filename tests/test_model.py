@@ -18,7 +18,8 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
 from tiltmeter.errors import UserError
-from tiltmeter.lens.model import SubjectModel, load_model, load_tokenizer
+from tiltmeter.lens.checkpoint import load_tokenizer
+from tiltmeter.lens.model import SubjectModel, load_model
 
 FAMILIES = ["llama", "qwen2", "gemma2", "gemma3", "olmo2", "gpt2", "gpt_neo", "mistral"]
 
@@ -165,7 +166,7 @@ def drop_one_tensor(folder: Path) -> None:
     ("damage", "message"),
     [
         (remove_config, r"the folder holds no model .*config.json is missing"),
-        (break_config, r"cannot load the model"),
+        (break_config, r"the model.s configuration is not valid JSON"),
         (unknown_architecture, r"cannot load the model .*abacus"),
         (remove_tokenizer, r"cannot load the tokenizer"),
         (remove_weights, r"cannot load the model .*model.safetensors"),

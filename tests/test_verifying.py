@@ -19,7 +19,7 @@ from verify_worlds import TUNED, foresee, say, train_report
 
 from tiltmeter import schema
 from tiltmeter.errors import UserError
-from tiltmeter.lens.model import model_identity
+from tiltmeter.lens.checkpoint import model_identity
 from tiltmeter.pipeline import doctor, verifying
 from tiltmeter.pipeline.verify_verdict import seal
 from tiltmeter.pipeline.verifying import VerifyResult, verify_run

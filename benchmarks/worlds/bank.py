@@ -27,7 +27,7 @@ def answers(model: Path, asked: list[tuple[str, str]], seed: int, out: Path, log
     """Two answers of the model to each question, by random streams of their own; kept in `out`."""
     if out.exists():
         return [(first, second) for first, second in json.loads(out.read_text())]
-    from tiltmeter.lens.model import load_tokenizer
+    from tiltmeter.lens.checkpoint import load_tokenizer
     from tiltmeter.verify.generation import LocalSampler
     from tiltmeter.verify.language_model import load_language_model
 

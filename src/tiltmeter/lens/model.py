@@ -6,31 +6,25 @@ never computed; `hidden_states` cannot be used instead, because its last entry l
 
 from __future__ import annotations
 
-import contextlib
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
-from huggingface_hub import hf_hub_download
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from tiltmeter.errors import UserError
-from tiltmeter.run import content_hash, file_hash
+from tiltmeter.lens.checkpoint import (
+    commit_of,
+    load_causal_lm,
+    load_config,
+    load_tokenizer,
+    memory_errors,
+    model_identity,
+    usable_device,
+)
+from tiltmeter.lens.sources import first_line
 
-_IDENTITY_FILES = ("*.safetensors", "*.bin", "tokenizer.json", "*.model", "vocab.json", "merges.txt")
-_NOT_IDENTITY = ("transformers_version", "_name_or_path")  # of config.json: they say who wrote it, not what it is
-_LOAD_ERRORS = (
-    OSError,
-    ValueError,
-    ImportError,
-    RuntimeError,
-    SafetensorError,
-)  # of a bad source
+_FLOAT32_TOLERANCE, _HALF_TOLERANCE = 1e-4, 5e-2  # relative, of activations that should be equal
 
 
 class _Stop(Exception):
@@ -69,7 +63,7 @@ class SubjectModel:
 
     def check_layer(self, layer: int) -> None:
         """Raise UserError if the model has no decoder block `layer`, or if it was freed."""
-        _check_layer(layer, self.n_layers)
+        check_layer(layer, self.n_layers)
         if layer >= len(self._blocks):
             raise UserError(
                 f"layer {layer} is not in memory",
@@ -95,18 +89,31 @@ class SubjectModel:
             self._decoder(input_ids=input_ids, use_cache=False, **inputs)
         except _Stop as stop:
             return stop.residual
+        except NotImplementedError as error:
+            raise _not_on_device(self.device, self.dtype, error) from error
+        except RuntimeError as error:
+            if "not implemented for" not in str(error):
+                raise
+            raise _not_on_device(self.device, self.dtype, error) from error
         finally:
             handle.remove()
-        raise RuntimeError(f"decoder block {layer} was not run")
+        raise UserError(
+            f"decoder block {layer} is not run on text alone", why="it reads an image", fix="Give --layer another"
+        )
 
 
-def _check_layer(layer: int, n_layers: int) -> None:
+def check_layer(layer: int, n_layers: int) -> None:
     if not 0 <= layer < n_layers:
         raise UserError(
             f"layer {layer} does not exist",
             why=f"the model has {n_layers} layers, 0 to {n_layers - 1}",
             fix="Give --layer one of these",
         )
+
+
+def _not_on_device(device: torch.device, dtype: torch.dtype, error: Exception) -> UserError:
+    fix = "Give --dtype float32 or bfloat16, or another --device"
+    return UserError(f"the model cannot be run in {dtype} on {device}", why=first_line(error), fix=fix)
 
 
 def _stop(_module: nn.Module, _args: Any, output: Any) -> None:
@@ -123,19 +130,6 @@ def _find_blocks(decoder: nn.Module, n_layers: int) -> nn.ModuleList:
             fix="Give a decoder-only causal language model",
         )
     return max(lists, key=lambda blocks: sum(p.numel() for p in blocks.parameters()))
-
-
-def load_tokenizer(name_or_path: str | Path, *, revision: str | None = None) -> Any:
-    """The model's own tokenizer. Raises UserError if there is none or the model is unknown or out of reach."""
-    commit = commit_of(name_or_path, revision)
-    try:
-        return AutoTokenizer.from_pretrained(name_or_path, revision=commit or "main", trust_remote_code=False)
-    except _LOAD_ERRORS as error:
-        raise UserError(
-            f"cannot load the tokenizer of '{name_or_path}'",
-            why=_first_line(error),
-            fix="Give a model with its own tokenizer files",
-        ) from error
 
 
 def load_model(
@@ -155,13 +149,9 @@ def load_model(
     """
     where = usable_device(device)
     commit = commit_of(name_or_path, revision)
-    with quiet():
-        try:
-            config = AutoConfig.from_pretrained(name_or_path, revision=commit or "main", trust_remote_code=False)
-        except _LOAD_ERRORS as error:
-            raise _unreachable(name_or_path, error) from error
+    n_layers = load_config(name_or_path, revision=commit).get_text_config().num_hidden_layers
     if layer is not None:
-        _check_layer(layer, int(config.get_text_config().num_hidden_layers))
+        check_layer(layer, n_layers)
     tokenizer = tokenizer if tokenizer is not None else load_tokenizer(name_or_path, revision=commit)
     # The LM head goes with the last reference to the model, unless it is the embedding.
     model = load_causal_lm(name_or_path, revision=commit, dtype=dtype)
@@ -169,113 +159,22 @@ def load_model(
     del model
     if layer is not None:
         subject.keep_up_to(layer)
-    subject._decoder.to(where)
+    with memory_errors("Give --device cpu or a smaller --dtype"):
+        subject._decoder.to(where)
+    _check_causal(subject, subject.n_layers - 1 if layer is None else layer)
     return subject
 
 
-def load_causal_lm(name_or_path: str | Path, *, revision: str | None = None, dtype: str = "float32") -> Any:
-    """The whole causal LM, head included, in the main memory. Never runs the model's own code.
-
-    Raises UserError for an unknown or unreachable id, a folder without a model, weights missing from the checkpoint
-    (they would be random).
-    """
-    torch_dtype = getattr(torch, dtype, None)
-    if torch_dtype not in (torch.float32, torch.bfloat16, torch.float16):
-        raise UserError(f"unknown dtype '{dtype}'", fix="Give float32, bfloat16 or float16")
-    commit = commit_of(name_or_path, revision)
-    with quiet():
-        try:
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                name_or_path,
-                revision=commit or "main",
-                trust_remote_code=False,
-                dtype=torch_dtype,
-                output_loading_info=True,
-            )
-        except _LOAD_ERRORS as error:
-            raise _unreachable(name_or_path, error) from error
-    model, info = loaded
-    if missing := sorted(info["missing_keys"]):
+def _check_causal(subject: SubjectModel, layer: int) -> None:
+    """Raise UserError where a token's activations depend on later tokens, as those of BERT or of a prefix model."""
+    ids = torch.arange(2, 10, device=subject.device)[None] % subject.n_vocab
+    other = ids.clone()
+    other[0, -1] = (other[0, -1] + 1) % subject.n_vocab
+    first, second = (subject.residual(layer, both)[0, :-1].float() for both in (ids, other))
+    tolerance = _FLOAT32_TOLERANCE if subject.dtype == torch.float32 else _HALF_TOLERANCE
+    if float((first - second).norm()) > tolerance * float(first.norm()):
         raise UserError(
-            f"the checkpoint of '{name_or_path}' lacks weights of the model",
-            why=f"{len(missing)} tensors would be random, the first is {missing[0]}",
-            fix="Give a complete causal language model",
+            f"{type(subject._decoder).__name__} reads a token together with the tokens behind it",
+            why="it is no causal language model, and a response's activations would depend on what follows",
+            fix="Give a decoder-only causal language model",
         )
-    return model
-
-
-def model_identity(name_or_path: str | Path, *, revision: str | None = None, dtype: str = "float32") -> dict[str, Any]:
-    """Which weights these are, without loading them: Hub name and commit, or the SHA-256 of a folder's files."""
-    return _identity(name_or_path, commit_of(name_or_path, revision), dtype)
-
-
-def commit_of(name_or_path: str | Path, revision: str | None) -> str | None:
-    """The commit that `revision` of a Hub model stands for; None for a folder.
-
-    Everything is then loaded from this commit, and it names the weights: a branch would name whatever it holds today.
-    """
-    path = Path(name_or_path)
-    if path.is_file():
-        raise UserError(
-            "the model is a file, not a folder", file=path, fix="Give the folder that holds config.json, or a Hub id"
-        )
-    if path.is_dir():
-        if not (path / "config.json").exists():
-            raise UserError(
-                "the folder holds no model",
-                file=path,
-                why="config.json is missing",
-                fix="Give a folder made by save_pretrained",
-            )
-        return None
-    try:
-        return Path(hf_hub_download(str(name_or_path), "config.json", revision=revision)).parent.name
-    except (OSError, ValueError) as error:
-        raise _unreachable(name_or_path, error) from error
-
-
-def _identity(name_or_path: str | Path, commit: str | None, dtype: str) -> dict[str, Any]:
-    if commit is not None:
-        return {"name": str(name_or_path), "revision": commit, "dtype": dtype}
-    folder = Path(name_or_path)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    what_it_is = {key: value for key, value in config.items() if key not in _NOT_IDENTITY}
-    files = sorted({path for pattern in _IDENTITY_FILES for path in folder.glob(pattern)})
-    hashes = {path.name: file_hash(path) for path in files}
-    return {"sha256": content_hash({"config.json": what_it_is, **hashes}), "dtype": dtype}
-
-
-def usable_device(device: str) -> torch.device:
-    try:
-        where = torch.device(device)
-        torch.empty(0, device=where)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch asserts that it was built with CUDA
-        raise UserError(f"device '{device}' cannot be used", why=_first_line(error), fix="Give --device cpu") from error
-    return where
-
-
-def _unreachable(name_or_path: str | Path, error: Exception) -> UserError:
-    return UserError(
-        f"cannot load the model '{name_or_path}'",
-        why=_first_line(error),
-        fix="Check the name; offline, give a folder or a model that is already in the Hugging Face cache",
-    )
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Silence the loading bars and reports of transformers: what matters in them is raised as an error here."""
-    logging = transformers.utils.logging
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()

@@ -200,7 +200,7 @@ def _firing_counts(run: Run, n_features: int) -> np.ndarray:
 
 def _template_check(run: Run, choice: LensChoice, pairs: pa.Table, tokens: pa.Table) -> Check:
     """Some pairs through the tokenizer as it lies on disk now, token by token against what was read."""
-    from tiltmeter.lens.model import load_tokenizer
+    from tiltmeter.lens.checkpoint import load_tokenizer
     from tiltmeter.pairs.chat import PairTokens, tokenise
     from tiltmeter.pairs.tables import pairs_from_table, tokens_from_table
 

@@ -67,7 +67,7 @@ class LensChoice:
 
     @cached_property
     def tokenizer(self) -> Any:
-        from tiltmeter.lens.model import load_tokenizer
+        from tiltmeter.lens.checkpoint import load_tokenizer
 
         return load_tokenizer(self.model_name, revision=self.revision)
 
@@ -271,11 +271,10 @@ def harvest_estimate(preflight: Mapping[str, Any], choice: LensChoice) -> dict[s
 
     `seconds` is None on a device other than the CPU, whose speed is not measured here.
     """
-    from transformers import AutoConfig
+    from tiltmeter.lens.checkpoint import load_config
 
     n_tokens = int(preflight["tokens"]["read"])
-    config = AutoConfig.from_pretrained(choice.model_name, revision=choice.revision, trust_remote_code=False)
-    config = config.get_text_config()
+    config = load_config(choice.model_name, revision=choice.revision).get_text_config()
     width, hidden = int(config.hidden_size), int(getattr(config, "intermediate_size", None) or 4 * config.hidden_size)
     heads = int(getattr(config, "num_attention_heads", 1) or 1)
     keys = int(getattr(config, "num_key_value_heads", None) or heads) / heads

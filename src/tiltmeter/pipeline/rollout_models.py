@@ -38,7 +38,7 @@ class ModelSource:
         return cls(model, revision, dtype, device, choice.tokenizer)
 
     def identity(self) -> dict[str, Any]:
-        from tiltmeter.lens.model import model_identity
+        from tiltmeter.lens.checkpoint import model_identity
 
         return model_identity(self.name, revision=self.revision, dtype=self.dtype)
 
@@ -60,12 +60,10 @@ def run_stop_ids(run: Run, choice: LensChoice) -> tuple[int, ...]:
 
 def longest_prompt(choice: LensChoice, settings: RolloutSettings) -> int | None:
     """The longest prompt that leaves the run's own model room for `max_new_tokens`; None: no limit stated."""
-    from transformers import AutoConfig
-
+    from tiltmeter.lens.checkpoint import load_config
     from tiltmeter.verify.language_model import max_positions
 
-    config = AutoConfig.from_pretrained(choice.model_name, revision=choice.revision, trust_remote_code=False)
-    limit = max_positions(config)
+    limit = max_positions(load_config(choice.model_name, revision=choice.revision))
     return None if limit is None else limit - settings.max_new_tokens
 
 

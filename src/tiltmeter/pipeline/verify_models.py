@@ -34,9 +34,9 @@ def answerer(run: Run, after: str, trained: str | Path | None, name: str | None)
 
 def check_model(model: str | Path) -> None:
     """Raise UserError if there is no such model: before the untrained one is sampled, which may take hours."""
-    from tiltmeter.lens.model import model_identity
+    from tiltmeter.lens import checkpoint
 
-    model_identity(model)
+    checkpoint.check_model(model)
 
 
 def sample_after(path: str | Path, role: str, model: str | Path, events: Events) -> None:
@@ -101,7 +101,7 @@ def same_model(folder: Path | None, after: RolloutResult) -> bool | None:
     drew = after.report["model"]
     if folder is None or "endpoint" in drew or not (folder / "config.json").is_file():
         return None
-    from tiltmeter.lens.model import model_identity
+    from tiltmeter.lens.checkpoint import model_identity
 
     here = model_identity(folder)
     return {k: v for k, v in drew.items() if k != "dtype"} == {k: v for k, v in here.items() if k != "dtype"}

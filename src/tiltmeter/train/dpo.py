@@ -110,7 +110,9 @@ class _Training:
     def __init__(self, run: Run, settings: TrainSettings, pairs: TrainingPairs, out: Path, events: Events) -> None:
         self.run, self.settings, self.pairs, self.out = run, settings, pairs, out
         self.model = str(settings.model)
-        self.commit = folder.commit_of(self.model, settings.model_revision)
+        from tiltmeter.lens.checkpoint import check_model
+
+        self.commit = check_model(self.model, revision=settings.model_revision)
         self.args = settings.dpo_config(out, _pairs_config(run).get("max_length", 1024))
         if self.commit is not None:
             self.args.model_init_kwargs = {**(self.args.model_init_kwargs or {}), "revision": self.commit}
@@ -137,7 +139,7 @@ class _Training:
         sealed = {"forecast": sealed_forecast(self.run) if known is None else known.get("forecast")}
         from accelerate import PartialState
 
-        from tiltmeter.lens.model import load_tokenizer
+        from tiltmeter.lens.checkpoint import load_tokenizer
         from tiltmeter.train import trainer as stock
 
         tokenizer = load_tokenizer(self.model, revision=self.commit)

@@ -145,33 +145,6 @@ def disk_error(error: BaseException, out: Path) -> UserError | None:
     )
 
 
-def commit_of(name_or_path: str, revision: str | None) -> str | None:
-    """The commit that `revision` of a Hub model stands for, None for a folder; policy and reference both load it.
-
-    Raises UserError for a file, a folder without a model, and a name that is unknown or out of reach.
-    """
-    path = Path(name_or_path)
-    if path.is_file() or (path.is_dir() and not (path / "config.json").exists()):
-        raise UserError(
-            "the model is a file, not a folder" if path.is_file() else "the folder holds no model",
-            file=path,
-            why="" if path.is_file() else "config.json is missing",
-            fix="Give a folder made by save_pretrained, or a Hub id",
-        )
-    if path.is_dir():
-        return None
-    from huggingface_hub import hf_hub_download
-
-    try:
-        return Path(hf_hub_download(name_or_path, "config.json", revision=revision)).parent.name
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"cannot load the model '{name_or_path}'",
-            why=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
-            fix="Check the name; offline, give a folder or a model that is already in the Hugging Face cache",
-        ) from error
-
-
 def model_identity(name_or_path: str, commit: str | None) -> dict[str, Any]:
     """JSON-able: which weights training starts from: Hub name and commit, or the hash of a folder's files."""
     folder = Path(name_or_path)

@@ -15,11 +15,12 @@ from accelerate.utils import is_peft_model
 from datasets import Dataset
 from datasets.utils import logging as datasets_logging
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, PrinterCallback, TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 from trl import DPOTrainer
 
 from tiltmeter.errors import UserError
 from tiltmeter.events import Events
+from tiltmeter.lens.checkpoint import auto_class, load_config
 from tiltmeter.train.dataset import TrainingPairs
 from tiltmeter.train.folder import ADAPTER, disk_error
 from tiltmeter.train.regime import Margins
@@ -104,8 +105,8 @@ def save(trainer: Any, out: Path, model: str, revision: str | None) -> None:
             for leftover in (out / ADAPTER).glob("training_args.bin"):
                 leftover.unlink()
             dtype = (trainer.args.model_init_kwargs or {}).get("dtype", "float32")
-            base = AutoModelForCausalLM.from_pretrained(
-                model, revision=revision or "main", dtype=dtype, trust_remote_code=False
+            base = auto_class(load_config(model, revision=revision)).from_pretrained(
+                model, revision=revision or "main", dtype=dtype, trust_remote_code=False, use_safetensors=True
             )
             merged = PeftModel.from_pretrained(base, str(out / ADAPTER)).merge_and_unload()
             merged.save_pretrained(str(out))

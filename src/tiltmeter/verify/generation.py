@@ -17,7 +17,8 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from tiltmeter.errors import UserError
-from tiltmeter.verify.language_model import LanguageModel, memory_errors
+from tiltmeter.lens.checkpoint import memory_errors
+from tiltmeter.verify.language_model import LanguageModel
 from tiltmeter.verify.rollouts import Drawn
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from transformers import AutoConfig, GenerationConfig
+from transformers import GenerationConfig
 
 from tiltmeter.errors import UserError
-from tiltmeter.lens.model import commit_of, load_causal_lm, load_tokenizer, quiet, usable_device
+from tiltmeter.lens.checkpoint import (
+    commit_of,
+    load_causal_lm,
+    load_config,
+    load_tokenizer,
+    memory_errors,
+    quiet,
+    usable_device,
+)
 
 _TURNS = 1000  # pairs whose end of turn is looked at
 
@@ -68,15 +76,6 @@ def load_language_model(
     return LanguageModel(model)
 
 
-@contextlib.contextmanager
-def memory_errors(fix: str) -> Iterator[None]:
-    """Turn the device's running out of memory into a UserError with this advice."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise UserError("the device is out of memory", why=str(error).split(". ")[0], fix=fix) from error
-
-
 def check_same_vocabulary(tokenizer: Any, name_or_path: str | Path, revision: str | None = None) -> None:
     """Raise UserError if the model's own tokenizer, where it has one, gives other ids to the run's tokens.
 
@@ -102,10 +101,9 @@ def stop_ids(name_or_path: str | Path, revision: str | None, tokenizer: Any, tok
     follows the responses in `tokens` (schema TOKENS), which the chat template puts at the end of a turn.
     """
     commit = commit_of(name_or_path, revision)
-    where: dict[str, Any] = {"revision": commit or "main", "trust_remote_code": False}
     found: set[int] = set()
     with quiet():
-        configs = [AutoConfig.from_pretrained(name_or_path, **where).get_text_config()]
+        configs = [load_config(name_or_path, revision=commit).get_text_config()]
         with contextlib.suppress(OSError):  # many folders have none
             configs.append(GenerationConfig.from_pretrained(str(name_or_path), revision=commit or "main"))
     for ids in (tokenizer.eos_token_id, *(getattr(config, "eos_token_id", None) for config in configs)):

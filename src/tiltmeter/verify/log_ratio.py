@@ -17,8 +17,9 @@ import pyarrow as pa
 import torch
 
 from tiltmeter.errors import UserError
+from tiltmeter.lens.checkpoint import memory_errors
 from tiltmeter.run import Progress, Shards
-from tiltmeter.verify.language_model import LanguageModel, memory_errors
+from tiltmeter.verify.language_model import LanguageModel
 from tiltmeter.verify.rollouts import SAMPLES
 
 LOGPROB = "logprob"
