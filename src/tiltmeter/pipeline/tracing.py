@@ -36,7 +36,9 @@ def scores_of(
     For a response-shift concept v is u.
     """
     features = Features(run, settings)
-    table = run.table("concepts.parquet", ["concept_id", "kind", "feature_ids"]).take(pa.array(sorted(concept_ids)))
+    table = run.table("concepts.parquet", ["concept_id", "kind", "feature_ids"]).take(
+        pa.array(sorted(concept_ids), pa.int64())
+    )
     ids, kinds = table["concept_id"].to_numpy(), np.asarray(table["kind"].to_pylist(), dtype=object)
     lists = [np.asarray(x, np.int64) for x in table["feature_ids"].to_pylist()]
     shifts = {q: np.flatnonzero(kinds == f"shift_{q}") for q in STATISTICS}
