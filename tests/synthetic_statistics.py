@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tiltmeter.stats.sure import is_sure
+
 
 def _cells(u: np.ndarray, inside: np.ndarray) -> dict[str, np.ndarray]:
     """The statistics of every concept inside against outside, or against zero where nothing is outside."""
@@ -88,9 +90,7 @@ def view_rows(view: str, u: np.ndarray, sets: list[tuple[int, np.ndarray]], *, f
             )
     for direction in ("amplify", "suppress"):
         shown = [r for r in rows if r["shown"] and r["direction"] == direction]
-        ordered = sorted(
-            shown, key=lambda r: (r["lfsr"] >= 0.05, -abs(r["posterior_delta"] * r["cohens_d"] / r["delta"]))
-        )
+        ordered = sorted(shown, key=lambda r: (not is_sure(r), -abs(r["posterior_delta"] * r["cohens_d"] / r["delta"])))
         for rank, row in enumerate(ordered, 1):
             row["rank"] = rank
     return rows

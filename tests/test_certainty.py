@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -11,20 +10,13 @@ import pytest
 from synthetic_run import synthetic_tables
 
 from tiltmeter import schema
-from tiltmeter.stats.view_statistics import SURE as SURE_IN_STATISTICS
-from tiltmeter.view.certainty import SURE, chance, is_sure, sure_text, verdict
+from tiltmeter.view.certainty import chance, sure_text, verdict
 from tiltmeter.view.effects import Labels, shown_rows
 
 CLEAR = {
     "delta": 0.4, "n_in": 40, "family_n": 38, "n_eff": 36.0, "lfsr": 0.0004, "q_value": 0.001, "p_flip": None,
     "delta_heldout": 0.38, "delta_residual": 0.31,
 }  # fmt: skip
-
-
-def test_the_line_is_where_the_statistics_draw_it() -> None:
-    assert SURE == SURE_IN_STATISTICS
-    assert is_sure({"lfsr": 0.0499}) and not is_sure({"lfsr": 0.05})
-    assert not is_sure({"lfsr": None}) and not is_sure({"lfsr": math.nan})
 
 
 def test_nothing_against_it() -> None:
@@ -41,11 +33,9 @@ def test_nothing_against_it() -> None:
     ("change", "caution", "said"),
     [
         ({"n_eff": 19.0}, "near-duplicates", "its 40 pairs are 38 families, worth 19 independent pairs"),
-        ({"family_n": 1}, "near-duplicates", "40 pairs are 1 family, worth"),
         ({"delta_heldout": 0.19}, "less held out", "families that did not select it give only +0.190"),
         ({"delta_heldout": -0.4}, "less held out", "only -0.400"),  # as large, but of the other sign
         ({"delta_residual": 0.02}, "length or source", "only +0.020 is left after length and source"),
-        ({"q_value": 0.08}, "among many tests", "q = 0.08"),
         ({"p_flip": 0.12}, "sign flips", "12 % of the draws"),
     ],
 )
@@ -62,9 +52,25 @@ def test_the_other_direction_is_judged_alike() -> None:
 
 
 def test_everything_against_it_is_said() -> None:
-    found = verdict(CLEAR | {"n_eff": 5.0, "delta_residual": 0.0, "q_value": 0.5})
-    assert found.cautions == ("near-duplicates", "length or source", "among many tests")
-    assert found.sentence.count(";") == 2
+    found = verdict(CLEAR | {"n_eff": 12.0, "delta_residual": 0.0, "p_flip": 0.5})
+    assert found.cautions == ("near-duplicates", "length or source", "sign flips")
+    assert found.level == "probably" and found.sentence.count(";") == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "caution", "told"),
+    [
+        ({"q_value": 0.3, "lfsr": 0.044}, "among many tests", "it does not stand out (q = 0.3). By itself the"),
+        ({"q_value": None}, "among many tests", "q is not known"),
+        ({"n_eff": 4.2}, "few pairs", "it rests on 4 independent pairs, and 10 are needed"),
+        ({"family_n": 1}, "few pairs", "it rests on 1 independent pair, and"),
+        ({"n_eff": None}, "few pairs", "how many independent pairs it rests on is not known"),
+    ],
+)
+def test_a_sure_sign_alone_is_not_sure(change: dict[str, Any], caution: str, told: str) -> None:
+    found = verdict(CLEAR | change)
+    assert found.level == "unsure" and caution in found.cautions
+    assert found.sentence.startswith("Unsure: ") and told in found.sentence
 
 
 def test_unsure_says_the_likeliest_reason() -> None:
@@ -82,9 +88,10 @@ def test_unsure_says_the_likeliest_reason() -> None:
 def test_not_known_is_not_sure() -> None:
     nothing = dict.fromkeys(CLEAR) | {"delta": 0.1, "n_in": 3}
     assert verdict(nothing).level == "unknown"
-    # the rest may be missing: what is not known speaks neither for nor against
-    assert verdict(nothing | {"lfsr": 0.01}).level == "sure"
-    assert verdict(nothing | {"lfsr": 0.01}).sentence == "Sure: the probability that the sign is wrong is 1.0 %."
+    assert verdict(nothing | {"lfsr": 0.01}).level == "unsure"
+    # what is no part of the rule may be missing: it speaks neither for nor against
+    enough = nothing | {"lfsr": 0.01, "q_value": 0.01, "n_in": 40, "n_eff": 38.0, "family_n": 40}
+    assert verdict(enough).sentence == "Sure: the probability that the sign is wrong is 1.0 %."
 
 
 def test_probabilities_are_not_rounded_over_a_line() -> None:
@@ -106,7 +113,11 @@ def test_prompt_views_are_merged_by_what_orders_them() -> None:
     for row in tables.hypotheses.to_pylist():
         given = wanted.get((row["view"], row["rank"])) if row["direction"] == "amplify" else None
         if given:
-            rows.append(row | dict(zip(("lfsr", "posterior_delta", "delta", "cohens_d"), given, strict=True)))
+            rows.append(
+                row
+                | {"q_value": 0.01}
+                | dict(zip(("lfsr", "posterior_delta", "delta", "cohens_d"), given, strict=True))
+            )
     few = replace(tables, hypotheses=pa.Table.from_pylist(rows, schema.HYPOTHESES))
     merged = shown_rows(few, ["prompt_max", "prompt_freq"], "amplify", 10)
     order = [(row["view"], row["rank"]) for row in merged]

@@ -55,7 +55,7 @@ def effect(**changes: Any) -> EffectTrace:
 def lesson(**changes: Any) -> Lesson:
     values = {
         "hypothesis_id": "global:*:7", "concept": "gratitude", "kind": "community", "place": "", "direction": "amplify",
-        "delta": 0.2, "rank": 2, "lfsr": 0.01, "contribution": 0.004, "share": 0.02, "pair_rank": 5,
+        "delta": 0.2, "rank": 2, "lfsr": 0.01, "is_sure": True, "contribution": 0.004, "share": 0.02, "pair_rank": 5,
         "fires_on": ["Thank", "you"],
     }  # fmt: skip
     return Lesson(**{**values, **changes})
@@ -107,7 +107,7 @@ def test_an_effect_in_words_and_numbers() -> None:
 def test_noise_is_not_told_as_a_finding() -> None:
     assert "Unsure" in printed(effect(row=row(lfsr=0.3)))
     assert "Not tested" in printed(effect(row=None))
-    unsure = [lesson(lfsr=0.4, concept=f"maybe {i}") for i in range(5)]
+    unsure = [lesson(is_sure=False, lfsr=0.4, concept=f"maybe {i}") for i in range(5)]
     text = printed(pair(everywhere=unsure, in_places=[lesson(place="here"), *unsure]))
     assert "nothing sure" in text and "maybe 2" in text
     assert text.count("maybe") == 3  # three where nothing is sure, none where something is

@@ -42,7 +42,7 @@ from tiltmeter.stats.disparity import (
 from tiltmeter.stats.groups import GroupModel, fit_groups, groups_to_table
 from tiltmeter.stats.hypotheses import PAPER_RULES, DisplayRules, Hypotheses, hypotheses, tested_concepts
 from tiltmeter.stats.sets import Sets
-from tiltmeter.stats.view_statistics import SURE, ViewStatistics, view_statistics
+from tiltmeter.stats.view_statistics import ViewStatistics, view_statistics
 
 
 class _Pairs:
@@ -100,7 +100,7 @@ def _counts(found: Hypotheses, views: list[ViewStatistics]) -> dict[str, Any]:
         v.view: {
             "prior_freedom": round(v.moderated.prior_freedom, 3),
             "share_null": round(float(v.mixture.weight[v.mixture.tau == 0].sum()), 4),
-            "n_sure": int((v.lfsr < SURE).sum()),
+            "n_sure": found.n_sure[v.view],
             "mean_icc": round(float(v.moderated.icc.mean()), 4) if v.moderated.icc.size else None,
         }
         for v in views

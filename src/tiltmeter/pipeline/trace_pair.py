@@ -16,7 +16,8 @@ from tiltmeter.pipeline.tracing import make_tracer, scores_of
 from tiltmeter.run import Run
 from tiltmeter.settings import AuditSettings
 from tiltmeter.stats.evidence import PairTokens
-from tiltmeter.view.certainty import is_sure
+from tiltmeter.stats.sure import COLUMNS as SURE_COLUMNS
+from tiltmeter.stats.sure import is_sure
 from tiltmeter.view.tables import finite
 from tiltmeter.view.traced import Lesson, PairTrace, Unusual
 
@@ -84,7 +85,18 @@ def _unusual(run: Run, settings: AuditSettings, one: np.ndarray, u: np.ndarray, 
 
 def _carried(run: Run, u: np.ndarray, places: dict[str, list[int]]) -> list[dict[str, Any]]:
     """Shown hypotheses over all pairs and in the places, to which the pair contributes in their own direction."""
-    names = ["hypothesis_id", "view", "where", "concept_id", "n_in", "delta", "lfsr", "shown", "direction", "rank"]
+    names = [
+        "hypothesis_id",
+        "view",
+        "where",
+        "concept_id",
+        "n_in",
+        "delta",
+        "shown",
+        "direction",
+        "rank",
+        *SURE_COLUMNS,
+    ]
     table = run.table("hypotheses.parquet", names)
     table = table.filter(table["shown"])
     where, here = table["where"].to_numpy(), np.zeros(table.num_rows, bool)
@@ -133,6 +145,7 @@ def _lessons(
             delta=delta,
             rank=row["rank"],
             lfsr=finite(row["lfsr"]),
+            is_sure=is_sure(row),
             contribution=row["contribution"],
             share=row["contribution"] / delta,
             pair_rank=1 + int((shares > own).sum()),

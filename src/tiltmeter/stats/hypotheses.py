@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 from tiltmeter import schema
 from tiltmeter.stats.multiplicity import q_values
 from tiltmeter.stats.resampling import bootstrap_deltas, rank_stability
-from tiltmeter.stats.view_statistics import SURE, ViewStatistics
+from tiltmeter.stats.sure import SURE_Q
+from tiltmeter.stats.view_statistics import ViewStatistics
 
 RankBy = Literal["posterior", "delta_min", "z", "delta", "d"]
 MAX_ROWS = 1_000_000
@@ -52,6 +53,7 @@ class Hypotheses:
     table: pa.Table  # schema HYPOTHESES; by view (as given), where, concept_id
     n_tested: dict[str, int]  # per view: every (where, concept) tested, in the table or not
     n_shown: dict[str, int]  # per view: how many of them pass the display rules, in the table or not
+    n_sure: dict[str, int]  # per view: how many of the shown are sure
 
 
 def hypotheses(
@@ -68,18 +70,20 @@ def hypotheses(
     set large enough. A view with more than `max_rows` tests keeps the best-ranked `max_rows / 2` of the shown in each
     direction and no others; `n_tested` still counts all.
     """
-    tables, n_tested, n_shown = [], {}, {}
+    tables, n_tested, n_shown, n_sure = [], {}, {}, {}
     for one in views:
         q_here = np.minimum(len(views) * q_values(one.moderated.p, one.lfsr.size), 1.0)
         effect, everywhere = one.contrasts, one.sets.against_zero
-        one.sure_z = float(np.abs(one.moderated.z[q_here <= SURE]).min(initial=np.inf))
+        one.sure_z = float(np.abs(one.moderated.z[q_here <= SURE_Q]).min(initial=np.inf))
         large = (effect.n_in >= rules.min_group_pairs) & (one.sets.family_n >= rules.min_families) | everywhere
         shown = effect.sign_consistent & large_enough[one.view][None, :] & large[:, None] & (effect.delta != 0)
         rank = _ranks(one, shown, rules.rank_by)
         keep = np.ones(rank.shape, bool) if rank.size <= max_rows else (rank > 0) & (rank <= max_rows // 2)
         tables.append(_table(one, q_here, shown, rank, keep, _stability(one, rank, seed)))
         n_tested[one.view], n_shown[one.view] = int(rank.size), int(shown.sum())
-    return Hypotheses(pa.concat_tables(tables) if tables else schema.HYPOTHESES.empty_table(), n_tested, n_shown)
+        n_sure[one.view] = int((one.sure(q_here) & shown).sum())
+    table = pa.concat_tables(tables) if tables else schema.HYPOTHESES.empty_table()
+    return Hypotheses(table, n_tested, n_shown, n_sure)
 
 
 def _ranks(one: ViewStatistics, shown: np.ndarray, rank_by: RankBy) -> np.ndarray:

@@ -37,36 +37,33 @@ class Mixture:
         """Posterior standard deviation of theta."""
         return self._by_chunk(x, s, self._moments)[1]
 
-    def interval(
-        self, x: np.ndarray, s: np.ndarray, unit: np.ndarray | None = None, confidence: float = 0.95
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Equal-tailed credible interval of theta. `unit`: the standard errors that the mixture was fitted with, where
-        they are others than the s of x."""
+    def interval(self, x: np.ndarray, s: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Credible interval of theta that holds the posterior mean: equal-tailed, and wider where that leaves the mean
+        out, which it does where nearly all of the posterior is at zero and a small rest far from it."""
         tail = (1 - confidence) / 2
 
         def ends(x: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            return self._quantile(x, s, tail), self._quantile(x, s, 1 - tail)
+            mean = self._mean_and_sign(x, s)[0]
+            lo, hi = (self._quantile(x, s, level) for level in (tail, 1 - tail))
+            return np.minimum(lo, mean), np.maximum(hi, mean)
 
-        return self._by_chunk(x, s, ends, unit)
+        return self._by_chunk(x, s, ends)
 
-    def _by_chunk(
-        self, x: np.ndarray, s: np.ndarray, function: Any, unit: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _by_chunk(self, x: np.ndarray, s: np.ndarray, function: Any) -> tuple[np.ndarray, np.ndarray]:
         flat_x, flat_s = np.ravel(x), np.ravel(np.broadcast_to(s, np.shape(x)))
-        flat_unit = flat_s if unit is None else np.ravel(np.broadcast_to(unit, np.shape(x)))
         found = np.full((2, flat_x.size), np.nan)
-        usable = np.flatnonzero(np.isfinite(flat_x) & (flat_s > 0) & (flat_unit > 0))
+        usable = np.flatnonzero(np.isfinite(flat_x) & (flat_s > 0))
         for start in range(0, usable.size, CHUNK):
             here = usable[start : start + CHUNK]
-            found[:, here] = self._scaled(flat_x[here], flat_s[here], flat_unit[here], function)
+            found[:, here] = self._scaled(flat_x[here], flat_s[here], function)
         return found[0].reshape(np.shape(x)), found[1].reshape(np.shape(x))
 
-    def _scaled(self, x: np.ndarray, s: np.ndarray, unit: np.ndarray, function: Any) -> tuple[np.ndarray, np.ndarray]:
+    def _scaled(self, x: np.ndarray, s: np.ndarray, function: Any) -> tuple[np.ndarray, np.ndarray]:
         """In the units of the mixture and back; a local false sign rate has none."""
         if not self.per_se:
             return function(x, s)  # type: ignore[no-any-return]
-        first, second = function(x / unit, s / unit)
-        return first * unit, second if function == self._mean_and_sign else second * unit
+        first, second = function(x / s, np.ones_like(s))
+        return first * s, second if function == self._mean_and_sign else second * s
 
     def _components(self, x: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Posterior weight, mean and sd of every component, [n, J + 1] each."""

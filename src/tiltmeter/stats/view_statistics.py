@@ -18,8 +18,8 @@ from tiltmeter.stats.resampling import sign_flip_p
 from tiltmeter.stats.sets import Sets
 from tiltmeter.stats.shrinkage import Mixture, fit_mixture
 from tiltmeter.stats.sums import cell_sums
+from tiltmeter.stats.sure import SURE_LFSR, are_sure, enough_pairs
 
-SURE = 0.05  # local false sign rate below which an effect counts as found
 MIN_SELECTED = 50  # cells that each half selects for the cross-fit, at least
 MAX_FLIPPED = 4096  # concepts whose exact p is computed: those of largest |z|
 
@@ -45,24 +45,27 @@ class ViewStatistics:
     def key(self, delta: np.ndarray, k: np.ndarray, m: np.ndarray) -> np.ndarray:
         """What the default list is ordered by, for some cells and any delta of theirs: larger is earlier.
 
-        First what is sure both ways, by lfsr < 0.05 and by standing out among all tests (`sure_z`), by the size of the
-        posterior mean in standard deviations of the concept: 2 to 3. Then the rest, 0 to 1, by posterior mean over
-        posterior standard deviation: a large effect that is hardly known stands behind a smaller one that is.
+        First what is sure (`stats/sure.py`; q by `sure_z`), by the size of the posterior mean in standard deviations
+        of the concept: 2 to 3. Then the others, 0 to 1, by posterior mean over posterior standard deviation: a large
+        effect that is hardly known stands behind a smaller one that is.
         """
         sd = self.moderated.sd[m]
         x, s = delta / sd, self.moderated.se[k, m] / sd
         mean, lfsr = self.mixture.posterior(x, s)
         size = np.abs(mean)
-        sure = (lfsr < SURE) & (np.abs(x / s) >= self.sure_z * (1 - 1e-9))  # x / s is z but for its rounding
+        stands_out = np.abs(x / s) >= self.sure_z * (1 - 1e-9)  # x / s is z but for its rounding
+        sure = (lfsr < SURE_LFSR) & stands_out & enough_pairs(self.moderated.n_eff[k, m], self.sets.family_n[k])
         certain = size / np.maximum(self.mixture.spread(x, s), 1e-12)
         return np.where(sure, 2 + size / (1 + size), certain / (1 + certain))
 
+    def sure(self, q_value: np.ndarray) -> np.ndarray:
+        """bool [K, M]: what may be called sure, by the view's q-values."""
+        return are_sure(self.lfsr, q_value, self.moderated.n_eff, self.sets.family_n[:, None])
+
     def interval(self, k: np.ndarray, m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """95 % posterior interval of delta for some cells."""
+        """95 % interval of delta for some cells, from the posterior that `posterior` and `lfsr` come from."""
         sd = self.moderated.sd[m]
-        one = self.moderated
-        x, s = self.contrasts.delta[k, m] / sd, one.se_interval[k, m] / sd
-        lo, hi = self.mixture.interval(x, s, one.se[k, m] / sd)
+        lo, hi = self.mixture.interval(self.contrasts.delta[k, m] / sd, self.moderated.se[k, m] / sd)
         return lo * sd, hi * sd
 
 
@@ -97,7 +100,7 @@ def view_statistics(
         mixture=mixture,
         posterior=posterior * moderated.sd,
         lfsr=lfsr,
-        delta_heldout=cross_fitted(sums, moderated, max(MIN_SELECTED, int((lfsr < SURE).sum()))),
+        delta_heldout=cross_fitted(sums, moderated, max(MIN_SELECTED, int((lfsr < SURE_LFSR).sum()))),
         delta_residual=residual_delta(sums, covariates),
         p_flip=p_flip,
     )

@@ -11,7 +11,8 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from tiltmeter.view.certainty import is_sure, signed, verdict
+from tiltmeter.stats.sure import is_sure
+from tiltmeter.view.certainty import signed, verdict
 from tiltmeter.view.screen import mask_slurs
 from tiltmeter.view.tables import ReportTables, finite, n_train
 
@@ -57,7 +58,7 @@ class Effect:
     n_eff: float | None
     lfsr: float | None
     q_value: float | None
-    is_sure: bool  # lfsr < 0.05
+    is_sure: bool  # by the rule of `stats/sure.py`
     level: str  # "sure" | "probably" | "unsure" | "unknown"
     how_sure: str  # a sentence
     cautions: list[str]
@@ -162,9 +163,9 @@ def in_words(row: Mapping[str, Any]) -> str:
         return f"The {side} responses show it more {place} than elsewhere. {follows}"
     if inside == 0 or (inside > 0) == amplify:
         return f"The {side} responses show it more {place} than in the {row['n_out']:,} others. {follows}"
-    other_verb = "suppress" if amplify else "amplify"
-    less = f"it {place} too, but less than in the {row['n_out']:,} others."
-    return f"Training would {other_verb} {less}" + ("" if sure else " The difference may be chance.")
+    other = "rejected" if amplify else "chosen"
+    less = f"The {other} responses show it more {place} too, but less than in the {row['n_out']:,} others."
+    return less + ("" if sure else " The difference may be chance.")
 
 
 def shown_rows(tables: ReportTables, views: Sequence[str], direction: str, limit: int) -> list[dict[str, Any]]:

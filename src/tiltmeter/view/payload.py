@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tiltmeter.stats.sure import is_sure
 from tiltmeter.view.certainty import verdict
 from tiltmeter.view.effects import in_words, shortlist, shown_rows, unit_of
 from tiltmeter.view.plot_data import heat, length_histogram, points
@@ -129,6 +130,7 @@ def _listed(tables: ReportTables, limit: int) -> list[dict[str, Any]]:
         row["in_words"] = in_words(row)
         judged = verdict(row, units.get(row["concept_id"], ""))
         row["how_sure"] = {"level": judged.level, "sentence": judged.sentence, "cautions": judged.cautions}
+        row["sure"] = is_sure(row)
         del row["shown"]  # all of them are
         for column in NUMBERS:
             row[column] = rounded(row[column], 7)  # more than is shown: rounding twice must not change a digit

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tiltmeter.stats.sure import is_sure
 from tiltmeter.view.effects import spread
 from tiltmeter.view.tables import rounded
 
@@ -17,8 +18,8 @@ HEAT_CONCEPTS, HEAT_GROUPS = 14, 20
 
 
 def heat(hypotheses: pa.Table, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Concepts × groups around the first group hypotheses of `rows`: [concept, group, posterior mean, lfsr] of what was
-    tested; delta where there is no posterior."""
+    """Concepts × groups around the first group hypotheses of `rows`: [concept, group, posterior mean, lfsr, sure] of
+    what was tested; delta where there is no posterior."""
     ranked = sorted((dict(r) for r in rows if r["view"] == "group"), key=lambda r: (r["rank"], r["direction"]))
     local = spread(ranked, len(ranked)) + ranked  # the strongest of every group before the third of any
     concepts = list(dict.fromkeys(row["concept_id"] for row in local))[:HEAT_CONCEPTS]
@@ -37,6 +38,7 @@ def heat(hypotheses: pa.Table, rows: Sequence[Mapping[str, Any]]) -> dict[str, A
                 c["where"],
                 rounded(c["delta"] if c["posterior_delta"] is None else c["posterior_delta"], 3),
                 rounded(c["lfsr"], 3),
+                is_sure(c),
             ]
             for c in cells
         ],

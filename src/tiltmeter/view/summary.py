@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tiltmeter.schema import SPANS
-from tiltmeter.view.certainty import SURE
+from tiltmeter.stats.sure import sure_rows
 from tiltmeter.view.effects import PLACES, Effect, Labels, shortlist
 from tiltmeter.view.screen import is_harmful
 from tiltmeter.view.tables import ReportTables, finite, jsonable, n_train
@@ -132,7 +132,7 @@ def _trust(tables: ReportTables) -> dict[str, Any]:
     h = tables.hypotheses
     tested = counted.get("n_tested") or _count(h["view"])
     shown = counted.get("n_shown") or _count(h.filter(h["shown"])["view"])
-    sure = _count(h.filter(pc.and_(h["shown"], pc.less(h["lfsr"], SURE).fill_null(False)))["view"])
+    sure = _count(h.filter(pc.and_(h["shown"], pa.array(sure_rows(h))))["view"])
     return {
         "disparity": settings.get("disparity", "paper"),
         "freq_threshold": float(threshold),

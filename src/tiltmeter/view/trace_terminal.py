@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tiltmeter.view.certainty import SURE, signed, verdict
+from tiltmeter.view.certainty import signed, verdict
 from tiltmeter.view.effects import MOST_UNSURE, interval, unit_of
 from tiltmeter.view.page import Page
 from tiltmeter.view.screen import one_line, visible
@@ -238,7 +238,7 @@ def _pair(page: Page, trace: PairTrace, show_text: bool) -> None:
 
 
 def _lessons(page: Page, title: str, lessons: Sequence[Lesson], *, with_place: bool) -> None:
-    sure = [one for one in lessons if one.lfsr is not None and one.lfsr < SURE]
+    sure = [one for one in lessons if one.is_sure]
     if not lessons:
         page.heading(title)
         page.print("no effect that is shown rests on it")

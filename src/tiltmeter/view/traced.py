@@ -97,6 +97,7 @@ class Lesson:
     delta: float
     rank: int  # of the hypothesis in the list of its view and direction
     lfsr: float | None
+    is_sure: bool  # by the rule of `stats/sure.py`
     contribution: float
     share: float  # contribution / delta, > 0
     pair_rank: int  # 1: no other training pair contributes more to it
@@ -105,8 +106,8 @@ class Lesson:
 
 @dataclass(frozen=True)
 class PairTrace:
-    """What one pair teaches: of the hypotheses that it carries, the sure ones (lfsr < .05) by share of delta, then the
-    others by rank."""
+    """What one pair teaches: of the hypotheses that it carries, the sure ones by share of delta, then the others by
+    rank."""
 
     pair: Quote
     group_id: int

@@ -86,11 +86,11 @@ const effect = (x) => (shrunk(x) ? x.posterior_delta : x.delta);
 const ends = (x) => (shrunk(x) ? [x.posterior_lo, x.posterior_hi] : [x.ci_lo, x.ci_hi]);
 const spanWords = (x) => { const [lo, hi] = ends(x); return known(lo) && known(hi) ? `${signed(lo)} to ${amount(x, hi)}` : "not known"; };
 
-const SURE = 0.05;
-const sure = (x) => known(x.lfsr) && x.lfsr < SURE;
-const sureText = (x) => (!known(x.lfsr) ? "?" : x.lfsr < 0.001 ? "> 99.9 %" : sure(x) ? `${(Math.floor(1000 * (1 - x.lfsr)) / 10).toFixed(1)} %` : `${Math.max(0, Math.floor(100 * (1 - x.lfsr)))} %`);
+// What is sure was decided by the statistics (stats/sure.py); the page repeats it.
+const sure = (x) => x.sure === true;
+const sureText = (x) => (!known(x.lfsr) ? "?" : x.lfsr < 0.001 ? "> 99.9 %" : x.lfsr < 0.05 ? `${(Math.floor(1000 * (1 - x.lfsr)) / 10).toFixed(1)} %` : `${Math.max(0, Math.floor(100 * (1 - x.lfsr)))} %`);
 // Five dots: one for every step by which a wrong sign is less probable.
-const STEPS = [0.5, 0.2, SURE, 0.01, 0.001];
+const STEPS = [0.5, 0.2, 0.05, 0.01, 0.001];
 function gauge(x) {
   const n = known(x.lfsr) ? STEPS.filter((step) => x.lfsr < step).length : 0;
   return h("span", { class: "gauge" + (sure(x) ? "" : " unsure"), title: `probability that the sign is right: ${sureText(x)}` },

@@ -59,14 +59,14 @@ function heat({ concepts, groups, cells }) {
   const cell = (c, g) => {
     const found = at.get(c + ":" + g);
     if (!found || !known(found[2])) return h("td", { title: "not tested" });
-    const [, , delta, lfsr] = found;
+    const [, , delta, lfsr, isSure] = found;
     const share = Math.abs(delta) / most;
     const id = `group:${g}:${c}`;
-    const label = `${conceptName(c)} in ${groupName(g)}: ${signed(delta)}, ${known(lfsr) ? (lfsr < SURE ? "sure" : "unsure") + `, ${sureText({ lfsr })}` : "not known"}`;
+    const label = `${conceptName(c)} in ${groupName(g)}: ${signed(delta)}, ${known(lfsr) ? (isSure ? "sure" : "unsure") + `, ${sureText({ lfsr })}` : "not known"}`;
     const icon = svg("svg", { class: delta > 0 ? "amplify" : "suppress", viewBox: "-11 -11 22 22", "aria-hidden": "true" },
-      svg("path", { class: lfsr < SURE ? "strong" : "weak", d: triangle(0, 0, Math.max(1.2, 10 * Math.sqrt(share)), delta > 0) }));
+      svg("path", { class: isSure ? "strong" : "weak", d: triangle(0, 0, Math.max(1.2, 10 * Math.sqrt(share)), delta > 0) }));
     const content = byId.has(id) ? h("a", { href: link(id), "aria-label": label }, icon) : h("span", { role: "img", "aria-label": label }, icon);
-    const td = h("td", { class: !(lfsr < SURE) ? "" : delta > 0 ? "amplify" : "suppress", title: label }, content);
+    const td = h("td", { class: !isSure ? "" : delta > 0 ? "amplify" : "suppress", title: label }, content);
     td.style.setProperty("--share", Math.round(100 * share * 0.45) + "%");
     return td;
   };
