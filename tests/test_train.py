@@ -33,12 +33,15 @@ class Stopped(BaseException):
 
 
 class Watcher(Events):
-    """Keeps what was said; stops the training after a step, or at a line."""
+    """Keeps what was said; stops the training after a step or some measured pairs, or at a line."""
 
-    def __init__(self, *, at_step: int | None = None, at_words: str | None = None) -> None:
+    def __init__(
+        self, *, at_step: int | None = None, at_words: str | None = None, at_measured: int | None = None
+    ) -> None:
         self.said: list[str] = []
         self.steps: list[int] = []
-        self.at_step, self.at_words = at_step, at_words
+        self.measured: list[int] = []
+        self.at_step, self.at_words, self.at_measured = at_step, at_words, at_measured
 
     def say(self, text: str) -> None:
         self.said.append(text)
@@ -46,8 +49,8 @@ class Watcher(Events):
             raise Stopped
 
     def progress(self, label: str, done: int, total: int, unit: str) -> None:
-        self.steps.append(done)
-        if done == self.at_step:
+        (self.steps if label == "training" else self.measured).append(done)
+        if done == (self.at_step if label == "training" else self.at_measured):
             raise Stopped
 
 
@@ -255,7 +258,7 @@ train_run({str(made[1])!r}, model={str(made[0])!r}, out={str(tmp_path / "killed"
     assert [entry["loss"] for entry in result.report["log"]] == [entry["loss"] for entry in whole.report["log"]]
 
 
-@pytest.mark.parametrize(("where", "resumed"), [({"at_step": 3}, 2), ({"at_words": "measuring"}, 6)])
+@pytest.mark.parametrize(("where", "resumed"), [({"at_step": 3}, 2), ({"at_measured": 16}, 6)])
 def test_stopped_lora_ends_in_the_same_bits(
     where: dict[str, Any], resumed: int, made: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -268,6 +271,56 @@ def test_stopped_lora_ends_in_the_same_bits(
     trained(made, tmp_path / "b", lora=lora)
     assert same(tmp_path / "a", tmp_path / "b")
     assert not list((tmp_path / "a").glob("checkpoint-*"))
+
+
+MOMENTS: list[tuple[dict[str, int], int | None, list[int], list[int]]] = [
+    # stopped at; last checkpoint then; the steps made after it, and the pairs measured after it
+    ({"at_step": 5}, 4, [5, 6, 7], [16, 20, 24]),
+    ({"at_step": 7}, 4, [5, 6, 7], [16, 20, 24]),  # the last step is made, its checkpoint is not
+    ({"at_measured": 16}, 7, [], [16, 20, 24]),
+    ({"at_measured": 24}, 7, [], [16, 20, 24]),
+]
+
+
+# Seven steps at a learning rate that never sinks: one step too many would change the weights.
+STEADY: dict[str, Any] = {"max_steps": 7, "save_steps": 4, "lr_scheduler_type": "constant"}
+
+
+@pytest.fixture(scope="module")
+def unstopped(made: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    return trained(made, tmp_path_factory.mktemp("unstopped") / "out", **STEADY)
+
+
+@pytest.mark.parametrize(("where", "resumed", "steps", "measured"), MOMENTS)
+def test_stopped_at_any_moment_it_makes_max_steps_and_ends_in_the_same_bytes(
+    where: dict[str, int], resumed: int | None, steps: list[int], measured: list[int], made: tuple[Path, Path],
+    unstopped: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from tiltmeter.train import trainer as stock
+
+    with pytest.raises(Stopped):
+        trained(made, tmp_path / "out", Watcher(**where), **STEADY)
+    read: list[int] = []
+    exact = stock._log_probabilities
+    monkeypatch.setattr(stock, "_log_probabilities", lambda t, sample: (read.append(len(sample)), exact(t, sample))[1])
+    watcher = Watcher()
+    result = trained(made, tmp_path / "out", watcher, **STEADY)
+    assert (result.report["resumed_from_step"], watcher.steps, watcher.measured) == (resumed, steps, measured)
+    assert sum(read) == 24 - where.get("at_measured", 0)  # what was measured before is read, not measured again
+    for name in ("steps", "epochs", "regime", "files"):  # the files by the hashes of their bytes
+        assert result.report[name] == unstopped.report[name], name
+    assert [entry["loss"] for entry in result.report["log"]] == [entry["loss"] for entry in unstopped.report["log"]]
+    assert result.report["steps"] == 7
+    assert not (tmp_path / "out" / "margins-parts").exists()
+
+
+def test_measuring_costs_a_tenth_of_the_training_and_says_so(made: tuple[Path, Path], tmp_path: Path) -> None:
+    watcher = Watcher()
+    options = {**QUICK, "regime_pairs": None, "max_steps": 20, "save_strategy": "no"}
+    result = train_run(made[1], model=made[0], out=tmp_path / "out", events=watcher, **options)
+    # 20 steps of 4 pairs, 3 passes each: a tenth are 24 passes, 12 pairs, 6 of either split; 4 are held out
+    assert (result.report["regime"]["train"]["pairs"], result.report["regime"]["heldout"]["pairs"]) == (6, 4)
+    assert any("the margins of 6 training and 4 held-out pairs are measured: 40 responses" in s for s in watcher.said)
 
 
 def test_a_finished_folder_is_believed_only_whole_and_under_its_key(made: tuple[Path, Path], tmp_path: Path) -> None:

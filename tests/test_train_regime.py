@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tiltmeter.train.regime import NOISE_NATS, Margins, measures, regime
+from tiltmeter.train.regime import NOISE_NATS, Margins, measures, pairs_to_measure, regime
 
 
 def margins(
@@ -101,3 +101,13 @@ def test_words_say_what_they_do_not_hold_for() -> None:
     moved = measures(margins([5.0], [0.0]), 0.1, "ipo")
     assert "'ipo' weights pairs otherwise" in regime(moved, "ipo")[1]
     assert "reference moved along" in regime(moved, "sigmoid", reference_moved=True)[1]
+
+
+@pytest.mark.parametrize(
+    ("n_trained", "half", "pairs"),
+    [(0, False, 4), (100, False, 7), (1000, False, 75), (1000, True, 9), (10_000, False, 512), (10**9, True, 512)],
+)
+def test_pairs_to_measure_cost_a_tenth_of_three_passes_per_trained_pair(n_trained: int, half: bool, pairs: int) -> None:
+    assert pairs_to_measure(n_trained, half_precision=half) == pairs
+    if pairs not in (4, 512):
+        assert 2 * 2 * pairs * (8 if half else 1) <= 0.1 * 3 * n_trained

@@ -26,6 +26,7 @@ QUICK: dict[str, Any] = {
     "per_device_eval_batch_size": 8,
     "learning_rate": 1e-3,
     "beta": 0.1,
+    "regime_pairs": 512,
 }
 
 

@@ -60,7 +60,7 @@ def bundled_model(announce: object = None) -> Path:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from tiltmeter.lens.model import quiet
+    from tiltmeter.lens.checkpoint import quiet
 
     with quiet():
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=GGUF)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -10,10 +11,11 @@ from typing import Any, TypeVar
 
 from tiltmeter.errors import UserError, require_extra
 from tiltmeter.events import Events, watching
-from tiltmeter.run import MANIFEST, Run, content_hash, file_hash, write_table
+from tiltmeter.run import MANIFEST, Run, Shards, content_hash, file_hash, write_table
 from tiltmeter.schema import SPANS
 from tiltmeter.train import folder
 from tiltmeter.train.dataset import TrainingPairs, account, training_pairs
+from tiltmeter.train.regime import FORWARDS_MEASURED, pairs_to_measure
 from tiltmeter.train.report import Measured, margins_table, training_facts
 from tiltmeter.train.settings import TrainSettings
 
@@ -152,9 +154,10 @@ class _Training:
         state.wait_for_everyone()
         trainer = stock.build(self.model, tokenizer, self.pairs, self.args, self.settings, self.events)
         accounts = self._accounts(trainer)
-        self._tell(accounts["train"], checkpoint)
+        plan = self._to_measure(trainer)
+        self._tell(accounts["train"], checkpoint, plan)
         self._check_space(trainer)
-        measured, seconds = self._writing(lambda: self._train(trainer, checkpoint))
+        measured, seconds = self._writing(lambda: self._train(trainer, checkpoint, plan))
         report = {
             "format_version": folder.FORMAT_VERSION,
             "key": self.key,
@@ -176,26 +179,57 @@ class _Training:
         state.wait_for_everyone()
         return TrainResult(self.out, report)
 
-    def _train(self, trainer: Any, checkpoint: Path | None) -> tuple[Measured, dict[str, float]]:
+    def _to_measure(self, trainer: Any) -> dict[str, Any]:
+        """The pairs of each split whose margins will be measured when training has ended."""
+        from tiltmeter.train import trainer as stock
+
+        args, n_pairs = self.args, self.settings.regime_pairs
+        if n_pairs is None:
+            at_once = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+            epochs = math.ceil(args.num_train_epochs * len(trainer.train_dataset))
+            n_trained = epochs if args.max_steps < 0 else args.max_steps * at_once
+            n_pairs = pairs_to_measure(n_trained, half_precision=args.bf16 or args.fp16)
+        splits = (("train", trainer.train_dataset), ("heldout", trainer.eval_dataset))
+        return {
+            name: stock.drawn(split, n_pairs, args.seed) for name, split in splits if split is not None and len(split)
+        }
+
+    def _train(self, trainer: Any, checkpoint: Path | None, plan: dict[str, Any]) -> tuple[Measured, dict[str, float]]:
         from tiltmeter.train import trainer as stock
 
         clock = [time.monotonic()]
         stock.run(trainer, checkpoint)
         clock.append(time.monotonic())
-        self.events.say("measuring the margins of the trained model")
-        measured = {
-            split: stock.margins(trainer, prepared, self.settings.regime_pairs, self.args.seed, self.pairs.family_id)
-            for split, prepared in (("train", trainer.train_dataset), ("heldout", trainer.eval_dataset))
-            if prepared is not None and len(prepared)
-        }
-        clock.append(time.monotonic())
         stock.save(trainer, self.out, self.model, self.commit)
+        trainer.accelerator.wait_for_everyone()
+        clock.append(time.monotonic())
+        measured = self._measured(trainer, plan)
         if self.is_main:
             table = margins_table(measured, self.args.beta, self.args.loss_type[0])
             write_table(self.out / folder.MARGINS, table, self.key)
         clock.append(time.monotonic())
-        steps = zip(("training", "measuring", "saving"), clock, clock[1:], strict=False)
+        steps = zip(("training", "saving", "measuring"), clock, clock[1:], strict=False)
         return measured, {name: round(end - begin, 3) for name, begin, end in steps}
+
+    def _measured(self, trainer: Any, plan: dict[str, Any]) -> Measured:
+        """Margins by split, in shards that a kill leaves; of these weights alone."""
+        from tiltmeter.train import trainer as stock
+
+        weights, total, before = folder.saved_files(self.out), sum(map(len, plan.values())), 0
+        measured = {}
+        for split, sample in plan.items():
+            key = content_hash({"weights": weights, "pairs": list(sample["pair_id"]), "of": self.key})
+            shards = Shards(self.out / folder.PARTS / split, key, (stock.PART,))
+            if self.is_main:
+                shards.discard_others()
+            trainer.accelerator.wait_for_everyone()
+
+            def progress(done: int, before: int = before) -> None:
+                self.events.progress("measuring margins", before + done, total, "pairs")
+
+            measured[split] = stock.margins(trainer, sample, shards, self.pairs.family_id, progress)
+            before += len(sample)
+        return measured
 
     def _writing(self, work: Callable[[], _T]) -> _T:
         """The result of `work`, with a disk that is full or closed as the one error a user sees."""
@@ -223,7 +257,7 @@ class _Training:
             if given is not None
         }
 
-    def _tell(self, counts: Mapping[str, Any], checkpoint: Path | None) -> None:
+    def _tell(self, counts: Mapping[str, Any], checkpoint: Path | None, plan: Mapping[str, Any]) -> None:
         say, args = self.events.say, self.args
         what = "all weights" if self.settings.lora is None else "LoRA"
         say(f"training on {counts['kept']:,} pairs: {what}, loss {'+'.join(args.loss_type)}, β {args.beta:g}")
@@ -238,6 +272,12 @@ class _Training:
             say(f"{equal:,} pairs have two responses with the same tokens: nothing is learned from them")
         if swapped := len(self.pairs.swapped_ids):
             say(f"shuffled-label control: chosen and rejected exchanged in {swapped:,} pairs")
+        n_pairs = {split: len(sample) for split, sample in plan.items()}
+        say(
+            f"then the margins of {n_pairs['train']:,} training and {n_pairs.get('heldout', 0):,} held-out pairs are "
+            f"measured: {FORWARDS_MEASURED * 2 * sum(n_pairs.values()):,} responses go once through a model"
+            + ("" if self.settings.regime_pairs else ", about a tenth of the training's time at most")
+        )
         if checkpoint is not None:
             say(f"going on from {checkpoint.name}")
 

@@ -21,6 +21,7 @@ REPORT = "train.json"
 FORMAT_VERSION = 1
 ADAPTER = "adapter"
 MARGINS = "margins.parquet"
+PARTS = "margins-parts"  # folder of what is measured so far; gone when the training is finished
 
 _MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
 _DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
@@ -82,13 +83,20 @@ def is_whole(out: Path, report: Mapping[str, Any]) -> bool:
 def finish(out: Path, report: Mapping[str, Any], *, keep_checkpoints: bool) -> dict[str, Any]:
     """Write the report with the hashes of the model's files, last; then remove what only served to go on."""
     (out / "training_args.bin").unlink(missing_ok=True)  # a pickle; its content is in the report
-    files = [*_model_files(out), *_model_files(out / ADAPTER), out / MARGINS]
-    whole = {**report, "finished": True, "files": {p.relative_to(out).as_posix(): file_hash(p) for p in files}}
+    files = {**saved_files(out), MARGINS: file_hash(out / MARGINS)}
+    whole = {**report, "finished": True, "files": files}
     write_json(out / REPORT, whole)
+    shutil.rmtree(out / PARTS, ignore_errors=True)
     if not keep_checkpoints:
         for _, path in _checkpoints(out):
             shutil.rmtree(path)
     return whole
+
+
+def saved_files(out: Path) -> dict[str, str]:
+    """Name to hash of every file of the model that was saved, its adapter's included."""
+    files = [*_model_files(out), *_model_files(out / ADAPTER)]
+    return {p.relative_to(out).as_posix(): file_hash(p) for p in files}
 
 
 def last_checkpoint(out: Path, *, remove: bool = True) -> Path | None:

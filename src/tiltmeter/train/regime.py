@@ -22,9 +22,26 @@ LINEAR = 0.4  # mean σ(−margin) at or above which the regime is linear
 SATURATING = 0.3  # below which it is saturating
 NOISE_ROLLOUTS = 1000
 NOISE_NATS = math.sqrt(2 / NOISE_ROLLOUTS)
+FEWEST_MEASURED, MOST_MEASURED = 4, 512  # pairs of a split whose margins are measured, unless their number is given
+MEASURED_SHARE = 0.1  # of the cost of the training that measuring may have
+FORWARDS_TRAINED, FORWARDS_MEASURED = (
+    3,
+    2,
+)  # passes through the model per pair: policy, reference, backward (one at least)
+EXACT_COST = 8  # of a pass in float32, where training is in half precision
 
 _LOGISTIC = ("sigmoid", "sigmoid_norm", "robust", "exo_pair", "discopop")  # TRL's losses that weight by σ(−margin)
 _AVERAGED = ("sigmoid_norm", "ipo")  # TRL's losses of mean, not summed, log-probabilities
+
+
+def pairs_to_measure(n_trained: int, *, half_precision: bool) -> int:
+    """Pairs of each of the two splits that can be measured for a tenth of the training's cost, within [4, 512].
+
+    `n_trained`: pairs that go through the training, every repetition counted. It depends on nothing that is timed, so
+    that the same training measures the same pairs wherever it runs and however often it is killed.
+    """
+    passes = MEASURED_SHARE * FORWARDS_TRAINED * n_trained / (EXACT_COST if half_precision else 1)
+    return max(FEWEST_MEASURED, min(MOST_MEASURED, int(passes / FORWARDS_MEASURED / 2)))
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,9 @@ class TrainSettings:
     """Control: exchange chosen and rejected for a random half of the families, as the audit's baseline of that name."""
     label_seed: int | None = None
     """Seed of that exchange. Default: the seed of the run."""
-    regime_pairs: int = 512
-    """Training pairs, and as many held-out pairs, on which the trained model's margins are measured at the end."""
+    regime_pairs: int | None = None
+    """Training pairs, and as many held-out pairs, on which the trained model's margins are measured at the end.
+    Default: as many as cost at most a tenth of the training (`train.regime.pairs_to_measure`)."""
     dpo: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """What was said of trl.DPOConfig, by its names; the rest is as TRL has it, or from `machine_defaults`."""
 
@@ -71,7 +72,7 @@ class TrainSettings:
             own["lora"] = _lora(lora, config)
         hints = typing.get_type_hints(cls)
         own = {name: _typed(name, value, hints[name], config) for name, value in own.items()}
-        if own.get("regime_pairs", 1) < 1:
+        if own.get("regime_pairs") is not None and own["regime_pairs"] < 1:
             raise UserError("option 'regime_pairs' is not accepted", why="it must be 1 or more", file=config)
         dpo = {name: _typed(name, values[name], dpo_kinds[name], config) for name in values if name not in ours}
         if dpo.get("ld_alpha") is not None and dpo.get("precompute_ref_log_probs"):

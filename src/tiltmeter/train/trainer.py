@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 import transformers
 from accelerate.utils import is_peft_model
@@ -21,19 +23,35 @@ from trl import DPOTrainer
 from tiltmeter.errors import UserError
 from tiltmeter.events import Events
 from tiltmeter.lens.checkpoint import auto_class, load_config
+from tiltmeter.run import Shards
 from tiltmeter.train.dataset import TrainingPairs
 from tiltmeter.train.folder import ADAPTER, disk_error
 from tiltmeter.train.regime import Margins
 from tiltmeter.train.settings import TrainSettings, first_line
 
+PART, SHARD_PAIRS = "margins", 16
+
+
+class Trained(Exception):
+    """The checkpoint from which training goes on holds the last step already."""
+
 
 class Progress(TrainerCallback):  # type: ignore[misc]
-    """Tells the listener after every optimizer step."""
+    """Tells the listener after every optimizer step, keeps the last one, and lets none follow it.
+
+    The trainer looks at `max_steps` after a step: from a checkpoint of the last one it would make one more.
+    """
 
     def __init__(self, events: Events) -> None:
         self.events = events
 
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step >= state.max_steps:
+            raise Trained
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step >= state.max_steps and args.save_strategy.value == "steps":
+            control.should_save = True
         self.events.progress("training", state.global_step, state.max_steps, "steps")
 
 
@@ -83,7 +101,7 @@ def run(trainer: Any, checkpoint: Path | None) -> None:
     if trainer.args.max_steps == 0 or trainer.args.num_train_epochs == 0:
         return
     try:
-        with quiet():
+        with quiet(), contextlib.suppress(Trained):
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     except torch.OutOfMemoryError as error:
         raise _out_of_memory(error) from error
@@ -114,36 +132,54 @@ def save(trainer: Any, out: Path, model: str, revision: str | None) -> None:
         trainer.accelerator.wait_for_everyone()
 
 
+def drawn(prepared: Dataset, n_pairs: int, seed: int) -> Dataset:
+    """At most `n_pairs` of the prepared pairs, drawn by the seed, in their order."""
+    return prepared.select(np.sort(np.random.default_rng(seed).permutation(len(prepared))[:n_pairs]))
+
+
 def margins(
-    trainer: Any, prepared: Dataset, n_pairs: int, seed: int, family_id: Mapping[str, int]
+    trainer: Any, sample: Dataset, shards: Shards, family_id: Mapping[str, int], progress: Callable[[int], None]
 ) -> tuple[Margins, list[str]]:
-    """Log-probabilities of at most `n_pairs` of the prepared pairs, drawn by the seed, before and after training.
+    """Log-probabilities of the prepared pairs before and after training; finished shards are read, not measured again.
 
     With the trainer's own batches, in the precision of the weights: the rounding of mixed precision is larger than what
     a short run changes. Only under FSDP, DeepSpeed and with precomputed references is it as in training. Second result:
-    the pair_ids, in order.
+    the pair_ids, in order. `progress` is called with the number of pairs that are done.
     """
-    rows = np.sort(np.random.default_rng(seed).permutation(len(prepared))[:n_pairs])
-    sample = prepared.select(rows)
-    pair_ids = list(sample["pair_id"])
+    pair_ids, columns = list(sample["pair_id"]), [field.name for field in fields(Margins)][:-1]
+    at_once = trainer.args.eval_batch_size * trainer.args.world_size
+    size = at_once * -(-SHARD_PAIRS // at_once)
+    for number, start in enumerate(range(0, len(sample), size)):
+        rows = range(start, min(start + size, len(sample)))
+        if not shards.has(number):
+            read = _log_probabilities(trainer, sample.select(rows))
+            if trainer.is_world_process_zero():
+                shards.write(number, {PART: pa.table(dict(zip(columns, read.T, strict=True)))})
+            trainer.accelerator.wait_for_everyone()
+        progress(rows.stop)
+    table = pa.concat_tables([shards.read(PART, number) for number in range(-(-len(sample) // size))])
+    families = np.array([family_id[pair_id] for pair_id in pair_ids], dtype=np.int64)
+    return Margins(**{name: table[name].to_numpy() for name in columns}, family_id=families), pair_ids
+
+
+def _log_probabilities(trainer: Any, sample: Dataset) -> np.ndarray:
+    """(pairs, 6), the columns of `Margins`: chosen before, after, rejected before, after, and their tokens."""
     policy = trainer.model_wrapped
     was_training = policy.training
     policy.eval()
-    found: list[np.ndarray] = []
+    read: list[np.ndarray] = []
     try:
         with quiet(), torch.no_grad():
             for batch in trainer.get_eval_dataloader(sample):
-                read = policy if "ref_chosen_logps" in batch else _exact(trainer, policy)
-                after = _response_logps(read, batch)
-                n_tokens = batch["completion_mask"].sum(dim=1)
-                columns = (*_reference(trainer, batch), *after.chunk(2), *n_tokens.chunk(2))
+                model = policy if "ref_chosen_logps" in batch else _exact(trainer, policy)
+                before, after = _reference(trainer, batch), _response_logps(model, batch).chunk(2)
+                n_tokens = batch["completion_mask"].sum(dim=1).chunk(2)
+                columns = (before[0], after[0], before[1], after[1], *n_tokens)
                 gathered = trainer.accelerator.gather_for_metrics(torch.stack([c.double() for c in columns], dim=1))
-                found.append(gathered.cpu().numpy())
+                read.append(gathered.cpu().numpy())
     finally:
         policy.train(was_training)
-    table = np.concatenate(found)
-    families = np.array([family_id[pair_id] for pair_id in pair_ids], dtype=np.int64)
-    return Margins(table[:, 0], table[:, 2], table[:, 1], table[:, 3], table[:, 4], table[:, 5], families), pair_ids
+    return np.concatenate(read)
 
 
 def _reference(trainer: Any, batch: Mapping[str, Any]) -> tuple[Any, Any]:
