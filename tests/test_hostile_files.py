@@ -128,7 +128,7 @@ def test_a_deep_value_that_is_read_and_one_that_is_not():
     ("values", "words"),
     [
         (pa.array([0, 400_000_000_000], pa.int64()).cast(pa.timestamp("s")), "row 1, column 'when'"),
-        (pa.array([0, 400_000_000_000_000], pa.int64()).cast(pa.date64()), "row 1, column 'when'"),
+        (pa.array([0, 86_400_000 * 5_000_000], pa.int64()).cast(pa.date64()), "row 1, column 'when'"),
         (pa.array([0, 3_000_000], pa.int32()).cast(pa.date32()), "row 1, column 'when'"),
         (pa.array([1, 2**62], pa.int64()).cast(pa.duration("s")), "row 1, column 'when'"),
         (pa.array([0, 1], pa.int64()).cast(pa.timestamp("s", tz="Mars/Olympus")), "column 'when'"),
@@ -266,3 +266,25 @@ def test_cells_that_look_like_messages_and_are_none(cell):
 def test_texts_that_begin_with_a_bracket_stay_texts():
     rows = [{"prompt": "q", "chosen": f"[{i}, 'a']", "rejected": "{'code': [1 2]}"} for i in range(3)]
     assert read(rows).pairs[0].chosen[0].content == "[0, 'a']"
+
+
+def test_a_flipped_bit_in_an_offset_does_not_end_the_process(tmp_path):
+    table = pa.table({"prompt": ["first", "second", "third"]})
+    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as writer:
+        writer.write_table(table)
+    data = (tmp_path / "a.arrow").read_bytes()
+    offsets = np.array([0, 5, 11, 16], dtype=np.int32).tobytes()
+    assert data.count(offsets) == 1
+    write(tmp_path / "a.arrow", data.replace(offsets, np.array([0, 5, 2**30, 16], dtype=np.int32).tobytes()))
+    assert "a value cannot be read" in refused(tmp_path / "a.arrow")
+
+
+def test_objects_of_lists_that_do_not_fit_together():
+    row = {
+        "prompt": "q",
+        "chosen": {"role": ["user", "assistant"], "content": ["It's q?", "a"]},
+        "rejected": [ASKED, BAD],
+    }
+    assert only(row).chosen[0].content == "a"
+    assert "differ in length" in not_read({**row, "chosen": {"role": ["user", "assistant"], "content": ["q"]}})
+    assert "differ in length" in not_read({**row, "chosen": {"role": ["user"], "content": "q"}})

@@ -273,7 +273,7 @@ NECTAR = nectar(("a", 1), ("b", 2))
         (
             NECTAR,
             {"answers": ["a", "b"]},
-            "(row 3, column 'answers'): answer 0 is text, expected an object with answer and rank",
+            "(row 3, column 'answers'): answer 0 is text, expected an object with a text and a rank or score",
         ),
         (NECTAR, {"answers": [{"answer": "a", "rank": "first"}]}, "the rank of answer 0 is text, expected a number"),
         (

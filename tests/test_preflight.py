@@ -51,7 +51,13 @@ def build() -> tuple[dict, tuple]:  # type: ignore[type-arg]
     dropped = tables.dropped_table([Drop(7, "tie"), Drop(3, "identical", "twice the same"), Drop(9, "tie")])
     made = (pair_table, token_table, dropped)
     numbers = preflight(
-        *made, n_rows=8, trouble={"content rewritten": 2}, max_length=64, families={"n_families": 3}, notes=["first"]
+        *made,
+        source_format="TRL standard",
+        n_rows=8,
+        trouble={"content rewritten": 2},
+        max_length=64,
+        families={"n_families": 3},
+        notes=["first"],
     )
     return numbers, made
 
@@ -131,7 +137,16 @@ def test_one_component_has_no_standard_error() -> None:
     pair_table = tables.pairs_table(pairs, split, split.component_id, counts, np.zeros(6, dtype=bool))
     token_table = tables.pa.Table.from_batches([tables.tokens_batch([p.pair_id for p in pairs], tokens)])
     dropped = tables.dropped_table([])
-    numbers = preflight(pair_table, token_table, dropped, n_rows=6, trouble={}, max_length=None, families={})
+    numbers = preflight(
+        pair_table,
+        token_table,
+        dropped,
+        source_format="TRL standard",
+        n_rows=6,
+        trouble={},
+        max_length=None,
+        families={},
+    )
     assert numbers["families"] == {"straddling": 0}
     assert numbers["length_bias"]["standard_error"] is None
     assert numbers["rows"]["dropped"] == {}

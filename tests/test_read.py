@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from tiny_tokenizers import CHATML, LLAMA2, byte_level, sentencepiece_like
 
 from tiltmeter.errors import UserError
 from tiltmeter.pairs.read import read_pairs, read_source, tokenise_source
 from tiltmeter.schema import DROPPED, PAIRS, TOKENS
+from tiltmeter.view.preflight import print_preflight
 
 
 def talk(*texts: str) -> list[dict[str, str]]:
@@ -109,6 +112,14 @@ def test_plain_strings_are_noted(tmp_path: Path) -> None:
     read = read_pairs(write(tmp_path, rows), byte_level(None))
     assert read.pairs["is_chat"].to_pylist() == [False] * 3
     assert any("without a chat template" in note for note in read.preflight["notes"])
+
+
+def test_the_format_is_named_in_the_preflight(tmp_path: Path) -> None:
+    read = read_pairs(write(tmp_path, [row("hi", "yes", "no")]), byte_level(CHATML))
+    assert read.preflight["format"] == "TRL implicit conversational"
+    shown = io.StringIO()
+    print_preflight(read.preflight, Console(file=shown, width=100))
+    assert "format" in shown.getvalue() and "TRL implicit conversational" in shown.getvalue()
 
 
 def test_a_template_that_prints_the_date_is_noted(tmp_path: Path) -> None:

@@ -50,6 +50,9 @@ def _explain(error: OSError, path: Path) -> UserError | None:
         errno.EPERM: ("no permission to write here", "Give --out a folder you can write to"),
         errno.ENOTDIR: ("a part of the path is a file, not a folder", "Give --out another folder"),
         errno.EEXIST: ("a file with that name is in the way", "Give --out another folder"),
+        errno.ENAMETOOLONG: ("the name is too long", "Give --out a shorter name"),
+        errno.ENOENT: ("no folder can be made there", "Give --out another folder"),
+        errno.EINVAL: ("the file system does not accept the name", "Give --out another folder"),
     }
     if error.errno not in reasons:
         return None
@@ -166,9 +169,18 @@ class Run:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        try:
+            if "\0" in str(path):
+                raise ValueError("it holds a NUL character")
+            str(path).encode()
+            exists = (self.path / MANIFEST).exists()
+        except ValueError as error:  # half of a surrogate pair, too
+            raise UserError("the folder's name cannot be written", why=str(error), fix="Give --out another") from error
+        except OSError as error:
+            raise (_explain(error, self.path) or error) from error
         self.manifest: dict[str, Any] = {"format_version": FORMAT_VERSION, "stages": {}}
         manifest = self.path / MANIFEST
-        if manifest.exists():
+        if exists:
             try:
                 found = json.loads(manifest.read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:

@@ -28,12 +28,15 @@ TRANSCRIPT = "a Human/Assistant transcript"
 MESSAGES = "messages"
 WRAPPED = "an object with messages"
 TURNS = "a list of input/output turns"
+DOCUMENT = "an object with the text that was asked about"
 TEXTS = "a list of texts"
 NUMBERS = "a list of numbers"
 OBJECTS = "a list of objects"
+DOCUMENT_KEYS = ("full_text", "post", "article")  # of WebGPT's question and of summarize_from_feedback's info
 # Columns of lists: where a cell is a JSON text (as in CSV files), it is always meant as the list.
 _RATED = ("generations", "ratings", "generation_models", "all_generated_responses", "all_rm_scores")
-_LISTS = ("answers", "completions", "conversation", "history", *_RATED)
+_LISTS = ("answers", "completions", "conversation", "history", "output", "summaries", "info", *_RATED)
+_TURN_LISTS = ("prompt", "response_a", "response_b")  # of the arena's 55k rows: one JSON list of turns each
 
 
 _BRACKET = re.compile(r"\s*+(?:np\.|numpy\.)?(?:array\(\s*+)?[\[{]")
@@ -51,7 +54,9 @@ def shape_of(value: Any) -> str:
     if isinstance(value, Mapping):
         if isinstance(value.get("role", value.get("from")), (list, tuple)):
             return MESSAGES
-        return WRAPPED if isinstance(value.get("messages"), (list, tuple)) else describe(value)
+        if isinstance(value.get("messages"), (list, tuple)):
+            return WRAPPED
+        return DOCUMENT if any(isinstance(value.get(k), str) for k in DOCUMENT_KEYS) else describe(value)
     if isinstance(value, (list, tuple)):
         if is_message(value[0]):
             return MESSAGES
@@ -64,7 +69,7 @@ def shape_of(value: Any) -> str:
     return describe(value)
 
 
-def _decoded(value: Any) -> Any:
+def decoded(value: Any) -> Any:
     """The list or object that a text holds as JSON, Python or NumPy text; the value itself if it holds none."""
     if isinstance(value, str) and _BRACKET.match(value):
         try:
@@ -109,11 +114,12 @@ def survey(sample: Sequence[Mapping[str, Any]], renames: Mapping[str, str], file
         cells = [row.get(own) for row in sample]
         kinds = Counter(k for k in map(shape_of, cells) if k)
         if kinds and kinds.most_common(1)[0][0] == TEXT:
-            values = [_decoded(c) for c in cells]
-            decoded = Counter(k for k in map(shape_of, values) if k)
-            inner = decoded.most_common(1)[0][0] if decoded else ""
-            if inner in (MESSAGES, WRAPPED) or (name in _LISTS and inner != TEXT):
-                kinds = decoded
+            values = [decoded(c) for c in cells]
+            inner_kinds = Counter(k for k in map(shape_of, values) if k)
+            inner = inner_kinds.most_common(1)[0][0] if inner_kinds else ""
+            in_lists = name in _LISTS or (name in _TURN_LISTS and "winner_model_a" in source)
+            if inner in (MESSAGES, WRAPPED, DOCUMENT) or (in_lists and inner != TEXT):
+                kinds = inner_kinds
                 as_text.add(name)
                 cells = values
             elif 2 * sum(isinstance(c, str) and _LIKE_MESSAGES.match(c) is not None for c in cells) > len(cells):
@@ -192,7 +198,10 @@ class Cells:
             return ""
         if not isinstance(value, str):
             raise self.place(name).error("wrong type", f"found {describe(value)}, expected text")
-        return _checked_text(value, self.place(name))
+        return self.checked(value, name)
+
+    def checked(self, text: str, name: str) -> str:
+        return _checked_text(text, self.place(name))
 
     def messages(self, name: str) -> tuple[Message, ...]:
         return parse_messages(self.value(name), self.place(name), self.seen)

@@ -346,6 +346,13 @@ def arrow_rows(batch: pa.RecordBatch, file: object, most: int = MAX_ROW_MB * 2**
     refuse_twins(batch.schema.names, file)
     if not batch.num_rows:
         return
+    for i, name in enumerate(batch.schema.names):  # a flipped bit in an offset would end the process, not raise
+        try:
+            batch.column(i).validate(full=True)
+        except pa.ArrowException as error:
+            rows = range(batch.num_rows) if "UTF8" in str(error) else ()  # the offsets hold: the row can be named
+            row = start + next((j for j in rows if not _has_value(batch.column(i), j)), 0)
+            raise _unreadable(batch.column(i), name, file, row, error) from error
     n_bytes = batch.get_total_buffer_size()
     if batch.nbytes / batch.num_rows > most:
         raise _too_large("the rows are too large", file, most, row=start)
@@ -366,10 +373,15 @@ def _values(column: pa.Array, name: str, file: object, start: int) -> list[Any]:
         values: list[Any] = column.to_pylist()
     except _UNREADABLE as error:
         row = start + next((i for i in range(len(column)) if not _has_value(column, i)), 0)
-        why = f"{_first_line(error)}; its type is {str(column.type)[:80]}"
-        fix = "Remove or convert the column"
-        raise UserError("a value cannot be read", file=file, row=row, column=name, why=why, fix=fix) from error
+        raise _unreadable(column, name, file, row, error) from error
     return values
+
+
+def _unreadable(column: pa.Array, name: str, file: object, row: int, error: Exception) -> UserError:
+    why = f"{_first_line(error)}; its type is {str(column.type)[:80]}"
+    return UserError(
+        "a value cannot be read", file=file, row=row, column=name, why=why, fix="Remove or convert the column"
+    )
 
 
 def _has_value(column: pa.Array, i: int) -> bool:

@@ -23,32 +23,40 @@ from tiltmeter.pairs.cells import (
     WRAPPED,
     Cells,
     Columns,
+    decoded,
     survey,
+)
+from tiltmeter.pairs.judged import (
+    FIRST_WINS,
+    SCORES,
+    SECOND_WINS,
+    SIGNED,
+    STEMS,
+    VERDICTS,
+    JudgedReader,
+    arena_turns,
+    find_verdict,
+    twin_columns,
 )
 from tiltmeter.pairs.messages import ASKING_ROLES, Place, image_error
 from tiltmeter.pairs.paired import PairedReader, common_text
 from tiltmeter.pairs.ranked import Reading
+from tiltmeter.pairs.unrecognised import BY_HAND_HINT, listed, unrecognised
 
-CHOSEN = ("chosen", "chosen_response", "preferred_output", "preferred_completion")
-REJECTED = ("rejected", "rejected_response", "non_preferred_output", "non_preferred_completion")
-CONTEXTS = ("messages", "context", "conversations", "conversation", "input", "question", "instruction")
+CHOSEN = ("chosen", "chosen_response", "preferred_output", "preferred_completion", "response_j", "better", "winner")
+REJECTED = (
+    "rejected", "rejected_response", "non_preferred_output", "non_preferred_completion", "response_k", "worse", "loser",
+)  # fmt: skip
+CONTEXTS = ("messages", "context", "conversations", "conversation", "input", "question", "instruction", "query", "info")
 EXTRAS = ("system", "history", "tools", "chat_template_kwargs", "status")
 FACTS = ("source", "chosen_model", "rejected_model", "chosen_score", "rejected_score")
 K_WISE = (
-    "answers",
-    "completions",
-    "generations",
-    "ratings",
-    "generation_models",
-    "all_generated_responses",
-    "all_rm_scores",
-    "response1",
-    "response2",
-    "overall_preference",
-)
-NAMEABLE = ("prompt", *CHOSEN, *REJECTED, *CONTEXTS, *EXTRAS, *FACTS, *K_WISE)
+    "answers", "completions", "generations", "ratings", "generation_models", "all_generated_responses",
+    "all_rm_scores", "output", "summaries", "choice",
+)  # fmt: skip
+BY_HAND = ("response_a", "response_b", "response_1", "response_2", "winner", FIRST_WINS, SECOND_WINS)
+NAMEABLE = ("prompt", *CHOSEN, *REJECTED, *CONTEXTS, *EXTRAS, *FACTS, *K_WISE, *BY_HAND)
 IMPLICIT_TEXT = "TRL implicit standard"
-_BY_HAND = "Name columns by hand, e.g. --column prompt=question --column chosen=good --column rejected=bad"
 
 
 @dataclass(frozen=True)
@@ -75,12 +83,12 @@ def recognise(sample: Sequence[Mapping[str, Any]], renames: Mapping[str, str], k
             row = next(i for i, r in enumerate(sample) if r.get(name))
             raise image_error(Place(file, row, name))
     chosen, rejected = columns.first(CHOSEN), columns.first(REJECTED)
-    many = _k_wise(columns)
+    many = _k_wise(columns, sample)
     if chosen and rejected and not (many and k_wise != "best-worst"):
         found = _paired(columns, chosen, rejected, renames, file)
         if found.name == IMPLICIT_TEXT and not _share_prompts(sample):
-            why = f"most texts in chosen and rejected share no beginning; columns: {_listed(columns.source)}"
-            raise UserError("no column holds the prompt", file=file, why=why, fix=_BY_HAND)
+            why = f"most texts in chosen and rejected share no beginning; columns: {listed(columns.source)}"
+            raise UserError("no column holds the prompt", file=file, why=why, fix=BY_HAND_HINT)
         if many:
             found.notes.append(
                 f"the source's own chosen and rejected are used; --k-wise all would use '{_lists(columns)}'"
@@ -88,7 +96,10 @@ def recognise(sample: Sequence[Mapping[str, Any]], renames: Mapping[str, str], k
         return found
     if many:
         return many
-    raise _unrecognised(columns, chosen, rejected, file)
+    judged = _judged(columns, sample, renames, file)
+    if judged:
+        return judged
+    raise unrecognised(columns, chosen, rejected, file)
 
 
 def _share_prompts(sample: Sequence[Mapping[str, Any]]) -> bool:
@@ -111,45 +122,105 @@ def _check_renames(sample: Sequence[Mapping[str, Any]], renames: Mapping[str, st
         if own not in existing:
             close = difflib.get_close_matches(str(own), [str(e) for e in existing], 1)
             hint = f"did you mean '{close[0]}'? " if close else ""
-            raise UserError("no such column", file=file, column=own, why=f"{hint}columns: {_listed(existing)}")
+            raise UserError("no such column", file=file, column=own, why=f"{hint}columns: {listed(existing)}")
     twice = [own for own in renames.values() if list(renames.values()).count(own) > 1]
     if twice:
         raise UserError("one column is given two names", file=file, column=twice[0])
 
 
-def _k_wise(columns: Columns) -> Format | None:
+def _k_wise(columns: Columns, sample: Sequence[Mapping[str, Any]]) -> Format | None:
     """The K-wise format, if the columns hold one."""
 
     def shaped(**shapes: str) -> bool:
         return all(columns.shape(n) == s for n, s in shapes.items())
 
-    prompt = columns.first(("prompt", "instruction", "question", "messages"))
-    if shaped(answers=OBJECTS) and prompt:
-        return Format("Nectar (ranked answers)", lambda c: ranked.read_answers(c, prompt), columns)
-    if shaped(completions=OBJECTS) and columns.first(("context", "messages", "prompt")):
-        context = columns.first(("context", "messages", "prompt"))
-        return Format("NeMo-RL ranked completions", lambda c: ranked.read_completions(c, str(context)), columns)
-    if shaped(generations=TEXTS, ratings=NUMBERS) and prompt:
+    prompt = columns.first(("prompt", "instruction", "question", "context", "messages", "conversations", "query"))
+    if prompt is None and shaped(summaries=OBJECTS) and columns.has("info") and "choice" in columns.shapes:
+        return Format("summarize_from_feedback", lambda c: ranked.read_chosen_summary(c, "info"), columns)
+    if prompt is None:
+        return None
+    if shaped(answers=OBJECTS):
+        return Format("Nectar (ranked answers)", lambda c: ranked.read_items(c, prompt, "answers"), columns)
+    if shaped(completions=OBJECTS):
+        context = str(columns.first(("context", "messages", "prompt")) or prompt)
+        items = [i for r in sample for i in _items(r.get(columns.source["completions"])) if isinstance(i, Mapping)]
+        if not any("rank" in i for i in items) and any(k in i for i in items for k in ranked.SCORE_KEYS):
+            note = "answers are ranked by fine-grained_score, the mean over aspects, else by overall_score"
+            return Format(
+                "UltraFeedback (completions with scores)",
+                lambda c: ranked.read_items(c, prompt, "completions"),
+                columns,
+                notes=[note],
+            )
+        return Format("NeMo-RL ranked completions", lambda c: ranked.read_items(c, context, "completions"), columns)
+    if shaped(generations=TEXTS, ratings=NUMBERS):
         return Format(
             "distilabel rated generations",
             lambda c: ranked.read_rated(c, prompt, "generations", "ratings", "generation_models"),
             columns,
         )
-    if shaped(all_generated_responses=TEXTS, all_rm_scores=NUMBERS) and prompt:
+    if shaped(all_generated_responses=TEXTS, all_rm_scores=NUMBERS):
         return Format(
             "Snorkel PairRM (all responses)",
             lambda c: ranked.read_rated(c, prompt, "all_generated_responses", "all_rm_scores", None),
             columns,
         )
-    if columns.has("response1", "response2") and "overall_preference" in columns.shapes:
-        context = columns.first(("context", "prompt", "messages"))
-        if context:
-            return Format("HelpSteer3 preference", lambda c: ranked.read_preference(c, context), columns)
+    if shaped(output=TEXTS):
+        return Format(
+            "LLaMA-Factory ranking, older form (output = [better, worse])",
+            lambda c: ranked.read_ordered(c, prompt, "output"),
+            columns,
+        )
+    return None
+
+
+def _items(value: Any) -> list[Any]:
+    value = decoded(value)
+    return list(value) if isinstance(value, (list, tuple)) else []
+
+
+def _judged(
+    columns: Columns, sample: Sequence[Mapping[str, Any]], renames: Mapping[str, str], file: object
+) -> Format | None:
+    """The format of two answers with a verdict, if the columns hold one."""
+    for answers in twin_columns(columns, STEMS):
+        shapes = {columns.shape(answers.first), columns.shape(answers.second)}
+        in_lists = shapes == {TEXTS} and columns.shape("prompt") == TEXTS
+        if not in_lists and not shapes <= {TEXT, TRANSCRIPT, MESSAGES}:
+            continue
+        verdict = find_verdict(answers, columns, sample, file)
+        if verdict is None:
+            continue
+        column, read = verdict
+        if in_lists:
+            paired, name, notes = arena_turns(answers), "arena, one list of turns per side", list[str]()
+        else:
+            inner = _paired(columns, answers.first, answers.second, renames, file)
+            paired, name, notes = (
+                inner.read,
+                f"two answers ({answers.first}, {answers.second}) with a verdict",
+                inner.notes,
+            )
+        models, scores = twin_columns(columns, ("model",)), twin_columns(columns, SCORES)
+        notes = [*notes, f"which answer is better is read from the column '{columns.source[column]}'"]
+        others = [v for v in VERDICTS if v != column and columns.has(v) and v not in SIGNED]
+        if others and column not in (FIRST_WINS, SECOND_WINS):
+            notes[-1] += f"; --column winner={columns.source[others[0]]} would read that one"
+        if column in SIGNED:
+            name = {"overall_preference": "HelpSteer3 preference", "preference_strength": "HelpSteer2 preference"}[
+                column
+            ]
+        else:
+            name = f"{name} ({columns.source[column]})"
+        reader = JudgedReader(
+            answers, paired, column, read, models[0] if models else None, scores[0] if scores else None
+        )
+        return Format(name, reader.read, columns, True, notes)
     return None
 
 
 def _lists(columns: Columns) -> str:
-    return str(columns.first(("answers", "completions", "generations", "all_generated_responses", "response1")))
+    return str(columns.first(("answers", "completions", "generations", "all_generated_responses", "output")))
 
 
 def _paired(columns: Columns, chosen: str, rejected: str, renames: Mapping[str, str], file: object) -> Format:
@@ -161,7 +232,7 @@ def _paired(columns: Columns, chosen: str, rejected: str, renames: Mapping[str, 
                 file=file,
                 column=columns.source[name],
                 why=f"most rows hold {columns.shape(name)}, expected text or messages",
-                fix=_BY_HAND,
+                fix=BY_HAND_HINT,
             )
     if {columns.shape(rejected), shape} == {TEXT, MESSAGES}:
         why = f"'{columns.source[chosen]}' holds {shape}, '{columns.source[rejected]}' holds {columns.shape(rejected)}"
@@ -172,8 +243,8 @@ def _paired(columns: Columns, chosen: str, rejected: str, renames: Mapping[str, 
         raise UserError(
             "no column holds the prompt",
             file=file,
-            why=f"chosen begins with the model's turn; columns: {_listed(columns.source)}",
-            fix=_BY_HAND,
+            why=f"chosen begins with the model's turn; columns: {listed(columns.source)}",
+            fix=BY_HAND_HINT,
         )
     name = _paired_name(columns, chosen, context, whole)
     plain = (
@@ -190,7 +261,7 @@ def _paired(columns: Columns, chosen: str, rejected: str, renames: Mapping[str, 
     is_chat = not (plain and exact)
     if context is None and shape == TEXT and is_chat:
         raise UserError(
-            "no column holds the prompt", file=file, why=f"columns: {_listed(columns.source)}", fix=_BY_HAND
+            "no column holds the prompt", file=file, why=f"columns: {listed(columns.source)}", fix=BY_HAND_HINT
         )
     # axolotl and LLaMA-Factory read a `system` column beside texts and from/value lists, nobody beside role/content.
     beside_turns = whole or (columns.shape(context) == MESSAGES and context != "conversations")
@@ -200,6 +271,16 @@ def _paired(columns: Columns, chosen: str, rejected: str, renames: Mapping[str, 
     if columns.has("system") and not reads_system:
         notes.append(
             "the column 'system' is not read: the conversations hold their own turns (--column system=system reads it)"
+        )
+    if is_chat and TRANSCRIPT in (shape, columns.shape(context)):
+        notes.append(
+            "transcripts are read as a chat, through the model's template; stock TRL trains them as plain strings"
+        )
+    elif is_chat and shape == TEXT:
+        system = " with the column 'system' as its first turn" if reads_system and columns.has("system") else ""
+        notes.append(
+            f"texts are read as a chat{system}, through the model's template; stock TRL trains texts as plain strings, "
+            "without it, and reads no column but prompt, chosen and rejected"
         )
     if renames:
         given = ", ".join(f"{k}={v}" for k, v in renames.items())
@@ -222,10 +303,10 @@ def _context(columns: Columns, whole: bool, file: object) -> str | None:
         raise UserError(
             "more than one column could hold the prompt",
             file=file,
-            why=_listed([columns.source[c] for c in present]),
-            fix=_BY_HAND,
+            why=listed([columns.source[c] for c in present]),
+            fix=BY_HAND_HINT,
         )
-    return present[0] if present else None
+    return present[0] if present else "history" if columns.shape("history") == TEXT else None
 
 
 def _paired_name(columns: Columns, chosen: str, context: str | None, whole: bool) -> str:
@@ -267,25 +348,4 @@ def _paired_name(columns: Columns, chosen: str, context: str | None, whole: bool
         "messages": "context in 'messages' (Oumi, RL2, axolotl)",
         "context": "context in 'context' (NeMo-RL, RL2)",
     }
-    return names_by_context[context]
-
-
-def _unrecognised(columns: Columns, chosen: str | None, rejected: str | None, file: object) -> UserError:
-    found = f"columns: {_listed(columns.source)}"
-    if "kto_tag" in columns.shapes or {"completion", "label"} <= set(columns.shapes):
-        return UserError(
-            "the rows are unpaired (KTO): one response each with a label",
-            file=file,
-            why=found,
-            fix="Tiltmeter needs a chosen and a rejected response to the same prompt in every row",
-        )
-    if bool(chosen) != bool(rejected):
-        missing, there = ("rejected", chosen) if chosen else ("chosen", rejected)
-        what = f"no column '{missing}'" if missing not in columns.shapes else f"the column '{missing}' is empty"
-        return UserError(what, file=file, column=missing, why=f"there is '{there}' alone; {found}", fix=_BY_HAND)
-    return UserError("no known preference format fits", file=file, why=found, fix=_BY_HAND)
-
-
-def _listed(names: Any) -> str:
-    shown = [str(n) for n in names]
-    return ", ".join(shown[:40]) + (f" and {len(shown) - 40} more" if len(shown) > 40 else "")
+    return names_by_context.get(context, f"context in '{context}'")

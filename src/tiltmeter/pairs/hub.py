@@ -164,11 +164,15 @@ def open_saved(folder: Path, split: str | None) -> tuple[Any, str | None]:
     except _LIBRARY as error:
         raise UserError("the save_to_disk folder is incomplete or damaged", file=folder, why=_reason(error)) from error
     if isinstance(found, Mapping):
-        chosen = pick_split([str(s) for s in found], split, folder)
-        return found[chosen], chosen
-    if split is not None:
+        split = pick_split([str(s) for s in found], split, folder)
+        found = found[split]
+    elif split is not None:
         raise UserError(f"there is no split '{split}'", file=folder, why="the folder holds a single dataset")
-    return found, None
+    try:
+        found.data.table.validate(full=True)  # a flipped bit in an offset would end the process, not raise
+    except pa.ArrowException as error:
+        raise UserError("the save_to_disk folder is incomplete or damaged", file=folder, why=_reason(error)) from error
+    return found, split
 
 
 def dataset_rows(dataset: Any, file: object = None) -> Iterator[Row]:

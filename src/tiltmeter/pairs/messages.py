@@ -126,8 +126,11 @@ def parse_messages(value: Any, place: Place, seen: Counter[str]) -> tuple[Messag
     if value is None:
         return ()
     if isinstance(value, Mapping) and isinstance(value.get("role", value.get("from")), (list, tuple)):
-        names = list(value)  # a `Sequence` of objects in old datasets files comes as an object of lists
-        value = [dict(zip(names, v, strict=False)) for v in zip(*(value[n] for n in names), strict=False)]
+        # A `Sequence` of objects in old datasets files comes as an object of lists.
+        lists = {name: items for name, items in value.items() if items is not None}
+        if len({len(items) if isinstance(items, (list, tuple)) else -1 for items in lists.values()}) > 1:
+            raise place.error("wrong type", "found an object of lists that differ in length, expected messages")
+        value = [dict(zip(lists, items, strict=True)) for items in zip(*lists.values(), strict=True)]
     if isinstance(value, Mapping):
         value = [value]
     if not isinstance(value, (list, tuple)):

@@ -21,6 +21,7 @@ def preflight(
     tokens: pa.Table,
     dropped: pa.Table,
     *,
+    source_format: str,
     n_rows: int,
     trouble: Mapping[str, int],
     max_length: int | None,
@@ -29,6 +30,7 @@ def preflight(
 ) -> dict[str, Any]:
     """Numbers about the tables PAIRS, TOKENS and DROPPED, as a JSON-able dict.
 
+    `source_format`: the name of the recognised format;
     `n_rows`: rows of the source; `trouble`: pairs per kind of chat-template trouble; `families`: `Families.report()`,
     to which `straddling` is added: families with pairs on both sides of the held-out split. All token counts are after
     truncation. `length_bias` is in content tokens, chosen - rejected (+ = chosen is longer), its standard error by
@@ -42,6 +44,7 @@ def preflight(
     if n_plain:
         all_notes.append(f"{n_plain} of {n_pairs} pairs are plain strings: TRL trains these without a chat template")
     return {
+        "format": source_format,
         "rows": {
             "read": n_rows,
             "kept": len(pc.unique(pairs["row_index"])),

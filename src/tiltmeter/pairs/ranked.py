@@ -10,8 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tiltmeter.pairs.cells import Cells, as_number
+from tiltmeter.pairs.context import read_context
 from tiltmeter.pairs.messages import checked_text, describe, parse_messages
 from tiltmeter.pairs.pair import Message
+
+TEXT_KEYS = ("answer", "completion", "response", "text", "content", "output")
+SCORE_KEYS = ("fine-grained_score", "overall_score", "score", "rating")
+_NO_SCORE = ("", "N/A")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,50 +77,70 @@ def choose(
     return combinations
 
 
-def read_answers(cells: Cells, prompt: str) -> Reading:
-    """Nectar: `answers` = [{answer, model, rank}], rank 1 is the best."""
+def read_items(cells: Cells, context: str, column: str) -> Reading:
+    """Objects with a text (or messages) and a rank, 1 or 0 the best (Nectar, NeMo-RL), or a score, the highest the best
+    (UltraFeedback, whose mean over aspects is preferred to its `overall_score`, known to be inverted in some rows).
+    """
     responses = []
-    place = cells.place("answers")
-    for number, answer in enumerate(cells.items("answers")):
-        if not isinstance(answer, Mapping):
-            raise place.error(
-                "wrong type", f"answer {number} is {describe(answer)}, expected an object with answer and rank"
-            )
-        rank = as_number(answer.get("rank"))
-        if rank is None and answer.get("rank") is not None:
-            raise place.error(
-                "wrong type", f"the rank of answer {number} is {describe(answer['rank'])}, expected a number"
-            )
-        text = answer.get("answer", answer.get("text"))
-        if text is not None and not isinstance(text, str):
-            raise place.error("wrong type", f"answer {number} is {describe(text)}, expected text")
-        if rank is None:
+    place = cells.place(column)
+    for number, item in enumerate(cells.items(column)):
+        if not isinstance(item, Mapping):
+            why = f"{column[:-1]} {number} is {describe(item)}, expected an object with a text and a rank or score"
+            raise place.error("wrong type", why)
+        by_rank = "rank" in item
+        name = "rank" if by_rank else next((k for k in SCORE_KEYS if item.get(k) is not None), "score")
+        value = item.get(name)
+        number_or_none = as_number(value)
+        if number_or_none is None and value is not None and value == value and str(value) not in _NO_SCORE:
+            why = f"the {name} of {column[:-1]} {number} is {describe(value)}, expected a number"
+            raise place.error("wrong type", why)
+        written = next((item[k] for k in TEXT_KEYS if item.get(k) is not None), None)
+        if number_or_none is None:
             cells.seen["answers without a rank"] += 1
             continue
-        model = answer.get("model")
-        message = Message("assistant", checked_text(text or "", place))
-        responses.append(Response((message,), rank, model if isinstance(model, str) else None))
-    return Reading(open_context(cells, prompt), responses, ranks_to_meta=True)
+        if written is None or isinstance(written, str):
+            messages: tuple[Message, ...] = (Message("assistant", checked_text(written or "", place)),)
+        else:
+            messages = parse_messages(written, place, cells.seen)
+        model = item.get("model", item.get("policy"))
+        rank, score = (number_or_none, None) if by_rank else (-number_or_none, number_or_none)
+        responses.append(Response(messages, rank, model if isinstance(model, str) else None, score))
+    turns, tools = read_context(cells, context, True)
+    by_ranks = any(r.score is None for r in responses)
+    return Reading(turns, responses, tools=tools, ranks_to_meta=by_ranks)
 
 
-def read_completions(cells: Cells, context: str) -> Reading:
-    """NeMo-RL: `completions` = [{rank, completion: messages}], the lowest rank is the best."""
+def read_ordered(cells: Cells, context: str, column: str) -> Reading:
+    """LLaMA-Factory's older ranking rows: a list of two texts, the better one first."""
+    texts = cells.items(column)
+    if len(texts) != 2 or not all(isinstance(t, str) for t in texts):
+        why = f"{len(texts)} items, expected two texts, the better one first"
+        raise cells.place(column).error("wrong list", why)
+    turns, tools = read_context(cells, context, True)
+    responses = [
+        Response((Message("assistant", cells.checked(text, column)),), rank) for rank, text in enumerate(texts)
+    ]
+    return Reading(turns, responses, tools=tools)
+
+
+def read_chosen_summary(cells: Cells, context: str) -> Reading:
+    """summarize_from_feedback: `choice` is the number, from 0, of the better of two `summaries`."""
+    choice = cells.number("choice")
+    items = cells.items("summaries")
+    if choice is None:
+        return Reading(drop=("tie", "no choice"))
+    if len(items) != 2 or choice not in (0, 1) or not all(isinstance(i, Mapping) for i in items):
+        why = f"choice is {choice:g} and there are {len(items)} summaries, expected 0 or 1 and two"
+        raise cells.place("choice").error("wrong number", why)
     responses = []
-    place = cells.place("completions")
-    for number, item in enumerate(cells.items("completions")):
-        rank = as_number(item.get("rank")) if isinstance(item, Mapping) else None
-        if rank is None:
-            raise place.error(
-                "wrong type", f"completion {number} is {describe(item)}, expected an object with rank and completion"
-            )
-        completion = item.get("completion")
-        messages = (
-            (Message("assistant", checked_text(completion, place)),)
-            if isinstance(completion, str)
-            else parse_messages(completion, place, cells.seen)
-        )
-        responses.append(Response(messages, rank))
-    return Reading(cells.turns(context, "user"), responses, ranks_to_meta=True)
+    for number, item in enumerate(items):
+        text, policy = item.get("text"), item.get("policy")
+        if not isinstance(text, str):
+            raise cells.place("summaries").error("wrong type", f"the text of summary {number} is {describe(text)}")
+        message = Message("assistant", cells.checked(text, "summaries"))
+        responses.append(Response((message,), number != choice, policy if isinstance(policy, str) else None))
+    turns, tools = read_context(cells, context, True)
+    return Reading(turns, responses, tools=tools)
 
 
 def read_rated(cells: Cells, prompt: str, texts: str, ratings: str, models: str | None) -> Reading:
@@ -140,25 +165,5 @@ def read_rated(cells: Cells, prompt: str, texts: str, ratings: str, models: str 
         model = names[number] if number < len(names) and isinstance(names[number], str) else None
         message = Message("assistant", checked_text(text or "", cells.place(texts)))
         responses.append(Response((message,), -score, model, score))
-    return Reading(open_context(cells, prompt), responses)
-
-
-def read_preference(cells: Cells, context: str) -> Reading:
-    """HelpSteer3: `overall_preference` from -3 (response1 much better) to 3 (response2 much better); 0 is a tie."""
-    before = open_context(cells, context)
-    first, second = cells.turns("response1", "assistant"), cells.turns("response2", "assistant")
-    preference = cells.number("overall_preference")
-    cells.used.discard("overall_preference")  # its strength is worth keeping in `meta`
-    if preference is None:
-        return Reading(drop=("tie", "no overall_preference"))
-    if preference == 0:
-        return Reading(drop=("tie", "overall_preference is 0"))
-    return Reading(before, [Response(first, preference), Response(second, -preference)])
-
-
-def open_context(cells: Cells, name: str) -> tuple[Message, ...]:
-    """The turns before the response; a blank Assistant turn that only opens the response is not one of them."""
-    turns = cells.turns(name, "user")
-    if turns and turns[-1].role == "assistant" and not turns[-1].content.strip() and not turns[-1].extra:
-        return turns[:-1]
-    return turns
+    turns, tools = read_context(cells, prompt, True)
+    return Reading(turns, responses, tools=tools)

@@ -135,6 +135,7 @@ def tokenise_source(
         pair_table,
         token_table,
         dropped,
+        source_format=source.normalised.format,
         n_rows=source.normalised.n_rows,
         trouble=trouble,
         max_length=max_length,
@@ -181,9 +182,10 @@ def _nothing_left(source: SourcePairs, drops: list[Drop]) -> UserError:
     counts = Counter(d.reason for d in drops)
     reasons = ", ".join(f"{n} {reason}" for reason, n in counts.most_common()) or "the source has no rows"
     example = next((f" (row {d.row_index}: {d.detail})" for d in drops if d.detail), "")
+    example += f"; read as {source.normalised.format}"
     return UserError(
         f"no pair is left of {source.normalised.n_rows} rows",
         file=source.description,
         why=reasons + example,
-        fix="Check the columns (--columns), max_length and the chat template",
+        fix="Check the columns (--column), --max-length and the chat template",
     )

@@ -36,7 +36,8 @@ def print_preflight(preflight: Mapping[str, Any], console: Console) -> None:
 
 def _row_lines(preflight: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows, pairs = preflight.get("rows") or {}, preflight.get("pairs") or {}
-    lines = [("rows read", f"{rows['read']:,}")] if "read" in rows else []
+    lines = [("format", one_line(preflight["format"]))] if preflight.get("format") else []
+    lines += [("rows read", f"{rows['read']:,}")] if "read" in rows else []
     if "kept" in pairs:
         heldout = f", {pairs['heldout']:,} of them held out" if pairs.get("heldout") else ""
         lines.append(("pairs kept", f"{pairs['kept']:,}{heldout}"))

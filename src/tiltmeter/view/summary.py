@@ -104,6 +104,7 @@ def _read(tables: ReportTables) -> dict[str, Any]:
     dropped = _count(tables.dropped["reason"])
     difference = _difference(pairs)
     return {
+        "format": tables.preflight.get("format"),
         "rows_in": rows.get("read", len(pc.unique(pairs["row_index"])) + tables.dropped.num_rows),
         "pairs": pairs.num_rows,
         "dropped": dict(sorted(dropped.items(), key=lambda kv: (-kv[1], kv[0]))),
