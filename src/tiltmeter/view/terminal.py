@@ -59,11 +59,8 @@ def print_summary(
 def too_few(summary: Summary) -> str:
     """What is missing, where nothing was tested or nothing is shown, and how many pairs it would take."""
     n, families = summary.read["train"], summary.families.get("n_families", summary.read["components"])
-    rules = DisplayRules()
-    need = (
-        f"an effect needs {rules.min_active_pairs} pairs in which its concept fires, of {rules.min_families} families"
-    )
-    more = pairs_missing(n, families, rules.min_active_pairs)
+    need = f"an effect needs {LEAST_FIRING} pairs in which its concept fires, of {SURE_PAIRS:.0f} families"
+    more = pairs_missing(n, families)
     have = f"{n:,} {'pair was' if n == 1 else 'pairs were'} tested on"
     if more:
         return f"Too few pairs: {need}, and {have}. At least {more:,} more that are related to no other are missing."
