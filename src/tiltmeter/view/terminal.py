@@ -61,7 +61,7 @@ def too_few(summary: Summary) -> str:
     n, families = summary.read["train"], summary.families.get("n_families", summary.read["components"])
     need = f"an effect needs {LEAST_FIRING} pairs in which its concept fires, of {SURE_PAIRS:.0f} families"
     more = pairs_missing(n, families)
-    have = f"{n:,} {'pair was' if n == 1 else 'pairs were'} tested on"
+    have = f"there {'is 1 training pair' if n == 1 else f'are {n:,} training pairs'}"
     if more:
         return f"Too few pairs: {need}, and {have}. At least {more:,} more that are related to no other are missing."
     return f"{need[0].upper()}{need[1:]}, and the same sign in both halves of the data; {have}, and none has it."
