@@ -82,7 +82,7 @@ def judge(seed: int, families: bool, n_concepts: int) -> dict[str, Any]:
         return np.unravel_index(np.argsort(-key, axis=None, kind="stable")[:TOP], key.shape)
 
     top, paper_top = first(default), first(np.where(paper.sign_consistent, paper.delta_min, -1.0))
-    lo, hi = (bound * one.sd[top[1]] for bound in mixture.interval(x[top], (one.se_interval / one.sd)[top], s[top]))
+    lo, hi = (bound * one.sd[top[1]] for bound in mixture.interval(x[top], s[top]))
     truth, sign = world.truth[top], np.sign(one.delta[top])
     heldout = cross_fitted(sums, one, max(50, int((lfsr < SURE).sum())))
     selected = ~np.isnan(heldout)

@@ -157,6 +157,18 @@ def test_families(n_effective: float | None, verdict: str) -> None:
     assert checks.families(n_effective, None).verdict == "not run"
 
 
+def test_too_few_independent_pairs_say_how_many_more_it_takes() -> None:
+    # 100 pairs in one family and 20 alone: Σ size² = 10,020, worth 120² / 10,020 = 1.44
+    red = checks.families(120**2 / 10_020, 120)
+    assert red.verdict == "red" and "120 pairs are worth no more than 1" in red.meaning
+    # (120 + n) / (10,020 + n) >= 0.3 from n = (3,006 − 120) / 0.7 = 4,122.86 on
+    assert "add 4,123 pairs" in red.what_to_do
+    assert checks.families((120 + 4123) ** 2 / (10_020 + 4123), 120 + 4123).verdict == "amber"
+    assert checks.families((120 + 4122) ** 2 / (10_020 + 4122), 120 + 4122).verdict == "red"
+    few = checks.families(5.0, 5)  # all of them independent, and still nothing can be sure
+    assert few.verdict == "amber" and "Add 5 pairs" in few.what_to_do
+
+
 def test_controls_that_need_training_are_never_green() -> None:
     found = checks.not_yet_run()
     assert [check.verdict for check in found] == ["not run"] * 4

@@ -17,7 +17,7 @@ from tiltmeter.forecast.ladder import RUNGS
 from tiltmeter.forecast.scores import SCORE_FORMS
 from tiltmeter.pipeline.forecasting import ForecastResult, forecast_run
 from tiltmeter.schema import FORECAST
-from tiltmeter.view.forecast_terminal import ForecastTold, foreseen, print_forecast
+from tiltmeter.view.forecast_terminal import ForecastTold, Foreseen, _more_answers, foreseen, print_forecast
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +145,16 @@ def test_every_column_is_explained() -> None:
     page = (Path(__file__).parents[1] / "docs" / "forecast.md").read_text(encoding="utf-8")
     for name in (*FORECAST.names, *RUNGS, *SCORE_FORMS):
         assert f"`{name}`" in page, name
+
+
+def test_where_no_sign_is_known_it_says_how_many_more_answers_it_takes() -> None:
+    def row(shift: float, half: float) -> Foreseen:
+        return Foreseen("x", "community", shift, shift - half, shift + half, "?", "?")
+
+    report = {"rollouts": "before", "rollouts_read": 12}
+    # the clearest, 0.5 ± 1, needs an interval half as wide: four times the answers, 36 more than 12
+    assert _more_answers(report, [row(0.5, 1.0), row(-0.1, 1.0)]) == (
+        "0 of 2 signs are known from 12 answers: sample at least 36 more."
+    )
+    assert _more_answers(report, [row(0.5, 1.0), row(0.5, 0.4)]) == ""
+    assert "it takes more pairs" in _more_answers({"rollouts": None}, [row(0.5, 1.0)])

@@ -113,8 +113,7 @@ def shown(*cells: tuple[str, int]) -> pa.Table:
 
 def test_the_evidence_table() -> None:
     tracer = small()
-    table = shown(("global", -1), ("group", 1), ("prompt_max", 4), ("group", 2), ("group", 2)).to_pylist()
-    table[3]["rank"], table[4]["shown"] = 2, False  # ranked too low; hidden
+    table = shown(("global", -1), ("group", 1), ("prompt_max", 4)).to_pylist()
     asked: list[list[tuple[str, int]]] = []
 
     def token_activations(requests):
@@ -126,8 +125,7 @@ def test_the_evidence_table() -> None:
         tracer,
         {pair_id: f"prompt {pair_id}" for pair_id in tracer.pair_ids},
         token_activations,
-        max_rank=1,
-        max_pairs=2,
+        max_pairs=[2, 1, 2],  # each has its own number
     )
     assert evidence.schema == schema.EVIDENCE
     rows = evidence.to_pylist()
@@ -135,13 +133,12 @@ def test_the_evidence_table() -> None:
         ("global:-1", 1, "a"),
         ("global:-1", 2, "c"),
         ("group:1", 1, "g"),
-        ("group:1", 2, "e"),
         ("prompt_max:4", 1, "a"),
         ("prompt_max:4", 2, "h"),
     ]
-    assert [r["contribution"] for r in rows] == [1 / 8, 1 / 8, 1 / 4, 1 / 4, 1 / 3, 1 / 3]
-    assert [r["u"] for r in rows] == [1.0] * 6
-    assert asked == [[("a", 5), ("c", 5), ("g", 5), ("e", 5), ("h", 5)]]  # "a" serves two hypotheses
+    assert [r["contribution"] for r in rows] == [1 / 8, 1 / 8, 1 / 4, 1 / 3, 1 / 3]
+    assert [r["u"] for r in rows] == [1.0] * 5
+    assert asked == [[("a", 5), ("c", 5), ("g", 5), ("h", 5)]]  # "a" serves two hypotheses
     assert rows[2]["prompt_text"] == "prompt g"
     assert (rows[2]["chosen_pieces"], rows[2]["chosen_acts"]) == (["g", "!"], [1.5, 0.0])
 
@@ -156,13 +153,13 @@ def test_each_pair_and_concept_is_asked_for_once() -> None:
 
     texts = dict.fromkeys(tracer.pair_ids, "")
     hypotheses = shown(("group", 1), ("global", -1))
-    evidence = build_evidence(hypotheses, tracer, texts, token_activations, max_rank=5, max_pairs=9)
+    evidence = build_evidence(hypotheses, tracer, texts, token_activations, max_pairs=[9, 9])
     assert evidence.num_rows == 3 + 5
     assert len(asked) == len(set(asked)) == 5
     with pytest.raises(ValueError, match="5 requests"):
-        build_evidence(hypotheses, tracer, texts, lambda requests: [], max_rank=5, max_pairs=9)
+        build_evidence(hypotheses, tracer, texts, lambda requests: [], max_pairs=[9, 9])
     none = hypotheses.slice(0, 0)
-    assert build_evidence(none, tracer, texts, token_activations, max_rank=5, max_pairs=9).schema == schema.EVIDENCE
+    assert build_evidence(none, tracer, texts, token_activations, max_pairs=[]).schema == schema.EVIDENCE
 
 
 def test_tokens_and_activations_must_match() -> None:
@@ -175,8 +172,7 @@ def test_tokens_and_activations_must_match() -> None:
                 tracer,
                 texts,
                 lambda requests, w=wrong: [w] * len(requests),
-                max_rank=1,
-                max_pairs=1,
+                max_pairs=[1],
             )
 
 

@@ -113,4 +113,4 @@ def test_the_page_repeats_the_rule_and_does_not_make_its_own() -> None:
     ("n_pairs", "n_families", "missing"), [(5, 5, 20), (25, 25, 0), (25, 4, 6), (3, 1, 22), (400, 400, 0)]
 )
 def test_how_many_pairs_it_would_take(n_pairs: int, n_families: int, missing: int) -> None:
-    assert pairs_missing(n_pairs, n_families, least=25) == missing
+    assert pairs_missing(n_pairs, n_families) == missing

@@ -186,7 +186,9 @@ def test_nothing_found_is_said() -> None:
 
 def test_preflight() -> None:
     file = io.StringIO()
-    preflight = {**synthetic_tables().preflight, "estimate": {"seconds": 150.0}}
+    preflight = {**synthetic_tables().preflight, "estimate": {"seconds_low": 150.0, "seconds_high": 420.0}}
+    refused = {"name": "independent pairs", "meaning": "900 pairs are worth 4", "what_to_do": "Add 500 pairs"}
+    preflight["refused"] = [refused]
     print_preflight(preflight, Console(file=file, width=100))
     text = " ".join(file.getvalue().split())
     for part in (
@@ -199,7 +201,9 @@ def test_preflight() -> None:
         "31 texts stand in many families and relate nobody <b>",
         "450 pairs: model-a over model-c",
         "4 pairs: system message refused",
-        "119,535 tokens through the lens, about 2 min",
+        "119,535 tokens through the lens",
+        "2 min to 7 min for the whole audit on this machine",
+        "REFUSED independent pairs: 900 pairs are worth 4. Add 500 pairs",
     ):
         assert part in text
     file = io.StringIO()

@@ -67,6 +67,7 @@ def test_the_scale_comes_from_the_odd_prompts_and_the_coverage_from_the_even_one
     assert one.scale == 2.0
     np.testing.assert_allclose(one.interval.value, [2, 4, 6])
     assert one.inside_even.tolist() == [True, True, False]
+    assert not one.void and (one.scale_lo, one.scale_hi) == (2.0, 2.0)  # the odd prompts agree to the last digit
     wide = calibrate(forecast_of([1, 2, 3], sd=2.0), seen_shift(observed))["communities"]
     np.testing.assert_allclose(wide.interval.sd, 4.0)  # scale times the forecast's own
     assert wide.inside_even.all()
@@ -120,13 +121,37 @@ def test_errors_of_in_minus_out_by_hand() -> None:
     assert together[0, 0] == pytest.approx(math.sqrt(1.5 * 3 / 2))
 
 
+@pytest.mark.parametrize(
+    ("shifts", "scale", "lo"),
+    [
+        ([-2.0, -2.0], -2.0, -2.0),  # the wrong way round: every "hit" had the opposite sign of what was forecast
+        ([0.0, 0.0], 0.0, 0.0),
+        # two prompts, 3 and −1 times what was said: mean 1, its error sqrt(2 · (4 + 4)) / 2 = 2
+        ([3.0, -1.0], 1.0, 1.0 - 1.96 * 2),
+    ],
+)
+def test_a_scale_that_is_not_surely_positive_voids_hits_and_intervals(
+    shifts: list[float], scale: float, lo: float
+) -> None:
+    said = np.array([1.0, 2.0, 3.0])
+    odd = iter(shifts)
+    rows = [(said * next(odd) if i % 2 else said * 0.0).tolist() for i in range(4)]
+    forecast, seen = forecast_of(said.tolist()), seen_shift(observed_of(rows))
+    one = calibrate(forecast, seen)["communities"]
+    assert (one.scale, one.scale_lo) == (pytest.approx(scale), pytest.approx(lo)) and one.void
+    assert "is not surely above 0" in one.why_void
+    assert hits_and_misses(np.ones(3, bool), forecast, seen, one) == {"hits": [], "misses": []}
+
+
 def test_hits_and_misses_by_hand() -> None:
     keep = np.ones(4, bool)
     # Said +1 each; seen +1, +0.2 (within noise), −1, and far too much.
     rows = [[1.0, 0.2, -1.0, 9.0], [1.0, -0.1, -1.0, 9.0], [1.0, 0.1, -1.0, 9.1], [1.1, -0.2, -1.1, 9.0]]
     forecast, seen = forecast_of([1, 1, 1, 1], sd=0.2), seen_shift(observed_of(rows))
     calibrated = calibrate(forecast, seen)["communities"]
-    fixed = replace(calibrated, interval=replace(calibrated.interval, value=np.ones(4), sd=np.full(4, 0.6)))
+    fixed = replace(
+        calibrated, scale_lo=0.5, interval=replace(calibrated.interval, value=np.ones(4), sd=np.full(4, 0.6))
+    )
     found = hits_and_misses(keep, forecast, seen, fixed)
     assert [one["concept_id"] for one in found["hits"]] == [0]
     assert [(one["concept_id"], one["sign_right"]) for one in found["misses"]] == [(3, True), (2, False)]

@@ -92,7 +92,10 @@ def test_a_forecast_of_other_concepts_fails(run: Path) -> None:
     assert result.report["verdict"]["name"] == "failed"
     assert "no better than chance" in result.report["verdict"]["sentence"]
     assert of(result)["judgement"]["permutation_p"] > 0.05
-    assert len(of(result)["misses"]) > len(of(result)["hits"])
+    if of(result)["intervals_void"]:
+        assert not of(result)["misses"] and not of(result)["hits"]
+    else:
+        assert len(of(result)["misses"]) > len(of(result)["hits"])
 
 
 def test_of_a_model_that_stayed_as_it_was_nothing_can_be_said(run: Path) -> None:
@@ -104,6 +107,7 @@ def test_of_a_model_that_stayed_as_it_was_nothing_can_be_said(run: Path) -> None
     assert of(result)["judgement"]["overall"]["rel_y"] < 0.5
     named = {check["name"]: check["verdict"] for check in result.report["doctor"]}
     assert named["did the model move"] in ("amber", "red")
+    assert not of(result)["hits"] and not of(result)["misses"]  # none stands under "nothing can be said"
 
 
 def test_the_other_way_round_is_a_failure(run: Path) -> None:
@@ -112,6 +116,9 @@ def test_the_other_way_round_is_a_failure(run: Path) -> None:
     assert result.report["verdict"]["name"] == "failed"
     assert of(result)["judgement"]["overall"]["r2"] < -0.9 and of(result)["scale"] < 0
     assert of(result)["judgement"]["sign_accuracy"] == 0.0
+    assert "is not surely above 0" in of(result)["intervals_void"] and not of(result)["hits"]
+    assert of(result)["coverage"]["even_prompts"] is None
+    assert result.table["inside"].null_count == result.table["predictive_lo"].null_count == len(result.table)
 
 
 # --- artifacts ------------------------------------------------------------------------------------------------------

@@ -43,10 +43,19 @@ def audit(
     run = Run(Path(out) if out is not None else Path("runs") / _slug(source))
     lens = choose_lens(settings, events)
     _pairs(run, source, settings, lens, events)
-    preflight = {**run.json("preflight.json"), "estimate": harvest_estimate(run.json("preflight.json"), lens)}
+    from tiltmeter.pipeline.doctor import doctor_stage, examine_pairs, refuse
+
+    found = examine_pairs(run, lens)
+    preflight = {
+        **run.json("preflight.json"),
+        "estimate": harvest_estimate(run.json("preflight.json"), lens),
+        "refused": [check.to_dict() for check in found if check.verdict == "red"],
+    }
     events.preflight(preflight)
     if dry_run:
         return AuditResult(run, {"preflight": preflight})
+    if not settings.despite_doctor:
+        refuse("no model can judge by these pairs, and none was run", found, run.path / "preflight.json")
     run.record("tiltmeter", __version__)
     run.record("source", _slug(source))
     run.record("settings", settings.model_dump())
@@ -54,7 +63,6 @@ def audit(
     run.record("reading", reading_hash(lens.tokenizer))
     _features(run, settings, lens, events)
     from tiltmeter.pipeline.concept_steps import concepts_stage, shifts_stage
-    from tiltmeter.pipeline.doctor import doctor_stage
     from tiltmeter.pipeline.statistics import statistics_stage
     from tiltmeter.pipeline.tracing import evidence_stage
 

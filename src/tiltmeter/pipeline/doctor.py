@@ -56,16 +56,32 @@ def doctor_stage(
             stage.write_json(DOCTOR, {"checks": [check.to_dict() for check in found]})
     choice.forget_sample()
     found = [Check.from_dict(values) for values in run.json(DOCTOR)["checks"]]
+    if not despite and settings.baseline != "random-dictionary":
+        refuse("the doctor finds the lens unfit", found, run.path / DOCTOR, "; what was read is kept")
+    return found
+
+
+def examine_pairs(run: Run, choice: LensChoice) -> list[Check]:
+    """The checks that need no forward pass, only what the reader found: they are made before the harvest too."""
+    tokens = run.table("tokens.parquet")
+    return [
+        _truncation_check(run, run.table("pairs.parquet")),
+        checks.special_tokens(_special_in_content(tokens, choice.tokenizer)),
+        _family_check(run),
+    ]
+
+
+def refuse(what: str, found: list[Check], file: Path, kept: str = "") -> None:
+    """Raise UserError if a check is red."""
     red = any_red(found)
-    if red and not despite and settings.baseline != "random-dictionary":
+    if red:
         first = red[0]
         raise UserError(
-            f"the doctor finds the lens unfit: {', '.join(check.name for check in red)}",
-            file=run.path / DOCTOR,
+            f"{what}: {', '.join(check.name for check in red)}",
+            file=file,
             why=f"{first.name} is {first.figure}, {first.threshold} ({first.meaning})",
-            fix=f"{first.what_to_do}, or give --despite-doctor to go on; what was read is kept",
+            fix=f"{first.what_to_do}, or give --despite-doctor to go on{kept}",
         )
-    return found
 
 
 def checkup(path: str | Path, *, events: Events | None = None) -> list[Check]:

@@ -34,7 +34,14 @@ def report_tables(run: Run) -> ReportTables:
         manifest={**about, "statistics": run.json("statistics.json")},
         concentration=run.table(CONCENTRATION) if CONCENTRATION in made else None,
         doctor=run.json(DOCTOR)["checks"] if DOCTOR in made else (),
+        files=sorted(_of_the_audit(run)),
     )
+
+
+def _of_the_audit(run: Run) -> set[str]:
+    """Names of the audit's own artifacts; those of later steps would change the page with what is in the folder."""
+    stages = ("pairs", FEATURES, "doctor", "concepts", "shifts", "audit", "evidence")
+    return {name for stage in stages for name in run.manifest["stages"].get(stage, {"files": ()})["files"]}
 
 
 class AuditResult:

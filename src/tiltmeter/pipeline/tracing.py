@@ -23,9 +23,13 @@ from tiltmeter.settings import AuditSettings
 from tiltmeter.stats.concentration import concentration
 from tiltmeter.stats.disparity import disparity_block, exact_threshold, signed_disparity
 from tiltmeter.stats.evidence import PairTokens, Places, Tracer, build_evidence
+from tiltmeter.stats.sure import sure_rows
+from tiltmeter.view.effects import LISTED
 
-EVIDENCE_RANKS = 25  # hypotheses per view and direction whose pairs are kept with their tokens
-EVIDENCE_PAIRS = 8  # pairs of each
+EVIDENCE_RANKS = 25  # hypotheses per view and direction whose pairs are kept with their tokens, sure or not
+EVIDENCE_PAIRS = 8  # pairs of each of them
+SURE_RANKS = LISTED  # sure ones, as many as the page lists
+SURE_PAIRS_KEPT = 3  # pairs of each of those that rank below EVIDENCE_RANKS
 
 
 def scores_of(
@@ -111,8 +115,13 @@ def token_reader(run: Run, settings: AuditSettings, lens: LensChoice, events: Ev
 
 
 def evidence_stage(run: Run, settings: AuditSettings, lens: LensChoice, version: int, events: Events) -> None:
-    """The responsible pairs of the best-ranked hypotheses, read once more for the tokens that fired."""
-    config = {"ranks": EVIDENCE_RANKS, "pairs": EVIDENCE_PAIRS, "baseline": settings.baseline}
+    """The responsible pairs of the first hypotheses of each list, and of all sure ones that the page lists, read once
+    more for the tokens that fired."""
+    config = {
+        "ranks": [EVIDENCE_RANKS, SURE_RANKS],
+        "pairs": [EVIDENCE_PAIRS, SURE_PAIRS_KEPT],
+        "baseline": settings.baseline,
+    }
     reads = ["pairs", FEATURES, "concepts", "shifts", "audit"]
     with run.stage("evidence", version=version, config=config, reads=reads) as stage:
         if stage.done:
@@ -121,11 +130,15 @@ def evidence_stage(run: Run, settings: AuditSettings, lens: LensChoice, version:
         names = ["pair_id", "prompt", "is_chat", "family_id"]
         pairs = run.table("pairs.parquet", names).filter(pa.array(train))
         hypotheses = run.table("hypotheses.parquet")
-        listed = hypotheses.filter(pc.field("shown") & (pc.field("rank") <= EVIDENCE_RANKS))
+        first = hypotheses.filter(pc.field("shown") & (pc.field("rank") <= EVIDENCE_RANKS))
+        more = pc.field("shown") & (pc.field("rank") > EVIDENCE_RANKS) & (pc.field("rank") <= SURE_RANKS)
+        also = hypotheses.filter(more)
+        listed = pa.concat_tables([first, also.filter(pa.array(sure_rows(also)))])
         tracer = make_tracer(run, settings, np.unique(listed["concept_id"].to_numpy()).tolist())
         texts = dict(zip(pairs["pair_id"].to_pylist(), transcripts(pairs), strict=True))
         read = token_reader(run, settings, lens, events)
-        table = build_evidence(hypotheses, tracer, texts, read, max_rank=EVIDENCE_RANKS, max_pairs=EVIDENCE_PAIRS)
+        most = np.where(listed["rank"].to_numpy() <= EVIDENCE_RANKS, EVIDENCE_PAIRS, SURE_PAIRS_KEPT)
+        table = build_evidence(listed, tracer, texts, read, max_pairs=most.tolist())
         stage.write("evidence.parquet", table)
         stage.write("concentration.parquet", _concentration(listed, tracer, pairs["family_id"].to_numpy()))
 

@@ -40,13 +40,30 @@ class Effort:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """Predictive intervals of the concepts of one unit; what is fitted comes from the odd units of prompts."""
+    """Predictive intervals of the concepts of one unit; what is fitted comes from the odd units of prompts.
+
+    A forecast claims signs and ratios, so its scale is positive: where the fitted one is not surely so, `void` is True
+    and no interval means anything. They would be mirrored, or of noise alone.
+    """
 
     scale: float  # observed ≈ scale · predicted; NaN if everything predicted is 0
+    scale_lo: float  # 95 %, units of prompts as the units
+    scale_hi: float
     law_error: float  # what is missed beyond all noise, in standard deviations of one answer's score
     interval: Interval  # of the shift on all prompts, noise and the law's error
     inside_noise: np.ndarray  # bool [M], the shift on the even units lies in the interval for these of noise alone
     inside_even: np.ndarray  # bool [M], the same with the law's error
+
+    @property
+    def void(self) -> bool:
+        return not self.scale_lo > 0
+
+    @property
+    def why_void(self) -> str:
+        if not np.isfinite(self.scale):
+            return "everything that was forecast is 0"
+        limits = f"95 %: {self.scale_lo:+.2g} to {self.scale_hi:+.2g}"
+        return f"the scale that fits the forecast to what was seen, {self.scale:+.2g} ({limits}), is not surely above 0"
 
 
 @dataclass(frozen=True)
@@ -105,6 +122,7 @@ def _calibrated(forecast: Forecast, seen: Seen, keep: np.ndarray) -> Calibrated:
     sampling = seen.noise(forecast.column["variance"])
     spread = halves["odd"].se ** 2 * odd.sum()  # variance of one prompt's shift, sampling noise included
 
+    width = 1.96 * _scale_error(halves["odd"], said, keep, square)
     factor = scale if np.isfinite(scale) else 0.0
 
     def on(n_prompts: int, model_sd: float | np.ndarray = 0.0) -> Interval:
@@ -119,11 +137,23 @@ def _calibrated(forecast: Forecast, seen: Seen, keep: np.ndarray) -> Calibrated:
     there, n_even = halves["even"].mean, int((~odd).sum())
     return Calibrated(
         scale,
+        scale - width,
+        scale + width,
         tau,
         on(len(odd), law * one_answer),
         _inside(there, on(n_even)),
         _inside(there, on(n_even, law * one_answer)),
     )
+
+
+def _scale_error(observed: Observed, said: np.ndarray, keep: np.ndarray, square: float) -> float:
+    """Standard error of the fitted scale, near-duplicate prompts as one unit; NaN for fewer than two units."""
+    n, g = len(observed.shift), observed.n_units
+    if g < 2 or not square > 0:
+        return float("nan")
+    by_prompt = observed.shift[:, keep] @ said[keep] / square  # the scale is their mean
+    sums = np.bincount(observed.unit, by_prompt - by_prompt.mean(), minlength=g)
+    return float(np.sqrt(g / (g - 1) * (sums @ sums)) / n)
 
 
 def _inside(value: np.ndarray, interval: Interval) -> np.ndarray:
@@ -160,7 +190,7 @@ def judge_set(
         nulls={k: v for k, v in baselines.items() if k in ("length", "prevalence")},
         prevalence=nulls.prevalence[keep],
         spread=spread,
-        intervals={"predictive": within},
+        intervals={} if calibrated.void else {"predictive": within},
         predicted_halves=halves,
         **options,
     )
@@ -170,12 +200,14 @@ def judge_set(
             one = found if declared else judge(vector, observed, **options)
             told["table"].append({"name": what, "kind": kind, "declared": declared, **_row(one)})
     told["judgement"] = _judgement(found)
-    told["scale"], told["law_error"] = calibrated.scale, calibrated.law_error
+    told["scale"], told["scale_lo"], told["scale_hi"] = calibrated.scale, calibrated.scale_lo, calibrated.scale_hi
+    told["law_error"] = calibrated.law_error
+    told["intervals_void"] = calibrated.why_void if calibrated.void else None
+    shares = {"noise_alone": calibrated.inside_noise[keep].mean(), "even_prompts": calibrated.inside_even[keep].mean()}
     told["coverage"] = {
         "confidence": within.confidence,
-        "noise_alone": float(calibrated.inside_noise[keep].mean()),
-        "even_prompts": float(calibrated.inside_even[keep].mean()),
-        "all_prompts": found.coverage["predictive"],
+        **{name: None if calibrated.void else float(share) for name, share in shares.items()},
+        "all_prompts": found.coverage.get("predictive"),
     }
     if "shuffled" in baselines:
         told["against_shuffled"] = _difference(forecast.column["shift"][keep], shuffled, observed, effort)
@@ -326,7 +358,10 @@ def hits_and_misses(
 
     A hit moved visibly, in the direction and within the interval that was forecast; the largest first. A miss moved
     visibly in the other direction, or lies outside of its interval; by how many predictive standard deviations.
+    Neither is listed where the intervals are void.
     """
+    if calibrated.void:
+        return {"hits": [], "misses": []}
     y, se, said = seen.observed.mean, seen.observed.se, forecast.column["shift"]
     one = calibrated.interval
     resolved = np.abs(y) > RESOLVED * se

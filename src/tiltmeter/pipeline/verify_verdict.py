@@ -13,6 +13,7 @@ import numpy as np
 
 from tiltmeter.forecast.agreement import ENOUGH_CEILING
 
+NOTHING = "nothing can be said"
 CHANCE = 0.05  # p above which a forecast is no better than chance
 CAME_TRUE, FAILED = 0.5, 0.25  # of R² / rel_y, ours
 COVERED = 0.85  # of intervals that claim 95 %, ours
@@ -85,14 +86,14 @@ def verdict(told: Mapping[str, Any], n_prompts: int, per_prompt: float) -> dict[
     over = f"{told['label']}, {told['concepts']:,} concepts, {n_prompts:,} prompts × {answers}"
     found = told["judgement"]
     if found is None:
-        return _verdict("nothing can be said", f"Nothing can be said: there are too few concepts ({over})")
+        return _verdict(NOTHING, f"Nothing can be said: there are too few concepts ({over})")
     # Concepts exchanged, and labels: a forecast has to pass both where both are known.
     overall, p = found["overall"], max(found["permutation_p"], (told.get("labels") or {"p": 0.0})["p"])
     r2, rel_y = overall["r2"], overall["rel_y"]
     if not rel_y >= ENOUGH_CEILING:
         why = f"the model hardly moved, or too few answers were drawn to see it (rel_y {short(rel_y)}; {over})"
         agrees = f"; what little was seen agrees with the forecast (R² {short(r2)}, p {_p(p)})"
-        return _verdict("nothing can be said", f"Nothing can be said: {why}{agrees if p <= CHANCE and r2 > 0 else ''}")
+        return _verdict(NOTHING, f"Nothing can be said: {why}{agrees if p <= CHANCE and r2 > 0 else ''}")
     figures = f"R² {short(r2)} of a possible {short(rel_y)} ({over})"
     if not r2 >= -1:
         return _verdict("failed", f"The forecast failed: it says the same of every concept ({over})")
@@ -211,8 +212,8 @@ def statements(
     claim(
         "noise explains what it misses: 95 % intervals of noise alone hold what is seen",
         f"at least {COVERED:.0%}, on the prompts that they were not fitted on",
-        f"{covered:.0%}",
-        covered >= COVERED,
+        "no interval: the scale is not surely above 0" if covered is None else f"{covered:.0%}",
+        None if covered is None else covered >= COVERED,
     )
     names = {"group": "groups of pairs", "prompt_max": "prompts, max", "prompt_freq": "prompts, freq"}
     for view, one in cells.items():

@@ -28,7 +28,7 @@ from tiltmeter.pipeline.verify_models import (
     score,
     training_of,
 )
-from tiltmeter.pipeline.verify_verdict import Seal, seal, statements, verdict
+from tiltmeter.pipeline.verify_verdict import NOTHING, Seal, seal, statements, verdict
 from tiltmeter.run import Run, file_hash
 from tiltmeter.schema import VERIFICATION
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 _FORECAST_FACTS = ("sha256", "written", "form", "rung", "cells_rung", "rollouts", "rollouts_disjoint")
-VERSION = 5  # raise it when a change of code can change the bytes
+VERSION = 6  # raise it when a change of code can change the bytes
 
 
 @dataclass(frozen=True)
@@ -182,11 +182,12 @@ class _Verification:
         y, se, n = self.seen.observed.mean, self.seen.observed.se, len(self.seen.observed.shift)
         lo, hi = np.empty(y.size), np.empty(y.size)
         for name in ("features", "shift_max", "shift_freq"):  # the communities are among the features
-            of, interval = self.masks[name], self.calibrated[name].interval
-            lo[of], hi[of] = interval.lo[of], interval.hi[of]
+            of, one = self.masks[name], self.calibrated[name]
+            lo[of], hi[of] = (np.nan, np.nan) if one.void else (one.interval.lo[of], one.interval.hi[of])
         said = self.forecast.column["shift"]
         everywhere = _rows("global", np.full(y.size, -1), self.forecast.bank.concept_ids, said, y, se, n)
-        everywhere |= {"predictive_lo": lo, "predictive_hi": hi, "inside": (y >= lo) & (y <= hi)}
+        inside = [bool(a <= b <= c) if a == a else None for a, b, c in zip(lo, y, hi, strict=True)]  # NaN: void
+        everywhere |= {"predictive_lo": lo, "predictive_hi": hi, "inside": inside}
         tables = [_table(everywhere)]
         for view, cells in self.cells.items():
             there, error, n_prompts = cell_rows(cells, self.members[view], self.seen)
@@ -219,6 +220,9 @@ class _Verification:
         }
         n_prompts, judged = len(observed.shift), told[self.headline]["judgement"]
         said = verdict(told[self.headline], n_prompts, seen.per_prompt)
+        for one in told.values():  # under "nothing can be said" stands no list of hits
+            if verdict(one, n_prompts, seen.per_prompt)["name"] == NOTHING:
+                one |= {"hits": [], "misses": []}
         keep = self.kept
         arrays = (forecast.column["shift"][keep], forecast.sd[keep], observed.mean[keep], observed.se[keep])
         doctor = after_training(

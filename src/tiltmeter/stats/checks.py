@@ -14,7 +14,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tiltmeter.stats.sure import SURE_PAIRS
+
 Verdict = Literal["green", "amber", "red", "not run"]
+FEWEST_INDEPENDENT = 0.3  # of the pairs; with fewer, copies of a few pairs decide everything
 FEW_EXAMPLES = 5  # pairs that are tokenised again
 
 
@@ -233,13 +236,23 @@ def length(mean_difference: float, mean_length: float, correlations: np.ndarray 
 
 def families(n_effective: float | None, n_pairs: int | None) -> Check:
     """Kish's effective number of pairs, N² / Σ size², against N; None where families were not sought."""
-    name, limits = "independent pairs", ">= 0.7 of pairs green, >= 0.3 amber"
+    name, limits = "independent pairs", f">= 0.7 of pairs and >= {SURE_PAIRS:.0f} green, >= 0.3 amber"
     meaning = "pairs of one family are not independent evidence; intervals and ranks count families"
     if n_effective is None or not n_pairs:
         return Check(name, "not run", None, limits, meaning, "Run the audit again: families are found when pairs are")
     share = n_effective / n_pairs
-    verdict = _rising(share, 0.7, 0.3)
+    verdict = _rising(share, 0.7, FEWEST_INDEPENDENT)
     fix = "" if verdict == "green" else "Remove near-duplicates, or read every effect as coming from so many families"
+    if verdict == "red":
+        # Σ size² is N² / n_effective; each new pair of a family of its own adds 1 to it and to N.
+        squares = n_pairs**2 / n_effective
+        more = math.ceil((FEWEST_INDEPENDENT * squares - n_pairs) / (1 - FEWEST_INDEPENDENT))
+        meaning = f"{n_pairs:,} pairs are worth no more than {n_effective:,.0f} that are independent of each other"
+        fix = f"Drop near-duplicates, or add {more:,} pairs that are related to no other"
+    elif n_effective < SURE_PAIRS:
+        verdict = "amber"
+        fix = f"Add {math.ceil(SURE_PAIRS - n_effective)} pairs that are related to no other: below {SURE_PAIRS:.0f} "
+        fix += "nothing can be called sure"
     return Check(name, verdict, f"{share:.2f}, {n_effective:,.0f} of {n_pairs:,}", limits, meaning, fix)
 
 

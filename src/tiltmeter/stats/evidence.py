@@ -12,7 +12,6 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tiltmeter import schema
 from tiltmeter.schema import SILENT_GROUP
@@ -119,24 +118,23 @@ class Tracer:
 
 
 def build_evidence(
-    hypotheses: pa.Table,
+    listed: pa.Table,
     tracer: Tracer,
     prompt_texts: Mapping[str, str],
     token_activations: TokenActivations,
     *,
-    max_rank: int,
-    max_pairs: int,
+    max_pairs: Sequence[int],
 ) -> pa.Table:
-    """The EVIDENCE table: the first `max_pairs` responsible pairs of every hypothesis shown up to rank `max_rank`.
+    """The EVIDENCE table of the hypotheses `listed`: of each the first `max_pairs` (its own number) responsible pairs.
 
     `token_activations` is asked once, for every (pair, concept) once.
     """
-    listed = hypotheses.filter(pc.field("shown") & (pc.field("rank") <= max_rank))
     found: list[tuple[str, int, int, int, float, float]] = []  # hypothesis, rank, row, concept, u, share
-    for one in listed.select(["hypothesis_id", "view", "where", "concept_id", "direction"]).to_pylist():
+    rows_of = listed.select(["hypothesis_id", "view", "where", "concept_id", "direction"]).to_pylist()
+    for one, most in zip(rows_of, max_pairs, strict=True):
         cell = (one["view"], one["where"], one["concept_id"])
         u, share = tracer.u(one["concept_id"]), tracer.contributions(*cell)
-        rows = tracer.ranked(*cell, one["direction"], max_pairs)
+        rows = tracer.ranked(*cell, one["direction"], most)
         for rank, row in enumerate(rows.tolist(), 1):
             found.append((one["hypothesis_id"], rank, row, one["concept_id"], float(u[row]), float(share[row])))
     requests = list(dict.fromkeys((tracer.pair_ids[row], concept) for _, _, row, concept, _, _ in found))

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from tiltmeter import schema
 from tiltmeter.stats.multiplicity import q_values
 from tiltmeter.stats.resampling import bootstrap_deltas, rank_stability
-from tiltmeter.stats.sure import SURE_Q
+from tiltmeter.stats.sure import LEAST_FIRING, SURE_Q
 from tiltmeter.stats.view_statistics import ViewStatistics
 
 RankBy = Literal["posterior", "delta_min", "z", "delta", "d"]
@@ -33,8 +33,10 @@ class DisplayRules:
 
     min_community_size: int = 4  # features; smaller communities are tested but not shown
     single_features: bool = True  # test features outside every community too
-    min_active_pairs: int = 25  # for single features: pairs in which it fires in either response; below, not tested
-    min_group_pairs: int = 25  # smaller groups are tested but not shown
+    min_active_pairs: int = (
+        LEAST_FIRING  # for single features: pairs in which it fires in either response; below, not tested
+    )
+    min_group_pairs: int = LEAST_FIRING  # smaller groups are tested but not shown
     min_families: int = 10  # sets of fewer families are tested but not shown: they cannot be told from an accident
     rank_by: RankBy = "posterior"
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 SURE_LFSR = 0.05  # below it: local false sign rate, the posterior probability of a wrong sign or of no effect
 SURE_Q = 0.05  # at most: false discovery rate over every test of every view
 SURE_PAIRS = 10.0  # at least: independent pairs inside, the smaller of n_eff and the number of families
+LEAST_FIRING = 25  # pairs in which a single feature fires, and pairs of a group; below, nothing is tested or shown
 COLUMNS = ("lfsr", "q_value", "n_eff", "family_n")
 
 
@@ -39,9 +40,9 @@ def sure_rows(table: pa.Table) -> np.ndarray:
     return are_sure(*(table[name].to_numpy().astype(np.float64) for name in COLUMNS))
 
 
-def pairs_missing(n_pairs: int, n_families: int, least: int) -> int:
+def pairs_missing(n_pairs: int, n_families: int) -> int:
     """How many more pairs, each of a family of its own, it takes at least before an effect can be sure.
 
-    `n_pairs` of `n_families` are there; `least` is what the display rules ask of an effect.
+    `n_pairs` of `n_families` are there.
     """
-    return max(least - n_pairs, int(SURE_PAIRS) - n_families, 0)
+    return max(LEAST_FIRING - n_pairs, int(SURE_PAIRS) - n_families, 0)

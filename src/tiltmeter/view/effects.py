@@ -19,6 +19,7 @@ from tiltmeter.view.tables import ReportTables, finite, n_train
 __all__ = ["Effect", "Labels", "in_words", "interval", "shortlist", "shown_rows", "signed", "spread", "unit_of"]
 
 FOLLOWS_LENGTH = 0.3  # |correlation| with the length difference from which a person is warned
+LISTED = 250  # hypotheses of a view and direction that the page lists at most; their sure ones have evidence
 MOST_UNSURE = 3  # rows told of a list in which nothing is sure
 PLACES = {"everywhere": ["global"], "groups": ["group"], "prompts": ["prompt_max", "prompt_freq"]}
 
@@ -212,7 +213,7 @@ def shortlist(tables: ReportTables, place: str, direction: str, limit: int) -> l
 
     Only what is sure; where nothing is, the first three of the list. In the paper's order, the list as it stands.
     """
-    rows = spread(shown_rows(tables, PLACES[place], direction, 50 * limit), limit)
+    rows = spread(shown_rows(tables, PLACES[place], direction, min(50 * limit, LISTED)), limit)
     found = [row for row in rows if is_sure(row)]
     if not found:
         return rows[:MOST_UNSURE]

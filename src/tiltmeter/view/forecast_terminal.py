@@ -93,16 +93,37 @@ def print_forecast(told: ForecastTold, console: Console) -> None:
     page.facts(_made_from(report))
     for title, sign, note in (("amplified", 1, "said more after training"), ("suppressed", -1, "said less")):
         page.heading(f"Most {title}", note)
-        _table(page, [one for one in rows if one.shift * sign > 0][:LISTED])
+        of_sign = [one for one in rows if one.shift * sign > 0]
+        known = [one for one in of_sign if one.sign_known]
+        if known:
+            _table(page, known[:LISTED])
+        else:
+            page.print(f"nothing: of {len(of_sign):,} concepts none is known to move this way")
+    if advice := _more_answers(report, rows):
+        page.print()
+        page.print(advice)
     page.print()
     page.facts(_reading(report, rows) + _nulls(report) + _seal(report))
     page.print()
 
 
+def _more_answers(report: Mapping[str, Any], rows: Sequence[Foreseen]) -> str:
+    """Where no sign is known: how many answers it would take, if they are what is short; "" where some sign is known.
+
+    Half the width of an interval shrinks with the root of the number of answers, so that the clearest concept needs
+    (half its width / its shift)² times as many. The noise of the pairs stays: it is the least that it takes.
+    """
+    if not rows or any(one.sign_known for one in rows):
+        return ""
+    if report["rollouts"] is None:
+        return f"0 of {len(rows):,} signs are known from these pairs: it takes more pairs, or answers of the model."
+    n = report["rollouts_read"]
+    widths = [(one.hi - one.lo) / 2 / abs(one.shift) for one in rows if one.shift]
+    more = int(np.ceil(n * (min(widths) ** 2 - 1))) if widths else n
+    return f"0 of {len(rows):,} signs are known from {n:,} answers: sample at least {max(more, 1):,} more."
+
+
 def _table(page: Page, rows: Sequence[Foreseen]) -> None:
-    if not rows:
-        page.print("none")
-        return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False, expand=True)
     table.add_column("")
     table.add_column("concept", ratio=1, no_wrap=True, overflow=page.overflow)
@@ -112,11 +133,10 @@ def _table(page: Page, rows: Sequence[Foreseen]) -> None:
         concept = page.text(one_line(mask_slurs(one.name)))
         if _KINDS[one.kind]:
             concept = Text.assemble(concept, page.text(f" · {_KINDS[one.kind]}", "dim"))
-        shift = signed(one.shift, 2) if one.sign_known else f"unsure {signed(one.shift, 2)}"
         limits = f"[{signed(one.lo, 2)}, {signed(one.hi, 2)}]"
-        cells = [page.text(cell) for cell in (shift, limits, one.rewarded, one.expressed)]
+        cells = [page.text(cell) for cell in (signed(one.shift, 2), limits, one.rewarded, one.expressed)]
         mark = page.text("▲" if one.shift > 0 else "▼")
-        table.add_row(mark, concept, *cells, style="" if one.sign_known else "dim")
+        table.add_row(mark, concept, *cells)
     page.print(table)
 
 

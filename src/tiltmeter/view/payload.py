@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from tiltmeter.stats.sure import is_sure
 from tiltmeter.view.certainty import verdict
-from tiltmeter.view.effects import in_words, shortlist, shown_rows, unit_of
+from tiltmeter.view.effects import LISTED, in_words, shortlist, shown_rows, unit_of
 from tiltmeter.view.plot_data import heat, length_histogram, points
 from tiltmeter.view.quoted import Quoted
 from tiltmeter.view.screen import mask_slurs
@@ -48,6 +48,14 @@ FILES = {
     "hypotheses.parquet": "every hypothesis that was tested, shown or not, with its statistics",
     "evidence.parquet": "the responsible pairs of the shown hypotheses, with tokens and activations",
     "concentration.parquet": "how few pairs and families carry each of them",
+    "summary.json": "what the terminal prints, as `--json` gives it",
+    "statistics.json": "how many hypotheses were tested, shown and sure, by view",
+    "communities.json": "how many features fire together, and how they were found",
+    "membership.parquet": "which feature is in which community",
+    "shifts.json": "how the response-shift concepts and prompt concepts were found",
+    "shifts.parquet": "response-shift concepts and prompt concepts: features and names",
+    "shift_sigma.parquet": "by how much each feature differs between the two responses: the unit sd",
+    "centroids.parquet": "the groups' centroids, by which held-out pairs are assigned",
     "doctor.json": "the doctor's checks of the lens and of what was read",
     "preflight.json": "counts of the pairs, their families, lengths and labels, before any model read them",
 }
@@ -64,8 +72,8 @@ class Limits:
 
 
 STEPS = (
-    Limits(250, 20, 1500, 6000),
-    Limits(250, 10, 700, 3000),
+    Limits(LISTED, 20, 1500, 6000),
+    Limits(LISTED, 10, 700, 3000),
     Limits(150, 8, 400, 1500),
     Limits(100, 5, 250, 800),
     Limits(40, 3, 120, 400),
@@ -108,7 +116,7 @@ def _fixed(tables: ReportTables, summary: Summary) -> dict[str, Any]:
         "lengths": length_histogram(tables.pairs),
         "families": facts["families"],
         "doctor": [dict(check) for check in tables.doctor],
-        "files": _files(stages),
+        "files": _files(stages, tables.files),
         "versions": tables.manifest.get("versions") or {},
         "settings": tables.manifest.get("settings") or {},
         "seconds": {name: stage.get("seconds") for name, stage in stages.items() if stage.get("seconds") is not None},
@@ -125,6 +133,9 @@ def _listed(tables: ReportTables, limit: int) -> list[dict[str, Any]]:
     """The rows of HYPOTHESES that the page lists, with their sentences."""
     views = pc.unique(tables.hypotheses["view"]).to_pylist()
     rows = [row for view in views for d in DIRECTIONS for row in shown_rows(tables, [view], d, limit)]
+    here = {row["hypothesis_id"] for row in rows}
+    at_the_top = [row for place, n in FINDINGS.items() for d in DIRECTIONS for row in shortlist(tables, place, d, n)]
+    rows += [row for row in at_the_top if row["hypothesis_id"] not in here]
     units = {c["concept_id"]: unit_of(c["kind"]) for c in tables.concepts.select(["concept_id", "kind"]).to_pylist()}
     for row in rows:
         row["in_words"] = in_words(row)
@@ -196,9 +207,9 @@ def _concept(concept: Mapping[str, Any]) -> dict[str, Any]:
     return {**kept, "name": label(name), "phrases": [label(p) for p in concept["phrases"] or []]}
 
 
-def _files(stages: Mapping[str, Any]) -> list[list[str]]:
+def _files(stages: Mapping[str, Any], files: Sequence[str]) -> list[list[str]]:
     """[relative name, what it holds] of the run's artifacts; a folder of shards is one. Odd names are left out."""
-    names = {name for stage in stages.values() for name in stage.get("files") or {}}
+    names = {*files, *(name for stage in stages.values() for name in stage.get("files") or {})}
     top = {
         name if "/" not in name else name.split("/")[0] + "/"
         for name in names

@@ -29,6 +29,8 @@ def print_preflight(preflight: Mapping[str, Any], console: Console) -> None:
         for kind, n in (preflight.get("chat_template_trouble") or {}).items()
         if n
     ]
+    lines += [("REFUSED", one_line(f"{check['name']}: {check['meaning']}. {check['what_to_do']}"))
+              for check in preflight.get("refused") or []]  # fmt: skip
     lines += _cost_line(preflight) + [("note", one_line(note)) for note in preflight.get("notes") or []]
     page.facts(lines or [("", "nothing was read")])
     page.print()
@@ -107,9 +109,15 @@ def _cost_line(preflight: Mapping[str, Any]) -> list[tuple[str, str]]:
     to_read = (preflight.get("tokens") or {}).get("read")
     if to_read is None:
         return []
-    seconds = finite((preflight.get("estimate") or {}).get("seconds"))
-    time = f", about {_duration(seconds)} here" if seconds is not None else ""
-    return [("to read", f"{to_read:,} tokens through the lens{time}")]
+    estimate = preflight.get("estimate") or {}
+    lo, hi = (finite(estimate.get(f"seconds_{bound}")) for bound in ("low", "high"))
+    lines = [("to read", f"{to_read:,} tokens through the lens")]
+    if lo is None or hi is None:
+        return lines
+    return [
+        *lines,
+        ("time", f"{_duration(lo)} to {_duration(hi)} for the whole audit on this machine, by its speed now"),
+    ]
 
 
 def _duration(seconds: float) -> str:

@@ -33,6 +33,7 @@ class ReportTables:
     prompt_concepts: pa.Table = field(default_factory=PROMPT_CONCEPTS.empty_table)
     concentration: pa.Table | None = None
     doctor: Sequence[Mapping[str, Any]] = ()
+    files: Sequence[str] = ()  # names of the run's artifacts
 
     @property
     def paper_order(self) -> bool:

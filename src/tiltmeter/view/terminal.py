@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tiltmeter.stats.sure import LEAST_FIRING, SURE_LFSR, SURE_PAIRS, SURE_Q, pairs_missing
 from tiltmeter.view.certainty import sure_text
 from tiltmeter.view.effects import Effect, interval, signed
 from tiltmeter.view.page import Page, percent
@@ -37,9 +38,10 @@ def print_summary(
     page.facts(_read_lines(summary) + _trust_lines(summary) + _doctor_lines(summary))
     if not summary.trust["n_tested"]:
         page.heading("Nothing was tested")
-        page.print(
-            "There were too few pairs, or no concept fired in enough of them. The counts above say what was read."
-        )
+        page.print(too_few(summary))
+    elif not summary.trust["n_shown"]:
+        page.heading("Nothing passed the display rules")
+        page.print(too_few(summary))
     else:
         _lists(page, summary)
         page.print()
@@ -48,8 +50,21 @@ def print_summary(
         _example(page, summary.example, show_text)
     if report is not None:
         page.print()
-        page.facts([("Report", str(report)), ("", "opens in any browser, offline: every hypothesis with its pairs")])
+        page.facts(
+            [("Report", str(report)), ("", "opens in any browser, offline: every sure hypothesis with its pairs")]
+        )
     page.print()
+
+
+def too_few(summary: Summary) -> str:
+    """What is missing, where nothing was tested or nothing is shown, and how many pairs it would take."""
+    n, families = summary.read["train"], summary.families.get("n_families", summary.read["components"])
+    need = f"an effect needs {LEAST_FIRING} pairs in which its concept fires, of {SURE_PAIRS:.0f} families"
+    more = pairs_missing(n, families)
+    have = f"there {'is 1 training pair' if n == 1 else f'are {n:,} training pairs'}"
+    if more:
+        return f"Too few pairs: {need}, and {have}. At least {more:,} more that are related to no other are missing."
+    return f"{need[0].upper()}{need[1:]}, and the same sign in both halves of the data; {have}, and none has it."
 
 
 def _read_lines(summary: Summary) -> list[tuple[str, str]]:
@@ -106,7 +121,7 @@ def _doctor_lines(summary: Summary) -> list[tuple[str, str]]:
             named = f" ({', '.join(map(one_line, doctor[verdict]))})" if verdict in ("red", "amber") else ""
             parts.append(f"{n:,} {verdict.upper() if verdict == 'red' else verdict}{named}")
     rows = [("Doctor", " · ".join(parts))]
-    return rows + ([("", "the lens is unfit: do not believe what follows")] if doctor["red"] else [])
+    return rows + ([("", "the lens or the pairs are unfit: do not believe what follows")] if doctor["red"] else [])
 
 
 def _reasons(dropped: Mapping[str, int]) -> str:
@@ -193,7 +208,11 @@ def _reading(summary: Summary) -> list[tuple[str, str]]:
     """What the columns mean, once."""
     lines = [
         ("effect", "chosen less rejected, drawn towards 0 as far as it is noisy; sd: in standard deviations"),
-        ("sure", "how probable it is that the sign is right; below 95 % it is unsure"),
+        (
+            "sure",
+            f"how probable it is that the sign is right; unsure below {100 * (1 - SURE_LFSR):.0f} %, above q {SURE_Q}, "
+            f"or where fewer than {SURE_PAIRS:.0f} independent pairs speak",
+        ),
         (
             "q",
             f"of {summary.trust['n_tested']:,} tested, the share of false ones to expect from the first down to this",

@@ -49,6 +49,9 @@ def print_verification(report: Mapping[str, Any], concepts: pa.Table, console: C
         if headline[kind]:
             page.heading(title, "seen (95 % interval of the forecast)")
             page.print(_moves(page, headline[kind][:SHOWN], named))
+    if headline.get("intervals_void"):
+        page.heading("No hits or misses, and no intervals")
+        page.print(f"{headline['intervals_void']}.")
     page.heading("Doctor, after training")
     page.print(page.text(checks_text([Check.from_dict(c) for c in report["doctor"]], page.width - 4)))
     page.print()

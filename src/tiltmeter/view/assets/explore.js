@@ -155,7 +155,7 @@ function concept(x) {
 // --- the pairs behind it ----------------------------------------------------------------------------------------------
 function evidence(x) {
   const rows = payload.evidence[x.hypothesis_id] ?? [];
-  if (!rows.length) return h("div", { class: "evidence" }, h("h4", {}, "Responsible pairs"), h("p", { class: "empty" }, "The pairs are kept for the first hypotheses of each list only, and this one ranks below them."));
+  if (!rows.length) return h("div", { class: "evidence" }, h("h4", {}, "Responsible pairs"), h("p", { class: "empty" }, x.sure ? "The page has no room for its pairs: `tiltmeter trace` shows them." : "Its pairs are not on this page: they are kept for what is sure, and for the first 25 of each list. `tiltmeter trace` shows them."));
   const share = rows.reduce((sum, row) => sum + (row.contribution ?? 0), 0) / x.delta;
   const strongest = Math.max(...rows.flatMap((row) => [...row.chosen, ...row.rejected]).map((entry) => entry[1]), 1e-9);
   const box = h("div", { class: "pairs" }, rows.slice(0, FIRST_PAIRS).map((row, i) => pairCard(x, row, i, strongest)));

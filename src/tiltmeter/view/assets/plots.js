@@ -65,7 +65,7 @@ function heat({ concepts, groups, cells }) {
     const label = `${conceptName(c)} in ${groupName(g)}: ${signed(delta)}, ${known(lfsr) ? (isSure ? "sure" : "unsure") + `, ${sureText({ lfsr })}` : "not known"}`;
     const icon = svg("svg", { class: delta > 0 ? "amplify" : "suppress", viewBox: "-11 -11 22 22", "aria-hidden": "true" },
       svg("path", { class: isSure ? "strong" : "weak", d: triangle(0, 0, Math.max(1.2, 10 * Math.sqrt(share)), delta > 0) }));
-    const content = byId.has(id) ? h("a", { href: link(id), "aria-label": label }, icon) : h("span", { role: "img", "aria-label": label }, icon);
+    const content = payload.evidence[id]?.length ? h("a", { href: link(id), "aria-label": label }, icon) : h("span", { role: "img", "aria-label": label }, icon);
     const td = h("td", { class: !isSure ? "" : delta > 0 ? "amplify" : "suppress", title: label }, content);
     td.style.setProperty("--share", Math.round(100 * share * 0.45) + "%");
     return td;

@@ -71,7 +71,7 @@ function renderSet() {
   fill($("scatter"), cameTrue(points, { x: rung, unit: unitOf(set) }, $("scatter").clientWidth - 24), missing ? h("p", { class: "note" }, `${plural(missing, "concept")} drawn by lot are left out of the picture; every figure counts them.`) : null);
   renderMoves(told, set);
   const all = [...told.hits, ...told.misses];
-  $("moves-lead").textContent = all.length ? `A hit moved visibly, in the direction and within the interval that was forecast. A miss moved visibly the other way, or lies outside of its interval (grey bar). Concepts: ${told.label}.` : "";
+  $("moves-lead").textContent = all.length ? `A hit moved visibly, in the direction and within the interval that was forecast. A miss moved visibly the other way, or lies outside of its interval (grey bar). Concepts: ${told.label}.` : told.intervals_void ? `None is listed, and there are no intervals: ${told.intervals_void}.` : "";
   renderFigures(told);
 }
 
@@ -80,6 +80,7 @@ function renderMoves(told, set) {
   const reach = 1.04 * Math.max(...all.flatMap((r) => [r.lo, r.hi, r.observed - 2 * r.se, r.observed + 2 * r.se]).map(Math.abs), 1e-9);
   const row = (r) => h("li", { class: "hit" }, h("span", { class: "hit-name" }, mark(r.observed > 0 ? "amplify" : "suppress"), " ", hidden(r.observed > 0 ? "more: " : "less: "), data(conceptName(r.concept_id))), hitPlot(r, reach),
     h("span", {}, h("b", {}, signed(r.observed), unitOf(set)), h("small", {}, r.sign_right === false ? "wrong sign" : r.inside ? `said ${signed(r.expected)}` : `off by ${r.off_by_sd.toFixed(1)} sd`)));
+  if (told.intervals_void || !all.length) return fill($("hits"), told.intervals_void ? null : h("p", { class: "empty" }, "None: nothing moved visibly as was forecast or otherwise, or nothing can be said."));
   const part = (title, note, rows, none) => h("div", {}, h("h3", {}, title, h("small", {}, note)), rows.length ? h("ol", {}, rows.map(row)) : h("p", { class: "empty" }, none));
   fill($("hits"), part("Came true", "the largest", told.hits, "Nothing moved visibly as was forecast."), part("Did not", "the furthest off", told.misses, "Nothing moved the other way, or out of its interval."));
 }
