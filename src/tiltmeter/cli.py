@@ -13,6 +13,7 @@ import typer
 from tiltmeter import __version__, cli_forecast, cli_run
 from tiltmeter.errors import UserError
 from tiltmeter.settings import AuditSettings
+from tiltmeter.view.screen import visible
 
 app = typer.Typer(
     name="tiltmeter",
@@ -40,7 +41,6 @@ Config = Annotated[Path | None, typer.Option("--config", help="YAML file with an
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on standard output.")]
 
 
-@app.command()
 def audit(
     source: Annotated[
         str,
@@ -108,7 +108,6 @@ def audit(
         console.summary(result.told, result.report)
 
 
-@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("demo-run"),
     as_json: Json = False,
@@ -126,7 +125,6 @@ def demo(
         console.lines("What was planted, and what was found\n" + found.score.text + f"\n\nReport: {found.audit.report}")
 
 
-@app.command()
 def fit(
     text: Annotated[str, typer.Argument(help="Text file or JSONL, or any SOURCE of pairs that `audit` reads.")],
     model: Annotated[str, typer.Option(help="The model whose residual stream is read: Hub id or folder.")],
@@ -161,8 +159,12 @@ def fit(
         console.lines(f"{out}: {card['n_features']:,} features of layer {layer}\n{told}")
 
 
-cli_run.register(app)
-cli_forecast.register(app)
+# In the order of the work: a training that comes before the forecast costs its seal.
+for command in (
+    demo, fit, audit, cli_run.doctor, cli_run.trace, cli_run.label, cli_run.rollouts, cli_forecast.forecast,
+    cli_run.train, cli_forecast.verify,
+):  # fmt: skip
+    app.command()(command)
 
 
 def _version(asked: bool) -> None:
@@ -189,7 +191,7 @@ def main(argv: list[str] | None = None) -> Any:
     try:
         return app(args=argv)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(str(error))}", file=sys.stderr)  # the name of a file may hold an escape sequence
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("\ninterrupted: give the same command again and it goes on from the last finished shard", file=sys.stderr)

@@ -18,7 +18,10 @@ def trace(
     run: RunFolder,
     what: Annotated[
         str,
-        typer.Argument(help="A hypothesis (group:12:7), a concept (concept:7) or a pair (pair:<pair_id>)."),
+        typer.Argument(
+            help="A number of the audit's list (3), a hypothesis (global:7, group:12:7), a concept (concept:7 or its "
+            "name) or a pair (pair:<pair_id>, row:<row of the source>)."
+        ),
     ],
     number: Annotated[int, typer.Option("-n", "--number", min=0, help="How many of each list to show.")] = 10,
     no_tokens: Annotated[
@@ -37,7 +40,7 @@ def trace(
 
     Examples:
 
-      tiltmeter trace runs/my-pairs global:*:7
+      tiltmeter trace runs/my-pairs 3
 
       tiltmeter trace runs/my-pairs group:12:7 --export responsible.jsonl --top 500
 
@@ -201,9 +204,3 @@ def train(
         print(json.dumps(result.report, indent=2, ensure_ascii=False, allow_nan=False))
     else:
         console.lines(f"{result.path}\n{result.report['regime']['words']}")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to the application."""
-    for command in (trace, doctor, label, rollouts, train):
-        app.command()(command)

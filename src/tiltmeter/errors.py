@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """A mistake in the input or the environment that the user can mend.
@@ -34,3 +37,9 @@ class UserError(Exception):
         where = ", ".join(p for p in places if p)
         text = what + (f" ({where})" if where else "") + (f": {why}" if why else "") + (f". {fix}" if fix else "")
         super().__init__(" ".join(text.split()))
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
+    """The question that offers up to three of the `known` spellings that are near the word; else `otherwise`."""
+    near = difflib.get_close_matches(word, list(known), n=3)
+    return f"Did you mean {' or '.join(near)}?" if near else otherwise

@@ -7,7 +7,6 @@ names of `peft.LoraConfig` (or `true` for its defaults), without it the whole mo
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import typing
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from tiltmeter.errors import UserError
+from tiltmeter.errors import UserError, did_you_mean
 
 RESERVED = {
     "output_dir": "--out names the folder",
@@ -207,8 +206,7 @@ def _lora(given: Any, config: Path | None) -> dict[str, Any] | None:
 
 
 def _unknown(name: str, known: list[str], where: str, config: Path | None) -> UserError:
-    near = difflib.get_close_matches(name, known, n=3)
-    fix = f"Did you mean {' or '.join(near)}?" if near else f"Names are those of {where}"
+    fix = did_you_mean(name, known, f"Names are those of {where}")
     return UserError(f"option '{name}' is not known", why=f"{where} has no such field", fix=fix, file=config)
 
 

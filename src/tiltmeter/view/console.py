@@ -12,9 +12,11 @@ import rich.console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from tiltmeter.events import Events
+from tiltmeter.view.screen import visible
 from tiltmeter.view.summary import Summary
 from tiltmeter.view.terminal import print_preflight, print_summary
 
+PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
 LINE_EVERY = 30.0  # seconds between progress lines where there is no terminal to draw a bar on
 
 
@@ -22,8 +24,10 @@ class Console(Events):
     """`quiet` keeps standard output for JSON: notes and pre-flight are left out, progress stays on standard error."""
 
     def __init__(self, *, quiet: bool = False, show_text: bool = False) -> None:
-        self.out = rich.console.Console(quiet=quiet, highlight=False)
-        self.err = rich.console.Console(stderr=True, highlight=False)
+        # What is printed holds names of files, models and concepts, and ids such as group:100:7: none of it is markup,
+        # an emoji or an escape sequence of ours.
+        self.out = rich.console.Console(quiet=quiet, **PLAIN)
+        self.err = rich.console.Console(stderr=True, **PLAIN)
         self.show_text = show_text
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -34,7 +38,7 @@ class Console(Events):
     def say(self, text: str) -> None:
         self._end()
         if not self.out.quiet:
-            self.err.print(f"  {text}", style="dim", markup=False, soft_wrap=True)
+            self.err.print(f"  {visible(text)}", style="dim", soft_wrap=True)
 
     def preflight(self, numbers: Mapping[str, Any]) -> None:
         self._end()
@@ -48,7 +52,7 @@ class Console(Events):
         """Plain lines of a result."""
         self._end()
         for line in text.splitlines():
-            self.out.print(f"  {line}".rstrip(), markup=False, soft_wrap=True)
+            self.out.print(f"  {visible(line)}".rstrip(), soft_wrap=True)
 
     def progress(self, label: str, done: int, total: int, unit: str) -> None:
         now = time.monotonic()
@@ -57,9 +61,9 @@ class Console(Events):
             self._label, self._began, self._line, self._first = label, now, now, done
             if self.err.is_terminal:
                 columns = (
-                    TextColumn("  {task.description}"),
+                    TextColumn("  {task.description}", markup=False),
                     BarColumn(32),
-                    TextColumn("{task.percentage:>3.0f} %  {task.fields[rate]}"),
+                    TextColumn("{task.percentage:>3.0f} %  {task.fields[rate]}", markup=False),
                     TimeRemainingColumn(compact=True),
                 )
                 self._bar = Progress(*columns, console=self.err, transient=True)
