@@ -109,9 +109,3 @@ def verify(
     else:
         concepts = result.run.table("concepts.parquet", ["concept_id", "name"])
         print_verification(result.report, concepts, console.out, page_path=result.page)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to the application."""
-    for command in (forecast, verify):
-        app.command()(command)

@@ -124,7 +124,7 @@ def forecast_run(
     record(run)
     with run.stage(STAGE, version=VERSION, config=config, reads=reads, inputs=inputs) as stage:
         if not stage.done:
-            check_free(run, stage, config, replace)
+            check_free(run, stage, config, replace, events)
             tables = _Forecast(run, settings, plan, form, role, events)
             keep_old(run, stage, events)
             stage.write(HALVES, tables.halves)
