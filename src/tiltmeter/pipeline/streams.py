@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 
 from tiltmeter.concepts.prompt_scores import PairBlock, SpanRows
 from tiltmeter.lens.store import iter_shards
+from tiltmeter.pairs.transcript import transcript
 from tiltmeter.pipeline.result import FEATURES, SHARD_PARTS
 from tiltmeter.run import Run, Shards
 from tiltmeter.schema import SPANS
@@ -79,5 +80,11 @@ class Features:
 
 
 def prompt_texts(pairs: pa.Table) -> list[str]:
-    """The prompts as one text each: the turns' contents, a line between them."""
+    """The prompts as one text each, without roles: what names are made of, and what a labeller is shown."""
     return ["\n".join(m["content"] for m in messages) for messages in pairs["prompt"].to_pylist()]
+
+
+def transcripts(pairs: pa.Table) -> list[str]:
+    """The prompts as a person reads them: whose turn is whose. Needs the columns `prompt` and `is_chat`."""
+    columns = (pairs[name].to_pylist() for name in ("prompt", "is_chat"))
+    return [transcript(messages, is_chat=is_chat) for messages, is_chat in zip(*columns, strict=True)]

@@ -16,7 +16,7 @@ from tiltmeter.events import Events
 from tiltmeter.pipeline.concept_steps import SIGMA, membership
 from tiltmeter.pipeline.lenses import LensChoice, pair_tokens
 from tiltmeter.pipeline.result import FEATURES
-from tiltmeter.pipeline.streams import Features, prompt_texts, train_rows
+from tiltmeter.pipeline.streams import Features, train_rows, transcripts
 from tiltmeter.run import Run
 from tiltmeter.schema import CONCENTRATION, Concepts
 from tiltmeter.settings import AuditSettings
@@ -116,11 +116,12 @@ def evidence_stage(run: Run, settings: AuditSettings, lens: LensChoice, version:
         if stage.done:
             return
         train = train_rows(run)
-        pairs = run.table("pairs.parquet", ["pair_id", "prompt", "family_id"]).filter(pa.array(train))
+        names = ["pair_id", "prompt", "is_chat", "family_id"]
+        pairs = run.table("pairs.parquet", names).filter(pa.array(train))
         hypotheses = run.table("hypotheses.parquet")
         listed = hypotheses.filter(pc.field("shown") & (pc.field("rank") <= EVIDENCE_RANKS))
         tracer = make_tracer(run, settings, np.unique(listed["concept_id"].to_numpy()).tolist())
-        texts = dict(zip(pairs["pair_id"].to_pylist(), prompt_texts(pairs), strict=True))
+        texts = dict(zip(pairs["pair_id"].to_pylist(), transcripts(pairs), strict=True))
         read = token_reader(run, settings, lens, events)
         table = build_evidence(hypotheses, tracer, texts, read, max_rank=EVIDENCE_RANKS, max_pairs=EVIDENCE_PAIRS)
         stage.write("evidence.parquet", table)
