@@ -96,6 +96,7 @@ def verify(
 
       tiltmeter verify runs/my-pairs --after models/my-dpo --name my-dpo
     """
+    from tiltmeter.pipeline.described import named_table
     from tiltmeter.pipeline.verifying import verify_run
     from tiltmeter.view.console import Console
     from tiltmeter.view.verification_terminal import print_verification
@@ -107,5 +108,5 @@ def verify(
     if as_json:
         print(json.dumps(result.report, indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        concepts = result.run.table("concepts.parquet", ["concept_id", "name"])
+        concepts = named_table(result.run, "concepts", ["concept_id", "name"])
         print_verification(result.report, concepts, console.out, page_path=result.page)

@@ -100,12 +100,13 @@ def label(
     from tiltmeter.pipeline.labelling import Estimate, label_run
     from tiltmeter.view.console import Console
     from tiltmeter.view.label_table import labels_text
+    from tiltmeter.view.screen import visible
 
     console = Console(quiet=as_json)
 
     def confirm(estimate: Estimate) -> bool:
         told = f"{estimate.n_requests:,} requests, about {estimate.n_tokens:,} tokens, to {estimate.model}"
-        return typer.confirm(f"{told} at {estimate.host}. Send them?", err=True)
+        return typer.confirm(visible(f"{told} at {estimate.host}. Send them?"), err=True)
 
     result = label_run(
         run, label_model=label_model, base_url=base_url, api_key_env=api_key_env, max_requests=max_requests,
@@ -115,7 +116,7 @@ def label(
     if as_json:
         print(json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        console.lines(labels_text(result.labels, console.out.width - 2))
+        console.lines(labels_text(result.labels, console.out.width - 2, str(run / "labels.parquet")))
 
 
 def rollouts(

@@ -16,6 +16,7 @@ import pyarrow as pa
 from tiltmeter import __version__
 from tiltmeter.errors import UserError
 from tiltmeter.events import Events
+from tiltmeter.pipeline.described import named_table
 from tiltmeter.pipeline.forecast_seal import (
     HALVES,
     REPORT,
@@ -77,7 +78,7 @@ class ForecastResult:
         """What the terminal prints."""
         from tiltmeter.view.forecast_terminal import ForecastTold
 
-        return ForecastTold(self.report, self.table, self.run.table("concepts.parquet"), self.run.manifest["source"])
+        return ForecastTold(self.report, self.table, named_table(self.run, "concepts"), self.run.manifest["source"])
 
 
 def forecast_run(
