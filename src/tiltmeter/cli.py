@@ -13,6 +13,7 @@ import typer
 from tiltmeter import __version__, cli_forecast, cli_run
 from tiltmeter.errors import UserError
 from tiltmeter.settings import AuditSettings
+from tiltmeter.view.next_step import next_step
 from tiltmeter.view.screen import visible
 
 app = typer.Typer(
@@ -106,6 +107,7 @@ def audit(
         print(json.dumps(result.summary, indent=2, ensure_ascii=False, allow_nan=False))
     elif not dry_run:
         console.summary(result.told, result.report)
+        console.say(next_step("audit", result.path))
 
 
 def demo(

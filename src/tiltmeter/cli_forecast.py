@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from tiltmeter.view.next_step import next_step
+
 RunFolder = Annotated[Path, typer.Argument(help="Run folder of a finished audit.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 
@@ -59,6 +61,7 @@ def forecast(
         print(json.dumps(result.report, indent=2, ensure_ascii=False, allow_nan=False))
     else:
         print_forecast(result.told, console.out)
+        console.say(next_step("forecast", run))
 
 
 def verify(

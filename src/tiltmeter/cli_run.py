@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tiltmeter.errors import UserError
+from tiltmeter.view.next_step import next_step
 
 RunFolder = Annotated[Path, typer.Argument(help="Run folder of a finished audit.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
@@ -57,6 +58,7 @@ def trace(
         print(json.dumps(told.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
     else:
         print_trace(told, console.out, show_text=show_text)
+        console.say(next_step("trace", run))
 
 
 def doctor(run: RunFolder, as_json: Json = False) -> None:
@@ -169,6 +171,8 @@ def rollouts(
         print(json.dumps(result.report, indent=2, ensure_ascii=False, allow_nan=False))
     else:
         console.lines(rollouts_text(result.report))
+        if not role.startswith("after"):
+            console.say(next_step("rollouts", run))
 
 
 def train(
@@ -205,3 +209,4 @@ def train(
         print(json.dumps(result.report, indent=2, ensure_ascii=False, allow_nan=False))
     else:
         console.lines(f"{result.path}\n{result.report['regime']['words']}")
+        console.say(next_step("train", run))
