@@ -118,7 +118,7 @@ def label(
     if as_json:
         print(json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        console.lines(labels_text(result.labels, console.out.width - 2, str(run / "labels.parquet")))
+        console.lines(labels_text(result.labels, console.out.width - 2, str(run)))
 
 
 def rollouts(

@@ -12,7 +12,7 @@ from tiltmeter.concepts.readable import readable
 LISTED = 20  # rows
 
 
-def labels_text(labels: pa.Table, width: int, table: str = "labels.parquet") -> str:
+def labels_text(labels: pa.Table, width: int, run: str = "") -> str:
     """How many labels there are, and of the first ones a line: score on held-out families, labeller, what, label.
 
     `labels` has the schema LABELS of the labels floor; text is cut at `width`, control characters are dropped. Labels
@@ -20,7 +20,7 @@ def labels_text(labels: pa.Table, width: int, table: str = "labels.parquet") -> 
     """
     counts = Counter((row["labeller"], row["status"]) for row in labels.to_pylist())
     counted = [f"{n:,} {status} by {readable(labeller)}" for (labeller, status), n in counts.items()]
-    head = f"{labels.num_rows:,} labels ({', '.join(counted)}), all in {table}"
+    head = f"{labels.num_rows:,} labels ({', '.join(counted)}), all in labels.parquet{f' of {run}' if run else ''}"
     labels = labels.filter(pc.not_equal(labels["kind"], "hypothesis")).slice(0, LISTED)
     lines = [head, "", f"{'held-out':>8}  {'labeller':14} {'what':16} label"]
     for row in labels.to_pylist():
