@@ -74,7 +74,7 @@ def view_rows(view: str, u: np.ndarray, sets: list[tuple[int, np.ndarray]], *, f
             one = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in one.items()}
             rows.append(
                 {
-                    "hypothesis_id": f"{view}:{'*' if where < 0 else where}:{first + c}",
+                    "hypothesis_id": f"{view}:{first + c}" if where < 0 else f"{view}:{where}:{first + c}",
                     "view": view,
                     "where": where,
                     "concept_id": first + c,

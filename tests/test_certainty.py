@@ -129,7 +129,7 @@ def test_units_and_places() -> None:
     tables = synthetic_tables()
     labels = Labels(tables)
     rows = {row["hypothesis_id"]: row for row in tables.hypotheses.to_pylist()}
-    shift, local, everywhere = (labels.effect(rows[i]) for i in ("prompt_max:0:602", "group:2:2", "global:*:0"))
+    shift, local, everywhere = (labels.effect(rows[i]) for i in ("prompt_max:0:602", "group:2:2", "global:0"))
     assert (shift.unit, shift.statistic, shift.place) == ("sd", "max", "medical questions")
     assert (local.unit, local.statistic, local.place) == ("", "", "quantum consciousness")
     assert (everywhere.unit, everywhere.place, everywhere.level) == ("", "", "sure")

@@ -10,7 +10,10 @@ import pyarrow as pa
 import pytest
 from tiny_training import QUICK, chats, write_model, write_run
 
-from tiltmeter.run import Run, file_hash, write_table
+from tiltmeter.errors import UserError
+from tiltmeter.events import Events
+from tiltmeter.pipeline.forecast_seal import check_free
+from tiltmeter.run import Run, file_hash, write_json, write_table
 from tiltmeter.train.dpo import train_run
 
 
@@ -69,3 +72,42 @@ def test_it_survives_an_interruption(
     # The model's files are lost: made again from the start, it is still the training of that beginning.
     next((tmp_path / "run" / "out").glob("*.safetensors")).unlink()
     assert train(run, model, "out")["forecast"] == expected
+
+
+class Said(Events):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "begun", "refused"),
+    [
+        (None, "before", False, ""),
+        (None, "reference", False, ""),
+        ("before", "reference", False, ""),
+        ("before", None, False, "Give --replace: the old one is kept"),  # it would know less
+        ("reference", "before", False, "Give --replace"),
+        (None, "reference", True, "A training has begun .*train.json.* may know its outcome"),
+    ],
+)
+def test_before_any_training_a_forecast_gives_way_to_one_that_knows_more(
+    was: str | None, now: str | None, begun: bool, refused: str, tmp_path: Path
+) -> None:
+    run = Run(tmp_path)
+    with run.stage("forecast", version=1, config={"rung": "mean", "rollouts": was}) as stage:
+        stage.write("forecast.parquet", pa.table({"shift": [1.0]}))
+    if begun:
+        write_json(tmp_path / "trained" / "train.json", {"finished": False})
+    events, config = Said(), {"rung": "mean", "rollouts": now}
+    with run.stage("forecast", version=1, config=config) as stage:
+        stage.done = True  # nothing is written here
+        if refused:
+            with pytest.raises(UserError, match=refused):
+                check_free(run, stage, config, False, events)
+        else:
+            check_free(run, stage, config, False, events)
+            assert "gives way" in events.said[0] and f"one with the rollouts '{now}'" in events.said[0]
+        check_free(run, stage, config, True, events)

@@ -257,7 +257,7 @@ def test_a_hypothesis_is_labelled_by_its_parts() -> None:
         LabelRow("group", "2", "travel", "m", "ok", None, 0.8, 0.8, 20, 12),
         LabelRow("concept", "8", None, "m", "invalid", "no JSON"),
     ]
-    places = [("global:*:7", "7", ""), ("group:2:7", "7", "group:2"), ("group:2:8", "8", "group:2"), ("x", "9", "")]
+    places = [("global:7", "7", ""), ("group:2:7", "7", "group:2"), ("group:2:8", "8", "group:2"), ("x", "9", "")]
     made = hypothesis_rows(places, rows)
     assert [row.label for row in made] == ["links", "links, where: travel", None, None]
     assert [row.status for row in made] == ["ok", "ok", "error", "skipped"]

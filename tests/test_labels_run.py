@@ -21,7 +21,7 @@ from tiltmeter.events import Events
 from tiltmeter.labels.cache import CACHE
 from tiltmeter.labels.labeller import Estimate, fit_texts
 from tiltmeter.labels.prompts import label_messages
-from tiltmeter.labels.table import LABELS
+from tiltmeter.labels.table import LABELS, LabelRow, labels_table
 from tiltmeter.pipeline.label_texts import read_subjects, shown_things
 from tiltmeter.pipeline.labelling import LabelResult, label_run
 from tiltmeter.run import Run, file_hash
@@ -265,3 +265,28 @@ def test_an_interrupt_keeps_what_was_answered(run_path: Path) -> None:
 def test_a_folder_that_is_no_run_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError):
         label_run(tmp_path)
+
+
+def test_a_description_that_passes_is_the_name_that_is_shown_and_no_table_changes(run_path: Path) -> None:
+    """The best one that passes, beside the concept's own name, hostile text spelled out, in page, trace and lists."""
+    from tiltmeter.pipeline.auditing import write_report
+    from tiltmeter.pipeline.described import named_table
+    from tiltmeter.pipeline.trace_parts import concepts_of
+
+    run = Run(run_path)
+    own = run.table("concepts.parquet")["name"].to_pylist()
+    before = hashes(run_path)
+    texts = [("0", "thanks \x1b[31mloudly", 0.9), ("1", "no better than chance", 0.6), ("2", "x" * 500, 0.8)]
+    rows = [LabelRow("concept", i, text, "m", "ok", None, score, score, 20, 20) for i, text, score in texts]
+    with run.stage("labels", version=1, config={}) as stage:
+        stage.write("labels.parquet", labels_table([*rows, LabelRow("concept", "3", "own words", "offline", "ok")]))
+    write_report(run)
+    names = named_table(run, "concepts")["name"].to_pylist()
+    assert names[0] == f"thanks ‹U+001B›[31mloudly ({own[0]})"
+    assert names[1] == own[1] and names[3:] == own[3:]  # under 0.75, and what an offline labeller says is the own name
+    assert names[2] == "x" * 79 + f"… ({own[2]})"
+    assert concepts_of(run, [0])[0]["name"] == names[0]
+    assert "thanks ‹U+001B›[31mloudly" in (run_path / "report.html").read_text(encoding="utf-8")
+    after = hashes(run_path)
+    changed = {name for name in after if before.get(name) != after[name]}
+    assert changed <= {"labels.parquet", "run.json", "report.html", "summary.json"}

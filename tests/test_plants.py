@@ -322,7 +322,7 @@ def test_choose_and_judge_by_hand() -> None:
 
 def test_ranks_and_precision_by_hand() -> None:
     hypotheses = {
-        "hypothesis_id": ["global:*:7", "group:2:7", "group:3:7", "group:2:8", "global:*:9"],
+        "hypothesis_id": ["global:7", "group:2:7", "group:3:7", "group:2:8", "global:9"],
         "view": ["global", "group", "group", "group", "global"],
         "concept_id": [7, 7, 7, 8, 9],
         "direction": ["amplify", "amplify", "amplify", "amplify", "suppress"],
@@ -355,7 +355,7 @@ def small_world() -> tuple[dict, np.ndarray, np.ndarray, csr_array, dict]:
         "trap": {"role": "trap", "sides": "chosen", "directions": [1]},
     }
     hypotheses = {
-        "hypothesis_id": ["global:*:1", "global:*:2", "global:*:3"],
+        "hypothesis_id": ["global:1", "global:2", "global:3"],
         "view": ["global"] * 3,
         "concept_id": [1, 2, 3],
         "direction": ["suppress", "amplify", "amplify"],
@@ -370,7 +370,7 @@ def small_world() -> tuple[dict, np.ndarray, np.ndarray, csr_array, dict]:
 def test_score_tells_a_found_plant_from_a_missed_one() -> None:
     rules, plants, families, u, hypotheses = small_world()
     own = np.argsort(u[:, [1]].toarray().ravel())
-    loud, quiet, fair = score_plants(rules, plants, families, u, hypotheses, {"global:*:1": own})
+    loud, quiet, fair = score_plants(rules, plants, families, u, hypotheses, {"global:1": own})
     assert (loud["concept_id"], loud["concept_id_back"], loud["sign"]) == (1, 1, -1)
     assert loud["auroc"] == loud["average_precision_back"] == 1.0
     assert loud["covered"] and loud["rank_ok"] and loud["tracing_ok"] and loud["missed"] == ""
@@ -379,7 +379,7 @@ def test_score_tells_a_found_plant_from_a_missed_one() -> None:
     assert (fair["concept_id"], fair["contains_zero"], fair["missed"]) == (2, True, "")
     table = render([loud, quiet, fair], {1: "loud words"})
     assert "found 1 of 2 plants; 1 of 1 decoys left alone" in table and "loud words" in table
-    lost = score_plants(rules, plants, families, u, hypotheses, {"global:*:1": own[::-1]})[0]
+    lost = score_plants(rules, plants, families, u, hypotheses, {"global:1": own[::-1]})[0]
     assert lost["tracing_precision"] == 0.0 and lost["missed"] == "tracing loses planted pairs"
 
 

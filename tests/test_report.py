@@ -163,7 +163,7 @@ def test_odd_file_names_are_not_linked() -> None:
 
 
 def test_hostile_text_is_shown_and_does_nothing(browser: Browser) -> None:
-    browser.open("report.html#h=global:*:0")
+    browser.open("report.html#h=global:0")
     while browser.js("!!document.querySelector('.pairs + .more')"):
         browser.click(".pairs + .more")
     browser.js("document.getElementById('reveal-all').click()")
@@ -229,13 +229,13 @@ def test_stronger_activation_is_marked_more_strongly(browser: Browser) -> None:
 
 
 def test_harmful_text_is_hidden_until_asked_for(browser: Browser) -> None:
-    browser.open("report.html#h=global:*:0")
+    browser.open("report.html#h=global:0")
     browser.click(".pairs + .more")
     assert "SECRET-HARM" not in browser.js("document.body.innerText")
     assert len(browser.texts(".veil")) == 1
     browser.click(".veil button")
     assert "SECRET-HARM" in browser.js("document.body.innerText")
-    browser.open("report.html#h=global:*:0")
+    browser.open("report.html#h=global:0")
     browser.click("#reveal-all")
     browser.click(".pairs + .more")
     assert "SECRET-HARM" in browser.js("document.body.innerText") and not browser.texts(".veil")
@@ -245,7 +245,7 @@ def test_harmful_text_is_hidden_until_asked_for(browser: Browser) -> None:
 
 
 def test_invisible_characters_are_spelled_out(browser: Browser) -> None:
-    browser.open("report.html#h=global:*:0")
+    browser.open("report.html#h=global:0")
     browser.click(".pairs + .more")
     codes = set(browser.texts("#panel .control"))
     assert {"U+202E", "U+202C", "U+200B", "U+001B"} <= codes
@@ -313,7 +313,7 @@ def test_a_hypothesis_says_how_sure_it_is(browser: Browser) -> None:
     figures = " ".join(browser.texts("#panel .stats div"))
     assert f"families inside{row['family_n']}{row['n_in']} pairs, worth 36 independent" in figures
     assert "of 11,520 tests" in figures and "sign-flip p" not in figures
-    browser.open("report.html#h=global:*:0")
+    browser.open("report.html#h=global:0")
     assert "sign-flip p< 0.001" in " ".join(browser.texts("#panel .stats div"))
     assert [cell.strip() for cell in browser.texts("#panel .concentration td")] == ["3.1 %", "16 %", "31 %"] * 2
 
@@ -375,7 +375,7 @@ def test_an_empty_run_renders(browser: Browser) -> None:
     browser.js("document.getElementById('glossary').remove()")
     assert len(browser.texts(".empty")) >= 3
     assert not {"null", "undefined", "NaN"} & set(browser.js("document.body.innerText").split())
-    browser.open("empty.html#h=global:*:0")
+    browser.open("empty.html#h=global:0")
     assert "no hypothesis with that name" in browser.texts("#panel")[0]
     assert browser.errors() == []
 

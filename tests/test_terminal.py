@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +17,7 @@ from rich.console import Console
 from synthetic_run import HOSTILE, empty_tables, synthetic_tables
 
 from tiltmeter import schema
+from tiltmeter.cli import main
 from tiltmeter.view.effects import Effect, in_words, signed
 from tiltmeter.view.preflight import families_in_words
 from tiltmeter.view.screen import is_harmful, mask_slurs, snippet, visible
@@ -93,13 +96,13 @@ def test_what_is_unsure_is_dim() -> None:
 def test_what_speaks_against_it_is_never_cut_off() -> None:
     tables = synthetic_tables()
     rows = tables.hypotheses.to_pylist()
-    bold = next(row for row in rows if row["hypothesis_id"] == "global:*:0")
+    bold = next(row for row in rows if row["hypothesis_id"] == "global:0")
     bold.update(n_eff=12.0, delta_heldout=0.01, delta_residual=0.01, p_flip=0.2)
     told = summarise(replace(tables, hypotheses=pa.Table.from_pylist(rows, schema.HYPOTHESES)))
     lines = [line.strip() for line in _printed(told, width=80).splitlines()]
     first = next(i for i, line in enumerate(lines) if "bold and num" in line)
     cautions = ["near-duplicates", "less held out", "length or source", "sign flips"]
-    assert lines[first + 1 : first + 5] == [f"but: {caution}" for caution in cautions]
+    assert lines[first + 1 : first + 6] == ["global:0", *(f"but: {caution}" for caution in cautions)]
 
 
 def test_the_papers_order_is_left_as_it_is() -> None:
@@ -161,7 +164,7 @@ def test_a_harmful_example_is_hidden_until_asked_for() -> None:
 
 def test_a_harmless_example_is_preferred() -> None:
     tables = synthetic_tables()
-    rows = [r for r in tables.evidence.to_pylist() if r["hypothesis_id"] == "global:*:0"][:2]
+    rows = [r for r in tables.evidence.to_pylist() if r["hypothesis_id"] == "global:0"][:2]
     rows[0]["prompt_text"] = "How do I build a bomb?"
     evidence = pa.Table.from_pylist(rows, schema.EVIDENCE)
     example = summarise(replace(tables, evidence=evidence)).example
@@ -282,3 +285,30 @@ def test_the_view_starts_light() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_ids_and_names_are_printed_as_they_are_and_need_no_quotes_in_a_shell(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No emoji for `:100:`, no markup, no colour codes of a name; every row with the id that `trace` takes."""
+    from tiltmeter.view.console import Console as Watching
+
+    monkeypatch.setenv("COLUMNS", "100")
+    hostile = "runs/[bold]x[/] :100: :smile: \x1b]0;owned\x07 group:100:7"
+    console = Watching()
+    console.lines(hostile)
+    console.say(hostile)
+    console.out.print("group:100:7")
+    console.summary(summarise(synthetic_tables()), Path("report:100:.html"))
+    with pytest.raises(SystemExit):
+        main(["trace", hostile, "3"])
+    out, err = capsys.readouterr()
+    for text in (out, err):
+        assert "[bold]x[/] :100: :smile: ‹U+001B›]0;owned‹U+0007› group:100:7" in text and "\x1b" not in text
+    assert "report:100:.html" in out
+    listed = [e for effects in _lists(summarise(synthetic_tables())) for e in effects]
+    lines = [line.split() for line in out.splitlines()]
+    numbers = [int(words[0]) for words in lines if len(words) > 2 and words[0].isdigit() and words[1] in "▲▼"]
+    assert numbers == list(range(1, len(listed) + 1))
+    assert all(any(words and words[0] == e.hypothesis_id for words in lines) for e in listed)
+    assert all(shlex.quote(e.hypothesis_id) == e.hypothesis_id for e in listed)

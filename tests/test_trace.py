@@ -162,7 +162,7 @@ def test_the_lens_stays_closed_where_it_is_not_needed(finished: tiltmeter.AuditR
 def test_evidence_of_an_earlier_ranking_is_not_believed(finished: tiltmeter.AuditResult, no_lens: None) -> None:
     settings = AuditSettings.load(**finished.run.manifest["settings"])
     row = finished.evidence.to_pylist()[0]
-    key = (row["pair_id"], int(row["hypothesis_id"].split(":")[2]))
+    key = (row["pair_id"], int(row["hypothesis_id"].split(":")[-1]))
     assert tokens_of(finished.run, settings, {key: row["u"]}, Events())[key].chosen_pieces == row["chosen_pieces"]
     with pytest.raises(AssertionError, match="lens was loaded"):
         tokens_of(finished.run, settings, {key: row["u"] + 0.25}, Events())
@@ -282,9 +282,9 @@ def test_swapped_labels_show_swapped_texts(finished: tiltmeter.AuditResult) -> N
         ("group:99:1", ["99 is no group", "Did you mean group:"]),
         ("group:0:1", ["silent", "Did you mean"]),
         ("gruop:1:2", ["is no id", "group:1:2"]),
-        ("global:3:4", ["is no id", "global:*:4"]),
-        ("group:*:4", ["is no id", "global:*:4"]),
-        ("global:*:9999", ["there is no concept 9999", "they are 0 to"]),
+        ("global:3:4", ["is no id", "global:4"]),
+        ("group:*:4", ["is no id", "global:4"]),
+        ("global:9999", ["there is no concept 9999", "they are 0 to"]),
         ("concept:9999", ["there is no concept 9999"]),
         ("prompt_max:0:0", ["community", "shift_max", "Did you mean prompt_max:0:"]),
         ("prompt_freq:0:9", ["0 is no prompt concept of view prompt_freq"]),  # 0 is of the other statistic
@@ -311,18 +311,36 @@ def test_near_pairs_and_shift_concepts(finished: tiltmeter.AuditResult) -> None:
             trace(finished.path, wrong)
     shift = finished.concepts["kind"].to_pylist().index("shift_max")
     with pytest.raises(UserError, match=f"Did you mean concept:{shift}"):
-        trace(finished.path, f"global:*:{shift}")
+        trace(finished.path, f"global:{shift}")
     name = finished.concepts["name"][0].as_py()
     with pytest.raises(UserError, match="Did you mean concept:0"):
-        trace(finished.path, name)
+        trace(finished.path, name[:-1])
+    assert trace(finished.path, name.upper(), n=1, tokens=False).id == "global:0"
+
+
+def test_the_number_of_a_printed_row_and_the_row_of_the_source(finished: tiltmeter.AuditResult, no_lens: None) -> None:
+    """Row 3 of the lists as the audit prints them, and again from a file, is the same effect."""
+    printed = finished.told
+    ids = [effect.hypothesis_id for effect in (*printed.amplified, *printed.suppressed)]
+    for typed in ("3", "#3"):
+        assert trace(finished.path, typed, n=1, tokens=False).id == ids[2]
+    last = len(ids) + 1  # the first row of the next list
+    assert trace(finished.path, str(last), n=1, tokens=False).id == printed.amplified_in_groups[0].hypothesis_id
+    with pytest.raises(UserError, match=r"the audit printed no number 0.*1 to"):
+        trace(finished.path, "0")
+    assert trace(finished.path, "global:*:7", n=1, tokens=False).id == "global:7"  # as it was written before
+    row = finished.pairs["row_index"][5].as_py()
+    assert trace(finished.path, f"row:{row}", tokens=False).pair.pair_id == finished.pairs["pair_id"][5].as_py()
+    with pytest.raises(UserError, match="no pair comes from row 999999: it was dropped or never read"):
+        trace(finished.path, "row:999999")
 
 
 def test_no_run_and_half_a_run(copied: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a run folder"):
-        trace(tmp_path, "global:*:1")
+        trace(tmp_path, "global:1")
     (copied / "hypotheses.parquet").unlink()
     with pytest.raises(UserError, match=r"hypotheses\.parquet"):
-        trace(copied, "global:*:1", tokens=False)
+        trace(copied, "global:1", tokens=False)
 
 
 def _read(path: Path) -> pa.Table:
@@ -392,7 +410,7 @@ def test_an_export_that_must_not_be(finished: tiltmeter.AuditResult, tmp_path: P
     (tmp_path / "run").symlink_to(finished.path)
     (tmp_path / "dir.csv").mkdir()
     with pytest.raises(UserError, match=says):
-        trace(finished.path, "global:*:1", export=tmp_path / name, force=True, tokens=False)
+        trace(finished.path, "global:1", export=tmp_path / name, force=True, tokens=False)
     with pytest.raises(UserError, match="no list of pairs"):
         trace(finished.path, finished.pairs["pair_id"][0].as_py(), export=tmp_path / "out.csv", tokens=False)
     assert Run(finished.path).table("pairs.parquet").equals(finished.pairs)

@@ -54,7 +54,7 @@ def effect(**changes: Any) -> EffectTrace:
 
 def lesson(**changes: Any) -> Lesson:
     values = {
-        "hypothesis_id": "global:*:7", "concept": "gratitude", "kind": "community", "place": "", "direction": "amplify",
+        "hypothesis_id": "global:7", "concept": "gratitude", "kind": "community", "place": "", "direction": "amplify",
         "delta": 0.2, "rank": 2, "lfsr": 0.01, "is_sure": True, "contribution": 0.004, "share": 0.02, "pair_rank": 5,
         "fires_on": ["Thank", "you"],
     }  # fmt: skip

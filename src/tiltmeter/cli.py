@@ -13,6 +13,8 @@ import typer
 from tiltmeter import __version__, cli_forecast, cli_run
 from tiltmeter.errors import UserError
 from tiltmeter.settings import AuditSettings
+from tiltmeter.view.next_step import next_step
+from tiltmeter.view.screen import visible
 
 app = typer.Typer(
     name="tiltmeter",
@@ -40,7 +42,6 @@ Config = Annotated[Path | None, typer.Option("--config", help="YAML file with an
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on standard output.")]
 
 
-@app.command()
 def audit(
     source: Annotated[
         str,
@@ -107,9 +108,9 @@ def audit(
         print(json.dumps(result.summary, indent=2, ensure_ascii=False, allow_nan=False))
     elif not dry_run:
         console.summary(result.told, result.report)
+        console.say(next_step("audit", result.path))
 
 
-@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("demo-run"),
     limit: Annotated[int | None, typer.Option(help="Read only the first N pairs, and score no plants.")] = None,
@@ -129,7 +130,6 @@ def demo(
         console.lines(f"What was planted, and what was found\n{score}\n\nReport: {found.audit.report}")
 
 
-@app.command()
 def fit(
     text: Annotated[str, typer.Argument(help="Text file or JSONL, or any SOURCE of pairs that `audit` reads.")],
     model: Annotated[str, typer.Option(help="The model whose residual stream is read: Hub id or folder.")],
@@ -164,8 +164,12 @@ def fit(
         console.lines(f"{out}: {card['n_features']:,} features of layer {layer}\n{told}")
 
 
-cli_run.register(app)
-cli_forecast.register(app)
+# In the order of the work: a training that comes before the forecast costs its seal.
+for command in (
+    demo, fit, audit, cli_run.doctor, cli_run.trace, cli_run.label, cli_run.rollouts, cli_forecast.forecast,
+    cli_run.train, cli_forecast.verify,
+):  # fmt: skip
+    app.command()(command)
 
 
 def _version(asked: bool) -> None:
@@ -191,7 +195,7 @@ def main(argv: list[str] | None = None) -> Any:
     try:
         return app(args=argv)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(str(error))}", file=sys.stderr)  # the name of a file may hold an escape sequence
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("\ninterrupted: give the same command again and it goes on from the last finished shard", file=sys.stderr)

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from tiltmeter.view.next_step import next_step
+
 RunFolder = Annotated[Path, typer.Argument(help="Run folder of a finished audit.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 
@@ -55,6 +57,7 @@ def forecast(
         print(json.dumps(result.report, indent=2, ensure_ascii=False, allow_nan=False))
     else:
         print_forecast(result.told, console.out)
+        console.say(next_step("forecast", run))
 
 
 def verify(
@@ -92,6 +95,7 @@ def verify(
 
       tiltmeter verify runs/my-pairs --after models/my-dpo --name my-dpo
     """
+    from tiltmeter.pipeline.described import named_table
     from tiltmeter.pipeline.verifying import verify_run
     from tiltmeter.view.console import Console
     from tiltmeter.view.verification_terminal import print_verification
@@ -103,11 +107,5 @@ def verify(
     if as_json:
         print(json.dumps(result.report, indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        concepts = result.run.table("concepts.parquet", ["concept_id", "name"])
+        concepts = named_table(result.run, "concepts", ["concept_id", "name"])
         print_verification(result.report, concepts, console.out, page_path=result.page)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to the application."""
-    for command in (forecast, verify):
-        app.command()(command)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tiltmeter.errors import UserError
+from tiltmeter.view.next_step import next_step
 
 RunFolder = Annotated[Path, typer.Argument(help="Run folder of a finished audit.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
@@ -18,7 +19,10 @@ def trace(
     run: RunFolder,
     what: Annotated[
         str,
-        typer.Argument(help="A hypothesis (group:12:7), a concept (concept:7) or a pair (pair:<pair_id>)."),
+        typer.Argument(
+            help="A number of the audit's list (3), a hypothesis (global:7, group:12:7), a concept (concept:7 or its "
+            "name) or a pair (pair:<pair_id>, row:<row of the source>)."
+        ),
     ],
     number: Annotated[int, typer.Option("-n", "--number", min=0, help="How many of each list to show.")] = 10,
     no_tokens: Annotated[
@@ -37,7 +41,7 @@ def trace(
 
     Examples:
 
-      tiltmeter trace runs/my-pairs global:*:7
+      tiltmeter trace runs/my-pairs 3
 
       tiltmeter trace runs/my-pairs group:12:7 --export responsible.jsonl --top 500
 
@@ -54,6 +58,7 @@ def trace(
         print(json.dumps(told.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
     else:
         print_trace(told, console.out, show_text=show_text)
+        console.say(next_step("trace", run))
 
 
 def doctor(run: RunFolder, as_json: Json = False) -> None:
@@ -97,12 +102,13 @@ def label(
     from tiltmeter.pipeline.labelling import Estimate, label_run
     from tiltmeter.view.console import Console
     from tiltmeter.view.label_table import labels_text
+    from tiltmeter.view.screen import visible
 
     console = Console(quiet=as_json)
 
     def confirm(estimate: Estimate) -> bool:
         told = f"{estimate.n_requests:,} requests, about {estimate.n_tokens:,} tokens, to {estimate.model}"
-        return typer.confirm(f"{told} at {estimate.host}. Send them?", err=True)
+        return typer.confirm(visible(f"{told} at {estimate.host}. Send them?"), err=True)
 
     result = label_run(
         run, label_model=label_model, base_url=base_url, api_key_env=api_key_env, max_requests=max_requests,
@@ -112,7 +118,7 @@ def label(
     if as_json:
         print(json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        console.lines(labels_text(result.labels, console.out.width - 2))
+        console.lines(labels_text(result.labels, console.out.width - 2, str(run)))
 
 
 def rollouts(
@@ -165,6 +171,8 @@ def rollouts(
         print(json.dumps(result.report, indent=2, ensure_ascii=False, allow_nan=False))
     else:
         console.lines(rollouts_text(result.report))
+        if not role.startswith("after"):
+            console.say(next_step("rollouts", run))
 
 
 def train(
@@ -201,9 +209,4 @@ def train(
         print(json.dumps(result.report, indent=2, ensure_ascii=False, allow_nan=False))
     else:
         console.lines(f"{result.path}\n{result.report['regime']['words']}")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to the application."""
-    for command in (trace, doctor, label, rollouts, train):
-        app.command()(command)
+        console.say(next_step("train", run))

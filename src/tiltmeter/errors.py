@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import re
 import sys
+from collections.abc import Iterable
 
 DISTRIBUTION = "tiltmeter"  # what pip installs
 EXTRAS = {"sae": ("sae_lens",), "labels": ("openai",), "train": ("trl", "peft")}  # modules that an extra brings
@@ -62,3 +64,9 @@ def require_extra(extra: str, feature: str) -> None:
             why=f"not installed: {', '.join(m.replace('_', '-') for m in missing)}",
             fix=f"Run: pip install '{DISTRIBUTION}[{extra}]' (in a checkout: pip install '.[{extra}]')",
         )
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
+    """The question that offers up to three of the `known` spellings that are near the word; else `otherwise`."""
+    near = difflib.get_close_matches(word, list(known), n=3)
+    return f"Did you mean {' or '.join(near)}?" if near else otherwise

@@ -126,7 +126,7 @@ PROMPT_MEMBERS = pa.schema([("prompt_concept_id", pa.int32()), ("pair_id", pa.st
 
 HYPOTHESES = pa.schema(  # one row per (view, where, concept)
     [
-        ("hypothesis_id", pa.string()),  # "global:*:7", "group:12:7", "prompt_max:3:981"
+        ("hypothesis_id", pa.string()),  # "global:7", "group:12:7", "prompt_max:3:981"
         ("view", pa.string()),  # "global" | "group" | "prompt_max" | "prompt_freq"
         ("where", pa.int32()),  # group_id or prompt_concept_id; -1 for global
         ("concept_id", pa.int32()),

@@ -12,6 +12,7 @@ from tiltmeter.labels.judge import auroc, balanced_accuracy
 from tiltmeter.labels.prompts import PROMPT_VERSION
 
 OFFLINE = "offline"
+PASSES = 0.75  # detection score (balanced accuracy) on held-out families from which a description is shown as a name
 TOO_FEW = "too few texts with and without it"  # what no second try can mend
 
 LABELS = pa.schema(
@@ -81,6 +82,18 @@ def scored_row(
 def labels_table(rows: Sequence[LabelRow]) -> pa.Table:
     """The LABELS table, by kind, id and labeller in the order given."""
     return pa.Table.from_pylist([row.to_dict() for row in rows], schema=LABELS)
+
+
+def descriptions(labels: pa.Table) -> dict[str, str]:
+    """`kind:id` to the best description by a language model whose held-out score passes. `labels`: schema LABELS."""
+    best: dict[str, tuple[float, str]] = {}
+    for row in labels.to_pylist():
+        score, key = row["detection_balanced_accuracy"], f"{row['kind']}:{row['id']}"
+        if row["labeller"] == OFFLINE or row["status"] != "ok" or not row["label"] or score is None or score < PASSES:
+            continue
+        if key not in best or score > best[key][0]:
+            best[key] = (score, row["label"])
+    return {key: label for key, (_, label) in best.items()}
 
 
 def hypothesis_rows(places: Sequence[tuple[str, str, str]], rows: Sequence[LabelRow]) -> list[LabelRow]:

@@ -73,7 +73,7 @@ def audit(
     events.say("statistics: what the label selects, everywhere, in groups of pairs and by what the prompt is about")
     statistics_stage(run, settings, VERSIONS["audit"])
     evidence_stage(run, settings, lens, VERSIONS["evidence"], events)
-    return AuditResult(run, _report(run))
+    return AuditResult(run, write_report(run))
 
 
 def _slug(source: Any) -> str:
@@ -149,12 +149,16 @@ def _features(run: Run, settings: AuditSettings, choice: LensChoice, events: Eve
         run.record("lens", choice.card(tokens))
 
 
-def _report(run: Run) -> dict[str, Any]:
+def write_report(run: Run) -> dict[str, Any]:
+    """The page and summary.json, made anew where what they show has changed. Returns the summary."""
     from tiltmeter.view.report import build_report
     from tiltmeter.view.summary import summarise
 
     reads = ["pairs", FEATURES, "doctor", "concepts", "shifts", "audit", "evidence"]
+    from tiltmeter.pipeline.described import described
+
     about = {name: run.manifest[name] for name in ("lens", "settings", "versions", "measurement_id", "source")}
+    about |= {"described": names} if (names := described(run)) else {}
     with run.stage(
         "report", version=VERSIONS["report"], config={"tiltmeter": __version__}, reads=reads, inputs=about
     ) as stage:

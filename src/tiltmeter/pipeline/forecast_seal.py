@@ -10,6 +10,7 @@ from tiltmeter.errors import UserError
 from tiltmeter.events import Events
 from tiltmeter.run import Run, Stage, file_hash, write_json, writing
 
+BEFORE = "before"  # the rollouts with which verification compares
 STAGE, TABLE, REPORT = "forecast", "forecast.parquet", "forecast.json"
 HALVES, SHUFFLED = "forecast_halves.parquet", "forecast_shuffled.parquet"
 FORECASTS = "forecasts"  # of run.json: every forecast ever sealed, in order
@@ -39,10 +40,26 @@ def record(run: Run) -> None:
         run.record(FORECASTS, [*known, {name: report[name] for name in names}])
 
 
-def check_free(run: Run, stage: Stage, config: dict[str, Any], replace: bool) -> None:
-    """Raise UserError if the run holds a forecast of another key, saying how it differs, unless it may be replaced."""
+def _informed(rollouts: str | None) -> int:
+    """How much a forecast knows: 0 without rollouts, 1 with those that verification compares with, 2 with others."""
+    return 0 if rollouts is None else 1 if rollouts == BEFORE else 2
+
+
+def check_free(run: Run, stage: Stage, config: dict[str, Any], replace: bool, events: Events) -> None:
+    """Raise UserError if the run holds a forecast of another key, saying how it differs, unless it may be replaced.
+
+    Before any training in the run a forecast takes the place of one that knew less; after that only if `replace`.
+    """
     recorded = run.manifest["stages"].get(STAGE)
     if recorded is None or recorded["key"] == stage.key or replace:
+        return
+    begun = next(iter(sorted(run.path.glob("*/train.json"))), None)
+    was, now = recorded["config"].get("rollouts"), config.get("rollouts")
+    if begun is None and _informed(now) > _informed(was):
+        events.say(
+            f"no training has begun: the forecast with {_with(was)} gives way to one with {_with(now)}; the old one is "
+            "kept beside it, and both are listed in run.json"
+        )
         return
     differ = [f"{name} {was} there, {config.get(name)} here" for name, was in recorded["config"].items()
               if config.get(name) != was]  # fmt: skip
@@ -51,8 +68,16 @@ def check_free(run: Run, stage: Stage, config: dict[str, Any], replace: bool) ->
         "the run holds a sealed forecast",
         file=run.path / TABLE,
         why=f"it was made on {written}: {'; '.join(differ) or 'since then pairs, concepts or rollouts have changed'}",
-        fix="Give --replace: the old one is kept beside the new, and both are listed in run.json",
+        fix=_KEPT if begun is None else f"A training has begun ({begun}): {_TOO_LATE}",
     )
+
+
+_KEPT = "Give --replace: the old one is kept beside the new, and both are listed in run.json"
+_TOO_LATE = "what is said now may know its outcome. Keep the sealed one; with --replace the new one says it came after"
+
+
+def _with(rollouts: str | None) -> str:
+    return "no rollouts" if rollouts is None else f"the rollouts '{rollouts}'"
 
 
 def keep_old(run: Run, stage: Stage, events: Events) -> None:

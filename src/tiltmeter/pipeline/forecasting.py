@@ -16,6 +16,7 @@ import pyarrow as pa
 from tiltmeter import __version__
 from tiltmeter.errors import UserError
 from tiltmeter.events import Events, watching
+from tiltmeter.pipeline.described import named_table
 from tiltmeter.pipeline.forecast_seal import (
     HALVES,
     REPORT,
@@ -77,7 +78,7 @@ class ForecastResult:
         """What the terminal prints."""
         from tiltmeter.view.forecast_terminal import ForecastTold
 
-        return ForecastTold(self.report, self.table, self.run.table("concepts.parquet"), self.run.manifest["source"])
+        return ForecastTold(self.report, self.table, named_table(self.run, "concepts"), self.run.manifest["source"])
 
 
 def forecast_run(
@@ -122,7 +123,7 @@ def forecast_run(
     record(run)
     with run.stage(STAGE, version=VERSION, config=config, reads=reads, inputs=inputs) as stage:
         if not stage.done:
-            check_free(run, stage, config, replace)
+            check_free(run, stage, config, replace, events)
             tables = _Forecast(run, settings, plan, form, role, events)
             keep_old(run, stage, events)
             stage.write(HALVES, tables.halves)

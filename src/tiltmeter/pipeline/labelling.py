@@ -1,6 +1,6 @@
 """`label`: names with held-out scores for what a finished run shows, offline or by a language model. Decoration only.
 
-Nothing else of the run reads labels.parquet, and nothing else of the run is changed.
+No step of the run reads labels.parquet; what shows names does (`pipeline/described.py`), and the page is written anew.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tiltmeter.labels.client import find_endpoint
 from tiltmeter.labels.labeller import Estimate, estimate, label_all
 from tiltmeter.labels.prompts import PROMPT_VERSION, SCHEMA_VERSION
 from tiltmeter.labels.table import OFFLINE, TOO_FEW, LabelRow, hypothesis_rows, labels_table
+from tiltmeter.pipeline.auditing import write_report
 from tiltmeter.pipeline.label_texts import Shown, read_subjects, shown_things
 from tiltmeter.pipeline.result import open_run
 from tiltmeter.run import Run
@@ -115,6 +116,8 @@ def label_run(
             spent = (client.requests, client.from_cache, client.tokens)
         table = labels_table(_in_order(rows, shown))
         stage.write(LABELS_FILE, table)
+    if {"report"} <= run.manifest["stages"].keys():
+        write_report(run)  # it shows the names
     return LabelResult(run, table, found, *spent)
 
 

@@ -22,14 +22,16 @@ DOCTOR, CONCENTRATION = "doctor.json", "concentration.parquet"  # shown where th
 
 def report_tables(run: Run) -> ReportTables:
     """The artifacts that a person is shown."""
+    from tiltmeter.pipeline.described import KEYS, named_table
     from tiltmeter.view.summary import ReportTables
 
-    names = ("pairs", "concepts", "groups", "prompt_concepts", "hypotheses", "evidence", "dropped")
+    names = ("pairs", "hypotheses", "evidence", "dropped")
     made = {name for stage in run.manifest["stages"].values() for name in stage["files"]}
     # Timings stay out of the page, so that the same inputs give the same bytes.
     about = {name: value for name, value in run.manifest.items() if name != "stages"}
     return ReportTables(
         **{name: run.table(f"{name}.parquet") for name in names},
+        **{name: named_table(run, name) for name in KEYS},
         preflight=run.json("preflight.json"),
         manifest={**about, "statistics": run.json("statistics.json")},
         concentration=run.table(CONCENTRATION) if CONCENTRATION in made else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -40,13 +41,14 @@ def trace(
 ) -> Trace:
     """Who is responsible for an effect, or what a pair teaches.
 
-    `what`: a hypothesis id ("group:12:7"), a concept ("concept:7", its effect over all training pairs) or a pair
-    ("pair:<pair_id>", or the pair_id alone). `n` pairs, concepts and hypotheses are listed of each kind. With `tokens`
+    `what`: a row of the lists that the audit prints ("3"), a hypothesis id ("global:7", "group:12:7"), a concept
+    ("concept:7" or its name, its effect over all training pairs) or a pair ("pair:<pair_id>", the pair_id alone, or
+    "row:<row_index>"). `n` pairs, concepts and hypotheses are listed of each kind. With `tokens`
     the tokens that fired are read through the lens, unless the run's evidence holds them.
     `export` (.jsonl, .csv, .parquet) gets every training pair in order of contribution, or the first `top`.
     Raises UserError for an id that the run does not hold, and for a file that exists unless `force`.
 
-        trace("runs/pairs", "global:*:7").responsible[0].pair.pair_id
+        trace("runs/pairs", "global:7").responsible[0].pair.pair_id
     """
     run, events = open_run(run_path).run, watching(events)
     found = resolve(run, what)
@@ -76,7 +78,8 @@ def _trace_effect(
         raise UserError(f"'{cell.id}' has no effect to trace", why=str(error)) from error
     total = float(shares.sum())
     table = run.table("hypotheses.parquet")
-    rows = table.filter(pc.equal(table["hypothesis_id"], cell.id)).to_pylist()
+    same = [pc.equal(table[name], value) for name, value in zip(("view", "where", "concept_id"), key, strict=True)]
+    rows = table.filter(reduce(pc.and_, same)).to_pylist()
     delta = float(rows[0]["delta"]) if rows else total
     if abs(total - delta) > TOLERANCE:
         raise UserError(

@@ -1,4 +1,7 @@
-"""What a person asks to be traced: an id of an effect or of a pair, understood or refused with those nearest to it."""
+"""What a person asks to be traced: an effect or a pair, by its id, its number in a list or its name.
+
+What the run does not hold is refused with what is nearest to it.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,20 @@ import pyarrow.compute as pc
 from tiltmeter.errors import UserError
 from tiltmeter.run import Run
 from tiltmeter.schema import EVERYWHERE, SILENT_GROUP
+from tiltmeter.view.summary import LISTS
 
+SUMMARY = "summary.json"
 VIEWS = ("global", "group", "prompt_max", "prompt_freq")
-FORMS = "Give a hypothesis (global:*:7, group:12:7, prompt_max:3:981), a concept (concept:7) or a pair (pair:<pair_id>)"
+FORMS = (
+    "Give a number of the audit's list (3), a hypothesis (global:7, group:12:7, prompt_max:3:981), a concept "
+    "(concept:7, or its name) or a pair (pair:<pair_id>, row:<row of the source>)"
+)
 N_NEAR = 3  # ids offered in place of a wrong one
+LONGEST_NAME = 80  # characters of a text for which names like it are sought
 SHORTEST_STEM = 4  # first characters that a pair_id must share with a wrong one to be offered
 
-_HYPOTHESIS = re.compile(r"(global|group|prompt_max|prompt_freq):(\*|[0-9]{1,9}):([0-9]{1,9})")
+_NUMBER, _ROW = re.compile(r"#?([0-9]{1,4})"), re.compile(r"row[: ]([0-9]{1,15})")
+_HYPOTHESIS = re.compile(r"(global):(?:\*:)?([0-9]{1,9})|(group|prompt_max|prompt_freq):([0-9]{1,9}):([0-9]{1,9})")
 _CONCEPT = re.compile(r"concept:([0-9]{1,9})")
 _PAIR = re.compile(r"pair:(.*)|([0-9a-f]{20}(?:-[0-9]+)?)", re.DOTALL)
 
@@ -38,15 +48,19 @@ class Cell:
 def resolve(run: Run, what: str) -> Cell | str:
     """The effect, or the pair_id. Raises UserError for an id that the run does not hold, naming near ones."""
     what = what.strip()
+    if match := _NUMBER.fullmatch(what):
+        what = _listed(run, int(match[1]))
     if match := _HYPOTHESIS.fullmatch(what):
-        view, where, concept = match.groups()
-        if (where == "*") == (view == "global"):
-            return _cell(run, view, int(EVERYWHERE) if where == "*" else int(where), int(concept), what)
+        if match[1]:
+            return _cell(run, "global", int(EVERYWHERE), int(match[2]), f"global:{match[2]}")
+        return _cell(run, match[3], int(match[4]), int(match[5]), what)
     if match := _CONCEPT.fullmatch(what):
         return _concept(run, int(match[1]), what)
     if match := _PAIR.fullmatch(what):
         return _pair(run, match[1] if match[1] is not None else match[2])
-    raise _unknown(f"'{what[:60]}' is no id", _respelled(what) or _named(run, what))
+    if match := _ROW.fullmatch(what):
+        return _row(run, int(match[1]))
+    return _named(run, what)
 
 
 def _respelled(what: str) -> list[str]:
@@ -56,9 +70,10 @@ def _respelled(what: str) -> list[str]:
         return []
     word, first, last = match.groups()
     if last is None:
-        return [f"concept:{first}"] if first != "*" and difflib.get_close_matches(word, ["concept"]) else []
+        words = difflib.get_close_matches(word, ["concept", "global", "pair", "row"])
+        return [f"{name}:{first}" for name in words if first != "*"]
     views = difflib.get_close_matches(word, VIEWS)
-    near = (f"global:*:{last}" if view == "global" or first == "*" else f"{view}:{first}:{last}" for view in views)
+    near = (f"global:{last}" if view == "global" or first == "*" else f"{view}:{first}:{last}" for view in views)
     return list(dict.fromkeys(near))
 
 
@@ -86,7 +101,7 @@ def _concept(run: Run, concept_id: int, what: str) -> Cell:
     if concept_id >= len(kinds):
         raise _unknown(f"there is no concept '{what}'", [], _no_concept(concept_id, kinds))
     tested = not kinds[concept_id].startswith("shift_")
-    return Cell("global", int(EVERYWHERE), concept_id, f"global:*:{concept_id}" if tested else what)
+    return Cell("global", int(EVERYWHERE), concept_id, f"global:{concept_id}" if tested else what)
 
 
 def _kinds(run: Run) -> list[str]:
@@ -128,11 +143,38 @@ def _similar(run: Run, view: str, where: int, concept_id: int) -> list[str]:
     return near
 
 
-def _named(run: Run, what: str) -> list[str]:
-    """Concepts whose name holds the text."""
-    names = run.table("concepts.parquet", ["name"])["name"].to_pylist()
-    held = [i for i, name in enumerate(names) if what and what.lower() in (name or "").lower()]
-    return [f"concept:{i}" for i in held[:N_NEAR]]
+def _named(run: Run, what: str) -> Cell:
+    """The one concept of that name. Raises UserError with those whose names hold the text, or nearly are it."""
+    names = [(name or "").lower() for name in run.table("concepts.parquet", ["name"])["name"].to_pylist()]
+    same = [i for i, name in enumerate(names) if name and name == what.lower()]
+    if len(same) == 1:
+        return _concept(run, same[0], f"concept:{same[0]}")
+    held = same or [i for i, name in enumerate(names) if what and what.lower() in name]
+    if not held and 2 < len(what) <= LONGEST_NAME:
+        held = [names.index(name) for name in difflib.get_close_matches(what.lower(), names, N_NEAR)]
+    raise _unknown(
+        f"'{what[:60]}' is no id and no name of {'one concept alone' if same else 'a concept'}",
+        _respelled(what) or [f"concept:{i}" for i in held[:N_NEAR]],
+    )
+
+
+def _listed(run: Run, number: int) -> str:
+    """The hypothesis at that place of the lists that the audit prints, counted through all of them from 1."""
+    summary = run.json(SUMMARY) if (run.path / SUMMARY).is_file() else {}
+    ids: list[str] = [effect["hypothesis_id"] for name in LISTS for effect in summary.get(name, [])]
+    if not 1 <= number <= len(ids):
+        why = f"its lists have the numbers 1 to {len(ids)}" if ids else "its lists are empty"
+        raise UserError(f"the audit printed no number {number}", file=run.path, why=why, fix=FORMS)
+    return ids[number - 1]
+
+
+def _row(run: Run, row: int) -> str:
+    table = run.table("pairs.parquet", ["row_index", "pair_id"])
+    ids: list[str] = table.filter(pc.equal(table["row_index"], row))["pair_id"].to_pylist()
+    if len(ids) != 1:
+        what = f"row {row} gave {len(ids)} pairs" if ids else f"no pair comes from row {row}"
+        raise _unknown(what, [f"pair:{p}" for p in ids[:N_NEAR]], "" if ids else "it was dropped or never read")
+    return ids[0]
 
 
 def _pair(run: Run, pair_id: str) -> str:

@@ -11,7 +11,9 @@ import pyarrow.compute as pc
 
 from tiltmeter.errors import UserError
 from tiltmeter.events import Events
-from tiltmeter.pipeline.streams import Features, prompt_texts
+from tiltmeter.pairs.transcript import transcript
+from tiltmeter.pipeline.described import named_table
+from tiltmeter.pipeline.streams import Features, transcripts
 from tiltmeter.pipeline.tracing import token_reader
 from tiltmeter.run import Run
 from tiltmeter.settings import AuditSettings
@@ -66,7 +68,7 @@ def _read_tokens(
 
 def quotes_of(run: Run, settings: AuditSettings, pair_ids: Iterable[str]) -> dict[str, Quote]:
     """Texts of some pairs; a pair whose label the baseline swapped is shown swapped."""
-    names = ["pair_id", "row_index", "split", "family_id", "prompt", "chosen", "rejected"]
+    names = ["pair_id", "row_index", "split", "family_id", "is_chat", "prompt", "chosen", "rejected"]
     pairs = run.table("pairs.parquet", names)
     wanted = pc.is_in(pairs["pair_id"], pa.array(sorted(set(pair_ids)), pa.string()))
     at = np.flatnonzero(wanted.to_numpy())
@@ -76,8 +78,8 @@ def quotes_of(run: Run, settings: AuditSettings, pair_ids: Iterable[str]) -> dic
     swap = Features(run, settings).swap
     turned = np.zeros(at.size, bool) if swap is None else swap[at]
     found = {}
-    for row, prompt, turn in zip(some.to_pylist(), prompt_texts(some), turned, strict=True):
-        texts = ["\n".join(m["content"] or "" for m in row[side]) for side in ("chosen", "rejected")]
+    for row, prompt, turn in zip(some.to_pylist(), transcripts(some), turned, strict=True):
+        texts = [_response(row[side], row["is_chat"]) for side in ("chosen", "rejected")]
         chosen, rejected = texts[::-1] if turn else texts
         found[row["pair_id"]] = Quote(
             row["pair_id"], row["row_index"], row["split"], row["family_id"], size[row["family_id"]],
@@ -86,9 +88,14 @@ def quotes_of(run: Run, settings: AuditSettings, pair_ids: Iterable[str]) -> dic
     return found
 
 
+def _response(messages: Sequence[Mapping[str, Any]], is_chat: bool) -> str:
+    """One turn of the assistant stands alone; several turns say whose they are."""
+    return transcript(messages, is_chat=is_chat and [m["role"] for m in messages] != ["assistant"])
+
+
 def concepts_of(run: Run, concept_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
     ids = sorted(set(concept_ids))
-    table = run.table("concepts.parquet", ["concept_id", "kind", "name", "phrases"]).take(pa.array(ids, pa.int64()))
+    table = named_table(run, "concepts", ["concept_id", "kind", "name", "phrases"]).take(pa.array(ids, pa.int64()))
     return dict(zip(ids, table.to_pylist(), strict=True))
 
 
@@ -101,6 +108,6 @@ def place_of(run: Run, view: str, where: int) -> str:
     if view == "global":
         return ""
     kind = "group" if view == "group" else "prompt_concept"
-    table = run.table(f"{kind}s.parquet", [f"{kind}_id", "name"])
+    table = named_table(run, f"{kind}s", [f"{kind}_id", "name"])
     rows = table.filter(pc.equal(table[f"{kind}_id"], where)).to_pylist()
     return name_of(rows[0] if rows else None, kind.replace("_", " "), where)

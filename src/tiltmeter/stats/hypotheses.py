@@ -131,8 +131,8 @@ def _table(
     k, m = np.nonzero(keep)
     effect, moderated = one.contrasts, one.moderated
     where, concept_id, delta = effect.where[k], one.concept_ids[m], effect.delta[k, m]
-    place = pa.scalar("*") if one.sets.against_zero else pa.array(where).cast(pa.string())
-    name = pc.binary_join_element_wise(one.view, place, pa.array(concept_id).cast(pa.string()), ":")
+    places = [] if one.sets.against_zero else [pa.array(where).cast(pa.string())]  # `*` would need a shell's quotes
+    name = pc.binary_join_element_wise(one.view, *places, pa.array(concept_id).cast(pa.string()), ":")
     lo, hi = np.full(k.size, np.nan), np.full(k.size, np.nan)
     of_shown = np.flatnonzero(shown[k, m])
     lo[of_shown], hi[of_shown] = one.interval(k[of_shown], m[of_shown])

@@ -7,14 +7,13 @@ names of `peft.LoraConfig` (or `true` for its defaults), without it the whole mo
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tiltmeter.errors import UserError, require_extra
+from tiltmeter.errors import UserError, did_you_mean, require_extra
 from tiltmeter.pairs.literals import read_yaml
 
 RESERVED = {
@@ -181,8 +180,7 @@ def _lora(given: Any, config: Path | None) -> dict[str, Any] | None:
 
 
 def _unknown(name: str, known: list[str], where: str, config: Path | None) -> UserError:
-    near = difflib.get_close_matches(name, known, n=3)
-    fix = f"Did you mean {' or '.join(near)}?" if near else f"Names are those of {where}"
+    fix = did_you_mean(name, known, f"Names are those of {where}")
     return UserError(f"option '{name}' is not known", why=f"{where} has no such field", fix=fix, file=config)
 
 

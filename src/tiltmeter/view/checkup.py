@@ -57,5 +57,7 @@ def _figure(figure: float | str | None) -> str:
 
 def _lines(renderable: Table | Text, width: int) -> list[str]:
     file = io.StringIO()
-    Console(file=file, width=width, color_system=None, force_terminal=False, legacy_windows=False).print(renderable)
+    Console(file=file, width=width, color_system=None, force_terminal=False, legacy_windows=False, emoji=False).print(
+        renderable
+    )
     return [line.rstrip() for line in file.getvalue().splitlines()]

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import rich.console
+from rich.console import ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from tiltmeter.events import Watched
+from tiltmeter.view.screen import visible
 from tiltmeter.view.summary import Summary
 from tiltmeter.view.terminal import print_preflight, print_summary
+
+
+class Screen(rich.console.Console):
+    """A console that shows every text as it is: no name in it is read as markup, emoji or a terminal's command."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
 
 class Console(Watched):
@@ -18,7 +32,8 @@ class Console(Watched):
 
     def __init__(self, *, quiet: bool = False, show_text: bool = False) -> None:
         super().__init__()
-        self.out = rich.console.Console(quiet=quiet, highlight=False)
+        self.out = Screen(quiet=quiet)
+        self.err = Screen(stderr=True)
         self.show_text = show_text
 
     def say(self, text: str) -> None:
@@ -38,4 +53,4 @@ class Console(Watched):
         """Plain lines of a result."""
         self._end()
         for line in text.splitlines():
-            self.out.print(f"  {line}".rstrip(), markup=False, soft_wrap=True)
+            self.out.print(f"  {line}".rstrip(), soft_wrap=True)

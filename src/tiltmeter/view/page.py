@@ -10,6 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from tiltmeter.view.screen import visible
+
 NARROW, WIDE = 60, 120
 _ASCII = str.maketrans(
     {"…": "~", "▲": "+", "▼": "-", "·": ",", "–": "-", "•": "*", "‹": "<", "›": ">", "“": '"', "”": '"', "±": "+-"}
@@ -26,6 +28,7 @@ class Page:
         self.overflow: Literal["ellipsis", "crop"] = "ellipsis" if self.unicode else "crop"
 
     def text(self, content: str, style: str = "") -> Text:
+        content = visible(content)
         if not self.unicode:
             content = content.translate(_ASCII).encode(self.console.encoding, "replace").decode(self.console.encoding)
         return Text(content, style=style)

@@ -25,7 +25,12 @@ from tiltmeter.view.effects import PLACES, Effect, Labels, shortlist
 from tiltmeter.view.screen import is_harmful
 from tiltmeter.view.tables import ReportTables, finite, jsonable, n_train
 
-__all__ = ["Effect", "Example", "ReportTables", "Summary", "identity", "summarise"]
+# the lists of a summary as they are printed one after another; the numbers of their rows run through all of them
+LISTS = (
+    *("amplified", "suppressed", "amplified_in_groups", "suppressed_in_groups"),
+    *("amplified_by_prompt", "suppressed_by_prompt"),
+)
+__all__ = ["LISTS", "Effect", "Example", "ReportTables", "Summary", "identity", "summarise"]
 
 
 @dataclass(frozen=True)

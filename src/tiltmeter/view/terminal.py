@@ -7,7 +7,8 @@ sequences in it have any effect.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
 from rich.console import Console
@@ -133,25 +134,25 @@ def _mark(direction: str) -> str:
 
 
 def _lists(page: Page, summary: Summary) -> None:
-    everywhere = "over all pairs"
+    everywhere, numbers = "over all pairs", count(1)
     page.heading("Most amplified", f"chosen responses show it more, {everywhere}")
-    _table(page, {"amplify": summary.amplified})
+    _table(page, numbers, {"amplify": summary.amplified})
     page.heading("Most suppressed", f"rejected responses show it more, {everywhere}")
-    _table(page, {"suppress": summary.suppressed})
+    _table(page, numbers, {"suppress": summary.suppressed})
     page.heading("In groups of pairs", "one group against all others; at most two of a group")
-    _table(page, {"amplify": summary.amplified_in_groups, "suppress": summary.suppressed_in_groups})
+    _table(page, numbers, {"amplify": summary.amplified_in_groups, "suppress": summary.suppressed_in_groups})
     page.heading("When the prompt is about …", "the prompts most about it against all others; at most two of each")
-    _table(page, {"amplify": summary.amplified_by_prompt, "suppress": summary.suppressed_by_prompt})
+    _table(page, numbers, {"amplify": summary.amplified_by_prompt, "suppress": summary.suppressed_by_prompt})
 
 
-def _table(page: Page, parts: Mapping[str, Sequence[Effect]]) -> None:
-    """The rows of each direction. Where nothing is sure that is said, and what follows is dim."""
+def _table(page: Page, numbers: Iterator[int], parts: Mapping[str, Sequence[Effect]]) -> None:
+    """The rows of each direction, numbered. Where nothing is sure that is said, and what follows is dim."""
     if not any(parts.values()):
         page.print("nothing passed the display rules")
         return
     wide = page.width >= PHRASES_FROM and any(effect.view == "global" for part in parts.values() for effect in part)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False, expand=True)
-    table.add_column("")
+    table.add_column("", justify="right", no_wrap=True)
     table.add_column("concept", ratio=3, no_wrap=True, overflow=page.overflow)
     for name in ("effect", "95 % interval", "sure") + (("q",) if page.width >= Q_FROM else ()):
         table.add_column(name, justify="right", no_wrap=True)
@@ -163,21 +164,21 @@ def _table(page: Page, parts: Mapping[str, Sequence[Effect]]) -> None:
         elif not any(effect.is_sure for effect in effects):
             table.add_row(page.text(_mark(direction)), page.text("nothing sure"))
         for effect in effects:
-            cells = _cells(page, effect) + ([page.text(_phrase(effect), "dim")] if wide else [])
+            cells = _cells(page, next(numbers), effect) + ([page.text(_phrase(effect), "dim")] if wide else [])
             table.add_row(*cells, style="" if effect.is_sure else "dim")
     page.print(table)
 
 
-def _cells(page: Page, effect: Effect) -> list[Text]:
+def _cells(page: Page, number: int, effect: Effect) -> list[Text]:
     name = page.text(one_line(effect.concept))
-    below = [_place(effect)] if effect.place else []
+    below = [*([_place(effect)] if effect.place else []), effect.hypothesis_id]
     doubts = _doubts(effect) if effect.is_sure else []
     for line in below + [f"but: {doubt}" for doubt in doubts]:  # one a line: no width cuts them
         name = Text.assemble(name, "\n", page.text(line, "dim"))
     sure = sure_text(effect.lfsr)
     if not effect.is_sure:
         sure = f"unsure, {sure}" if page.width >= WORDS_FROM else "unsure"
-    cells = [page.text(_mark(effect.direction)), name]
+    cells = [page.text(f"{number} {_mark(effect.direction)}"), name]
     cells.append(page.text(f"{signed(effect.effect)} {effect.unit}".rstrip(), "bold" if effect.is_sure else ""))
     cells += [page.text(interval(effect.lo, effect.hi)), page.text(sure)]
     return cells + ([page.text(_q(effect.q_value))] if page.width >= Q_FROM else [])
