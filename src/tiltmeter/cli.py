@@ -51,6 +51,7 @@ def audit(
     model: Annotated[str | None, typer.Option(help=_help("model"))] = None,
     dictionary: Annotated[str | None, typer.Option(help=_help("dictionary"))] = None,
     layer: Annotated[int | None, typer.Option(help=_help("layer"))] = None,
+    norm_scaling_factor: Annotated[float | None, typer.Option(help=_help("norm_scaling_factor"))] = None,
     out: Out = None,
     limit: Annotated[int | None, typer.Option(help=_help("limit"))] = None,
     seed: Annotated[int | None, typer.Option(help=_help("seed") + " Default: 0.")] = None,

@@ -16,7 +16,7 @@ from tiltmeter.run import Run
 from tiltmeter.settings import AuditSettings
 
 # Raise a stage's number when a change of code can change its bytes.
-VERSIONS = {"pairs": 2, FEATURES: 1, "doctor": 1, "concepts": 2, "shifts": 1, "audit": 3, "evidence": 2, "report": 3}
+VERSIONS = {"pairs": 2, FEATURES: 1, "doctor": 2, "concepts": 2, "shifts": 1, "audit": 3, "evidence": 2, "report": 3}
 
 
 def audit(
@@ -41,7 +41,8 @@ def audit(
     settings = (settings or AuditSettings.load(**options)).resolved()
     events = events or Events()
     run = Run(Path(out) if out is not None else Path("runs") / _slug(source))
-    lens = choose_lens(settings, events)
+    lens = choose_lens(settings, events, source)
+    lens.check(events)
     _pairs(run, source, settings, lens, events)
     preflight = {**run.json("preflight.json"), "estimate": harvest_estimate(run.json("preflight.json"), lens)}
     events.preflight(preflight)
