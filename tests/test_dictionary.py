@@ -9,9 +9,10 @@ import torch
 from tiny_dictionaries import D_MODEL, N_FEATURES, random_dictionary, tiny, vectors
 
 from tiltmeter.errors import UserError
-from tiltmeter.lens.dictionary import Dictionary, layer_of_hook, load_dictionary
+from tiltmeter.lens.dictionary import Dictionary, load_dictionary
 from tiltmeter.lens.fidelity import fidelity
 from tiltmeter.lens.folder import save_dictionary
+from tiltmeter.lens.metadata import layer_of_hook
 
 # --- by hand ------------------------------------------------------------------------------------------------------
 

@@ -325,3 +325,20 @@ def test_which_endpoint_is_meant() -> None:
     for arguments in [("m", None, "OPENAI_API_KEY"), ("m", "http://a/v1", "MY_KEY"), (None, "http://a/v1", "X")]:
         with pytest.raises(UserError):
             find_endpoint(*arguments, {})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost:99999/v1", "http://localhost:abc/v1", "http://localhost:0/v1", "http://[::1/v1",
+        "localhost:80", "ftp://host/v1", "http:///v1", "http://ho st/v1", "http://host/\x1b[0m", "http://user:secret@host/v1",
+    ],
+)  # fmt: skip
+def test_base_url_that_no_server_can_have(url: str) -> None:
+    from tiltmeter.pipeline.rollout_models import find_endpoint as rollouts_endpoint
+
+    with pytest.raises(UserError, match="the base URL is not understood"):
+        find_endpoint("model", url, "NO_KEY", {})
+    with pytest.raises(UserError, match="the base URL is not understood") as caught:
+        rollouts_endpoint(url, "model", "NO_KEY", 1)
+    assert "secret" not in str(caught.value)

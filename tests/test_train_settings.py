@@ -114,7 +114,7 @@ def test_defaults_of_this_machine_yield_to_what_is_given(tmp_path: Path, monkeyp
 
 def test_identity_holds_what_decides_the_weights() -> None:
     base = TrainSettings.load(beta=0.1).identity()
-    assert TrainSettings.load(beta=0.1, disable_tqdm=False, report_to="wandb").identity() == base
+    assert TrainSettings.load(beta=0.1, disable_tqdm=False, report_to="tensorboard").identity() == base
     assert TrainSettings.load(beta=0.2).identity() != base
     assert TrainSettings.load(beta=0.1, lora={}).identity() != base
     assert TrainSettings.load(beta=0.1, lora={"target_modules": ["q", "v"]}).identity()["lora"] is not None
@@ -130,3 +130,28 @@ def test_plain_is_json() -> None:
         json.dumps(plain(value), allow_nan=False)
         == '{"1": "cosine", "a": [1, 3], "b": null, "c": ["x", null, true, 2]}'
     )
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("max_steps", -1), ("max_steps", -5), ("num_train_epochs", -1.0), ("num_train_epochs", float("inf")),
+        ("learning_rate", float("nan")), ("learning_rate", -1e-5), ("beta", float("inf")), ("beta", -0.1),
+        ("per_device_train_batch_size", 0), ("gradient_accumulation_steps", 0), ("max_length", 0), ("seed", -1),
+        ("weight_decay", float("nan")), ("warmup_steps", -1), ("max_grad_norm", -1.0), ("save_total_limit", 0),
+    ],
+)  # fmt: skip
+def test_absurd_numbers_are_refused(option: str, value: float) -> None:
+    with pytest.raises(UserError, match=f"option '{option}' is not accepted"):
+        TrainSettings.load(**{option: value})
+
+
+@pytest.mark.parametrize("reporter", ["wandb", ["tensorboard", "comet_ml"], "all"])
+def test_logger_that_asks_for_a_login_is_refused(reporter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/nowhere")
+    for variable in ("WANDB_API_KEY", "WANDB_MODE", "COMET_API_KEY"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(UserError, match="report_to"):
+        TrainSettings.load(report_to=reporter)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    TrainSettings.load(report_to="wandb")

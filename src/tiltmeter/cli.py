@@ -52,6 +52,7 @@ def audit(
     model: Annotated[str | None, typer.Option(help=_help("model"))] = None,
     dictionary: Annotated[str | None, typer.Option(help=_help("dictionary"))] = None,
     layer: Annotated[int | None, typer.Option(help=_help("layer"))] = None,
+    norm_scaling_factor: Annotated[float | None, typer.Option(help=_help("norm_scaling_factor"))] = None,
     out: Out = None,
     limit: Annotated[int | None, typer.Option(help=_help("limit"))] = None,
     max_row_mb: Annotated[int | None, typer.Option(help=_help("max_row_mb") + " Default: 64.")] = None,

@@ -51,6 +51,13 @@ class AuditSettings(BaseModel):
         None,
         description="SAELens folder or release/sae_id of the dictionary. Default: bundled.",
     )
+    norm_scaling_factor: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Factor on the model's activations, for a dictionary that was trained on rescaled ones and does "
+        "not hold it.",
+    )
     layer: int | None = Field(None, ge=0, le=MOST, description="Decoder block whose output is read, from 0.")
     device: str = Field("cpu", description="Torch device of the forward pass.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Precision of the model.")

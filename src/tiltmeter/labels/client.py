@@ -74,13 +74,8 @@ def find_endpoint(
         return None
     require_extra("labels", "labelling by a language model")
     base_url = base_url or environment.get("OPENAI_BASE_URL") or environment.get("OPENAI_API_BASE") or None
-    parts = urllib.parse.urlsplit(base_url or "https://default")
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise UserError(
-            "the base URL is not understood",
-            why="it has no http:// or no host",
-            fix="Give for example http://localhost:8000/v1",
-        )
+    if base_url is not None:
+        check_base_url(base_url)
     key = environment.get(api_key_env, "").strip()
     if not key and (base_url is None or api_key_env != "OPENAI_API_KEY"):
         raise UserError(
@@ -89,6 +84,25 @@ def find_endpoint(
             fix="Set it, name another with --api-key-env, or give the --base-url of a server of your own",
         )
     return Endpoint(model, base_url, key or "not-needed", **more)
+
+
+def check_base_url(url: str) -> None:
+    """Raise UserError for an address that no server can have, or that holds a password: addresses are stored."""
+    why = ""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            why = "it has no http:// or no host"
+        elif parts.port == 0:
+            why = "port 0 cannot be asked"
+        elif any(c.isspace() or not c.isprintable() for c in url):
+            why = "it holds a space or a control character"
+        elif parts.username is not None or parts.password is not None:
+            why = "it holds a user name or password, which would be stored; give the key by --api-key-env"
+    except ValueError as error:  # a port that is no number or above 65535, half an IPv6 address
+        why = str(error)
+    if why:
+        raise UserError("the base URL is not understood", why=why, fix="Give for example http://localhost:8000/v1")
 
 
 class Client:

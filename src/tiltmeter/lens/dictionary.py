@@ -7,7 +7,6 @@ its learned threshold), in float32. A token's activations never depend on the ot
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +17,11 @@ import torch
 from torch import Tensor
 
 from tiltmeter.errors import UserError, require_extra
+from tiltmeter.lens.metadata import layer_of
 from tiltmeter.run import content_hash
 
 KINDS = ("relu", "topk", "jumprelu")
-NORMALISATIONS = ("none", "layer_norm", "constant_norm_rescale")
+NORMALISATIONS = ("none", "layer_norm", "constant_norm_rescale", "centre")
 _BLOCK_ELEMENTS = 1 << 22  # pre-activations computed at a time on the CPU: they stay in its cache
 
 
@@ -36,7 +36,8 @@ class Dictionary:
       multiplied by the norm of the feature's decoder row
 
     `normalise`: "none"; "constant_norm_rescale" scales x to norm sqrt(d_model); "layer_norm" subtracts the mean over
-    dimensions and divides by (unbiased std + 1e-5).
+    dimensions and divides by (unbiased std + 1e-5); "centre" subtracts that mean alone, as TransformerLens does to the
+    residual stream of a model with LayerNorm by `center_writing_weights`.
 
     `metadata` is JSON-able and says where it belongs: "model_name", "hook_name", …
     """
@@ -83,8 +84,7 @@ class Dictionary:
     @property
     def layer(self) -> int | None:
         """0-based index of the block whose output it reads; None if its metadata name another place, or none."""
-        found = [layer_of_hook(self.metadata.get(name)) for name in ("hf_hook_name", "hook_name")]
-        return next((layer for layer in found if layer is not None), None)
+        return layer_of(self.metadata)
 
     def tensors(self) -> dict[str, Tensor]:
         """Its weights under SAELens' names."""
@@ -111,13 +111,18 @@ class Dictionary:
             digest.update(tensor.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
-    def to(self, device: str | torch.device) -> Dictionary:
+    def not_centred(self) -> Dictionary:
+        """The same without centring of the input."""
+        return self.to(self.device, normalise="none") if self.normalise == "centre" else self
+
+    def to(self, device: str | torch.device, *, normalise: str | None = None) -> Dictionary:
+        """The same on another device, with another `normalise` if one is given."""
         return Dictionary(
             self.kind,
             **{name: tensor.to(device) for name, tensor in self.tensors().items()},
             k=self.k,
             subtract_b_dec=self.subtract_b_dec,
-            normalise=self.normalise,
+            normalise=normalise or self.normalise,
             rescale_by_decoder_norm=self.rescale_by_decoder_norm,
             metadata=self.metadata,
         )
@@ -194,6 +199,9 @@ class Dictionary:
         """Per row what normalising subtracts and divides by, [n, 1] each (SAELens adds 1e-5 on the way in only)."""
         if self.normalise == "layer_norm":
             return x.mean(dim=-1, keepdim=True), x.std(dim=-1, keepdim=True)
+        if self.normalise == "centre":
+            mean = x.mean(dim=-1, keepdim=True)
+            return mean, torch.ones_like(mean)
         norm = x.norm(dim=-1, keepdim=True)
         return torch.zeros_like(norm), norm / self.d_model**0.5
 
@@ -204,19 +212,6 @@ class Dictionary:
             h = h * self._decoder_norm
         top = torch.topk(h, min(self.k or 0, self.n_features), dim=-1, sorted=False)
         return torch.zeros_like(h).scatter_(-1, top.indices, top.values.relu())
-
-
-def layer_of_hook(hook: str | None) -> int | None:
-    """Index of the block whose output a hook point reads, or None.
-
-    `blocks.N.hook_resid_post`, `blocks.{N+1}.hook_resid_pre`, `model.layers.N`, `layers.N`, `model.layers.N.output` are
-    all the output of block N. `blocks.0.hook_resid_pre` (the embeddings), MLP and attention outputs are None.
-    """
-    if match := re.fullmatch(r"blocks\.(\d+)\.hook_resid_(post|pre)", hook or ""):
-        layer = int(match[1]) - (match[2] == "pre")
-        return layer if layer >= 0 else None
-    match = re.fullmatch(r"(?:model\.|transformer\.|language_model\.)*(?:layers|h)\.(\d+)(?:\.output)?", hook or "")
-    return int(match[1]) if match else None
 
 
 def _f32(tensor: Tensor) -> Tensor:
@@ -244,9 +239,11 @@ def load_dictionary(spec: str | Path, *, device: str = "cpu", norm_scaling_facto
     """
     from tiltmeter.lens import folder, saelens
 
+    if norm_scaling_factor is not None and not 0 < norm_scaling_factor < float("inf"):
+        raise UserError(f"norm_scaling_factor {norm_scaling_factor} is not accepted", why="it is a positive number")
     path = dictionary_folder(spec)
     if path is None:
-        return saelens.load_release(str(spec), device=device)
+        return saelens.load_release(str(spec), device=device, norm_scaling_factor=norm_scaling_factor)
     return folder.load_folder(path, device=device, norm_scaling_factor=norm_scaling_factor)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from torch import Tensor
 
 from tiltmeter.errors import UserError
 from tiltmeter.lens.dictionary import NORMALISATIONS, Dictionary
+from tiltmeter.lens.metadata import NAMES, check_metadata, is_centred
+from tiltmeter.lens.sources import foreign_errors, read_object
 from tiltmeter.run import write_json, writing
 
 CONFIG_FILE, WEIGHTS_FILE = "cfg.json", "sae_weights.safetensors"  # SAELens' names
@@ -27,9 +28,11 @@ def load_folder(folder: Path, *, device: str = "cpu", norm_scaling_factor: float
 
     config = read_config(folder / CONFIG_FILE)
     if (folder / SPARSIFY_WEIGHTS_FILE).exists():
+        if norm_scaling_factor is not None:
+            raise UserError("a sparsify dictionary takes no norm scaling factor", file=folder)
         return saelens.from_sparsify(config, read_tensors(folder / SPARSIFY_WEIGHTS_FILE), folder).to(device)
     if (config.get("architecture") or "standard") not in (*_ARCHITECTURE.values(), *_TRAINING):
-        return saelens.load_folder(folder, device=device)
+        return saelens.load_folder(folder, device=device, norm_scaling_factor=norm_scaling_factor)
     file = folder / WEIGHTS_FILE
     if not file.exists():
         pickled = [p.name for p in sorted(folder.iterdir()) if p.suffix in (".pt", ".pth", ".bin", ".pkl")]
@@ -41,33 +44,25 @@ def load_folder(folder: Path, *, device: str = "cpu", norm_scaling_factor: float
 
 def read_config(path: Path) -> dict[str, Any]:
     """A dictionary's cfg.json."""
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         raise UserError(
             f"the dictionary has no {path.name}", file=path.parent, fix="Give the folder that holds cfg.json"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise UserError("the dictionary's configuration cannot be read", file=path, why=str(error)) from error
-    if not isinstance(config, dict):
-        raise UserError("the dictionary's configuration is not a JSON object", file=path)
-    return config
+        )
+    return read_object(path, "the dictionary's configuration")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Every tensor of a safetensors file, as float32."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
-    try:
-        with safe_open(path, framework="pt") as f:  # copied: a file changed later must not change the weights
-            return {name: f.get_tensor(name).to(torch.float32, copy=True) for name in f.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            "the dictionary's weights cannot be read",
-            file=path,
-            why=str(error),
-            fix="The file is damaged: get it again",
-        ) from error
+    what, fix = "the dictionary's weights cannot be read", "The file is damaged: get it again"
+    with foreign_errors(what, file=path, fix=fix), safe_open(path, framework="pt") as f:
+        tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise UserError(f"tensor {name} holds {tensor.dtype}, not floating-point numbers", file=path, fix=_PROOF)
+    # copied: a file changed later must not change the weights
+    return {name: tensor.to(torch.float32, copy=True) for name, tensor in tensors.items()}
 
 
 def check_tensors(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], file: Path | str) -> None:
@@ -118,16 +113,13 @@ def from_saelens_state(
         config |= {"architecture": "topk", "k": old_kwargs["k"]}
     architecture = config.get("architecture") or "standard"
     metadata = dict(config["metadata"]) if isinstance(config.get("metadata"), dict) else {}
-    metadata = {
-        n: config[n]
-        for n in ("model_name", "hook_name", "hf_hook_name", "dataset_path", "context_size")
-        if config.get(n) is not None
-    } | metadata
+    metadata = {n: config[n] for n in NAMES if config.get(n) is not None} | metadata
     if "hook_name" not in metadata and config.get("hook_point"):
         metadata["hook_name"] = config["hook_point"]
+    check_metadata(metadata, file)
 
-    d_in, d_sae = (_positive(config, name, file) for name in ("d_in", "d_sae"))
-    if config.get("reshape_activations", "none") != "none" or "hook_z" in str(metadata.get("hook_name")):
+    d_in, d_sae = (positive(config, name, file) for name in ("d_in", "d_sae"))
+    if config.get("reshape_activations", "none") != "none":
         raise UserError(
             "this dictionary reads attention heads, not the residual stream",
             file=file,
@@ -141,7 +133,7 @@ def from_saelens_state(
         )
 
     shapes = {"W_enc": (d_in, d_sae), "b_enc": (d_sae,), "W_dec": (d_sae, d_in), "b_dec": (d_in,)}
-    rescale = bool(config.get("rescale_acts_by_decoder_norm", architecture in _TRAINING))
+    rescale = _flag(config, "rescale_acts_by_decoder_norm", architecture in _TRAINING, file)
     if architecture in _TRAINING:
         learned = tensors.pop("topk_threshold", None)
         if learned is None or learned.numel() != 1 or not float(learned) > 0:
@@ -164,14 +156,17 @@ def from_saelens_state(
     kind = next(kind for kind, name in _ARCHITECTURE.items() if name == architecture)
     check_tensors(tensors, shapes | ({"threshold": (d_sae,)} if kind == "jumprelu" else {}), file)
 
-    normalise = config.get("normalize_activations") or "none"
+    normalise = config.get("normalize_activations")
+    if normalise is None or normalise is False:
+        normalise = "none"
     if normalise in (True, "expected_average_only_in"):
-        if not norm_scaling_factor:
+        if norm_scaling_factor is None:
             raise UserError(
                 "the dictionary was trained on rescaled activations, and the factor is not in its file",
                 file=file,
                 why="read without it, every activation is mis-scaled and the threshold cuts at the wrong place",
-                fix="Load it by its SAELens release name, or give the norm scaling factor",
+                fix="Load it by its SAELens release name, or give --norm-scaling-factor: sqrt(d_in) over the mean norm "
+                "of the activations it was trained on",
             )
         factor = norm_scaling_factor
         tensors |= {
@@ -180,6 +175,19 @@ def from_saelens_state(
             "b_dec": tensors["b_dec"] / factor,
         }
         normalise = "none"
+    elif norm_scaling_factor is not None:
+        raise UserError(
+            "the dictionary takes no norm scaling factor",
+            file=file,
+            why=f"its normalize_activations is {normalise}",
+            fix="Leave --norm-scaling-factor out",
+        )
+    if is_centred(metadata) and normalise != "layer_norm":  # which subtracts the mean itself
+        if normalise != "none":
+            raise UserError(f"a dictionary of centred activations with normalize_activations {normalise}", file=file)
+        normalise = "centre"
+    elif normalise == "centre":
+        normalise = None
     if normalise not in NORMALISATIONS:
         raise UserError(
             f"unknown normalize_activations '{normalise}'", file=file, fix="Load it through sae-lens and save it folded"
@@ -187,8 +195,8 @@ def from_saelens_state(
     return Dictionary(
         kind,
         **tensors,
-        k=_positive(config, "k", file) if kind == "topk" else None,
-        subtract_b_dec=bool(config.get("apply_b_dec_to_input", True)),
+        k=positive(config, "k", file) if kind == "topk" else None,
+        subtract_b_dec=_flag(config, "apply_b_dec_to_input", True, file),
         normalise=normalise,
         rescale_by_decoder_norm=rescale and kind == "topk",
         metadata=metadata,
@@ -229,12 +237,22 @@ def save_dictionary(dictionary: Dictionary, folder: str | Path, *, dtype: torch.
     write_json(folder / CONFIG_FILE, config)
 
 
-def _positive(config: Mapping[str, Any], name: str, file: Path | str) -> int:
+def positive(config: Mapping[str, Any], name: str, file: Path | str) -> int:
     value = config.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < 1:
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if not isinstance(value, int | float) or isinstance(value, bool) or not whole or not 1 <= value < 1 << 40:
         raise UserError(
             f"the dictionary's configuration says {name} = {value!r}",
             file=file,
             why="it must be a positive whole number",
         )
     return int(value)
+
+
+def _flag(config: Mapping[str, Any], name: str, default: bool, file: Path | str) -> bool:
+    value = config.get(name, default)
+    if not isinstance(value, bool):
+        raise UserError(
+            f"the dictionary's configuration says {name} = {value!r}", file=file, why="it must be true or false"
+        )
+    return value

@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from tiltmeter.lens.dictionary import Dictionary
 
 
+def check_width(dictionary_width: int, model_width: int) -> None:
+    """Raise UserError unless the dictionary reads as many dimensions as the model's residual stream has."""
+    if dictionary_width != model_width:
+        raise UserError(
+            "the dictionary does not fit the model",
+            why=f"it reads activations of width {dictionary_width}, the model has {model_width}",
+            fix="Give a dictionary that was trained on this model",
+        )
+
+
 @dataclass(frozen=True)
 class Lens:
     """Features of `dictionary`, read from the output of decoder block `layer` (from 0) of `model`.
@@ -29,10 +39,11 @@ class Lens:
 
     def __post_init__(self) -> None:
         self.model.check_layer(self.layer)
-        if self.dictionary.d_model != self.model.d_model:
+        check_width(self.dictionary.d_model, self.model.d_model)
+        if self.dictionary.normalise == "centre" and self.model.has_rms_norm(self.layer):
             raise UserError(
-                "the dictionary does not fit the model",
-                why=f"it reads activations of width {self.dictionary.d_model}, the model has {self.model.d_model}",
+                "the dictionary was trained on centred activations",
+                why="the model's RMSNorm tells a centred residual stream from one that is not",
                 fix="Give a dictionary that was trained on this model",
             )
 

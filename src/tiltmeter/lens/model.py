@@ -71,6 +71,10 @@ class SubjectModel:
                 fix="Load it again with this layer",
             )
 
+    def has_rms_norm(self, layer: int) -> bool:
+        """True if a norm of the block divides by the root mean square without taking the mean away."""
+        return any("RMSNorm" in type(module).__name__ for module in self._blocks[layer].modules())
+
     def keep_up_to(self, layer: int) -> None:
         """Free the decoder blocks above `layer`; they cannot be read any more."""
         self.check_layer(layer)

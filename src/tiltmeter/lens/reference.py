@@ -99,9 +99,10 @@ def nominal_l0(folder: str | Path, dictionary: Dictionary) -> float | None:
     if dictionary.k is not None:
         return float(dictionary.k)
     where = Path(folder).expanduser()
-    said = (_json(where / "card.json").get("k"), (_json(where / "fit.json").get("settings") or {}).get("k"))
-    for k in said:
-        if isinstance(k, int | float) and not isinstance(k, bool) and k > 0:
+    settings = _json(where / "fit.json").get("settings")
+    for facts in (_json(where / "card.json"), settings if isinstance(settings, dict) else {}):
+        k = facts.get("k")
+        if isinstance(k, int | float) and not isinstance(k, bool) and 0 < k <= dictionary.n_features:
             return float(k)
     rates = load_firing_rates(where)
     return rates.l0 if rates is not None and rates.l0 > 0 else None
@@ -111,7 +112,7 @@ def _json(path: Path) -> dict[str, Any]:
     """An optional file of facts: absent or unreadable, it says nothing."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

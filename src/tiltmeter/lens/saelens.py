@@ -16,7 +16,16 @@ from torch import Tensor
 
 from tiltmeter.errors import UserError, require_extra
 from tiltmeter.lens.dictionary import Dictionary, load_dictionary
-from tiltmeter.lens.folder import CONFIG_FILE, SPARSIFY_WEIGHTS_FILE, WEIGHTS_FILE, check_tensors, from_saelens_state
+from tiltmeter.lens.folder import (
+    CONFIG_FILE,
+    SPARSIFY_WEIGHTS_FILE,
+    WEIGHTS_FILE,
+    check_tensors,
+    from_saelens_state,
+    positive,
+)
+from tiltmeter.lens.metadata import check_metadata, is_centred
+from tiltmeter.lens.sources import first_line, foreign_errors
 
 if TYPE_CHECKING:
     from sae_lens import SAE
@@ -45,7 +54,7 @@ class ForeignDictionary(Dictionary):
         config = {n: v for n, v in self._sae.cfg.to_dict().items() if n not in ("metadata", "device", "dtype")}
         return {"kind": self.kind, "sae_lens": config}
 
-    def to(self, device: str | torch.device) -> Dictionary:
+    def to(self, device: str | torch.device, *, normalise: str | None = None) -> Dictionary:
         return ForeignDictionary(self._sae.to(device=torch.device(device)), self.metadata)
 
     @torch.no_grad()
@@ -64,7 +73,7 @@ class ForeignDictionary(Dictionary):
         return self._sae.decode(activations)
 
 
-def load_release(spec: str, *, device: str = "cpu") -> Dictionary:
+def load_release(spec: str, *, device: str = "cpu", norm_scaling_factor: float | None = None) -> Dictionary:
     """The dictionary `release/sae_id` of SAELens' registry, or the folder of a Hub repository, `owner/repo/folder`.
 
     A Hub folder in SAELens' or sparsify's format is read by `load_dictionary`; any other goes through sae-lens.
@@ -89,13 +98,16 @@ def load_release(spec: str, *, device: str = "cpu") -> Dictionary:
                 fix=f"Its releases: {', '.join(registered[:4])}",
             )
         if (folder := _hub_folder(release, sae_id)) is not None:
-            return load_dictionary(folder, device=device)
+            return load_dictionary(folder, device=device, norm_scaling_factor=norm_scaling_factor)
+    if norm_scaling_factor is not None:
+        raise UserError(
+            f"'{spec}' takes no norm scaling factor", why="SAELens knows it", fix="Leave --norm-scaling-factor out"
+        )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        try:
+        fix = "Check the name and the connection, or give a local folder; see SAELens' table of pretrained SAEs"
+        with foreign_errors(f"the dictionary '{spec}' could not be loaded", fix=fix):
             sae = sae_lens.SAE.from_pretrained(release, sae_id, device=device, dtype="float32")
-        except (OSError, ValueError, KeyError) as error:
-            raise _unavailable(f"the dictionary '{spec}' could not be loaded", error) from error
     if any("Skipping normalization folding" in str(w.message) for w in caught):
         raise UserError(
             f"'{spec}' was trained on rescaled activations, and SAELens does not know the factor",
@@ -104,15 +116,26 @@ def load_release(spec: str, *, device: str = "cpu") -> Dictionary:
     return from_sae(sae, name=spec)
 
 
-def load_folder(folder: Path, *, device: str = "cpu") -> Dictionary:
+def load_folder(folder: Path, *, device: str = "cpu", norm_scaling_factor: float | None = None) -> Dictionary:
     """A local SAELens folder of an architecture that is not read natively."""
     require_extra("sae", f"the architecture of the dictionary {folder}")
     import sae_lens
 
-    try:
+    if not (folder / WEIGHTS_FILE).is_file():
+        raise UserError(f"the dictionary has no {WEIGHTS_FILE}", file=folder, fix="Convert it to SAELens' format")
+    with warnings.catch_warnings(), foreign_errors("sae-lens cannot load this dictionary", file=folder):
+        warnings.simplefilter("ignore")  # what matters in them is checked here
         sae = sae_lens.SAE.load_from_disk(folder, device=device, dtype="float32")
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError("sae-lens cannot load this dictionary", file=folder, why=str(error)) from error
+        rescaled = sae.cfg.normalize_activations == "expected_average_only_in"
+        if rescaled and norm_scaling_factor is not None:
+            sae.fold_activation_norm_scaling_factor(norm_scaling_factor)
+    if rescaled != (norm_scaling_factor is not None):
+        raise UserError(
+            "the dictionary was trained on rescaled activations" if rescaled else "it takes no norm scaling factor",
+            file=folder,
+            why=f"its normalize_activations is {sae.cfg.normalize_activations}" if not rescaled else "",
+            fix="Give --norm-scaling-factor" if rescaled else "Leave --norm-scaling-factor out",
+        )
     return from_sae(sae, name=str(folder))
 
 
@@ -141,8 +164,15 @@ def from_sae(sae: SAE, *, name: str = "the SAE") -> Dictionary:
         dictionary = from_saelens_state(config, state, name)
     else:
         check_tensors(state, {n: tuple(t.shape) for n, t in state.items()}, name)
-        dictionary = ForeignDictionary(sae, config.get("metadata") or {})
-    _prove(dictionary, sae, name)
+        metadata = config.get("metadata") or {}
+        check_metadata(metadata, name)
+        if is_centred(metadata):
+            raise UserError(f"{name} reads centred activations", why=f"{architecture} is not centred here")
+        with foreign_errors(f"sae-lens cannot encode with {name}"):
+            dictionary = ForeignDictionary(sae, metadata)
+    if dictionary.normalise != "centre":  # sae-lens expects its input centred
+        with foreign_errors(f"sae-lens cannot encode with {name}"):
+            _prove(dictionary, sae, name)
     return dictionary
 
 
@@ -181,8 +211,11 @@ def from_sparsify(config: Mapping[str, Any], tensors: Mapping[str, Tensor], fold
         raise UserError(
             f"sparsify activation '{config['activation']}' is not supported", file=file, fix="Use a topk one"
         )
-    d_in = config.get("d_in") or 0
-    d_sae = config.get("num_latents") or d_in * (config.get("expansion_factor") or 0)
+    d_in = positive(config, "d_in", file)
+    if config.get("num_latents"):
+        d_sae = positive(config, "num_latents", file)
+    else:
+        d_sae = d_in * positive(config, "expansion_factor", file)
     renamed = {"encoder.weight": "W_enc", "encoder.bias": "b_enc"}
     state = {renamed.get(name, name): tensor for name, tensor in tensors.items()}
     if "W_enc" in state and "encoder.weight" in tensors:
@@ -193,7 +226,7 @@ def from_sparsify(config: Mapping[str, Any], tensors: Mapping[str, Tensor], fold
         "d_sae": d_sae,
         "k": config.get("k"),
         "apply_b_dec_to_input": True,
-        "metadata": {"hook_name": folder.name},
+        "metadata": {"hook_name": folder.name},  # sparsify's own name of the place
     }
     return from_saelens_state(settings, state, file)
 
@@ -212,10 +245,5 @@ def _hub_folder(repo: str, folder: str) -> Path | None:
 
 
 def _unavailable(what: str, error: BaseException) -> UserError:
-    offline = isinstance(error, OSError)
-    fix = (
-        "Check the name and the connection, or give a local folder"
-        if offline
-        else "See SAELens' table of pretrained SAEs"
-    )
-    return UserError(what, why=str(error).split("\n")[0].rstrip(". ") or type(error).__name__, fix=fix)
+    fix = "Check the name and the connection, or give a local folder"
+    return UserError(what, why=first_line(error), fix=fix)

@@ -22,7 +22,7 @@ def read_object(path: Path, what: str) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{what} cannot be read", file=path, why=error.strerror or str(error)) from error
     except ValueError as error:
-        raise UserError(f"{what} is not valid JSON", file=path, why=first_line(error)) from error
+        raise UserError(f"{what} cannot be read", file=path, why=f"not valid JSON: {first_line(error)}") from error
     except RecursionError as error:
         raise UserError(f"{what} cannot be read", file=path, why="its JSON is nested too deeply") from error
     if not isinstance(content, dict):

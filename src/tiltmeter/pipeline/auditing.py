@@ -16,7 +16,7 @@ from tiltmeter.run import Run
 from tiltmeter.settings import AuditSettings
 
 # Raise a stage's number when a change of code can change its bytes.
-VERSIONS = {"pairs": 3, FEATURES: 1, "doctor": 2, "concepts": 2, "shifts": 1, "audit": 4, "evidence": 3, "report": 4}
+VERSIONS = {"pairs": 3, FEATURES: 1, "doctor": 3, "concepts": 2, "shifts": 1, "audit": 4, "evidence": 3, "report": 4}
 
 
 def audit(
@@ -41,7 +41,8 @@ def audit(
     settings = (settings or AuditSettings.load(**options)).resolved()
     events = watching(events)
     run = Run(Path(out) if out is not None else Path("runs") / _slug(source))
-    lens = choose_lens(settings, events)
+    lens = choose_lens(settings, events, source)
+    lens.check(events)
     _pairs(run, source, settings, lens, events)
     from tiltmeter.pipeline.doctor import doctor_stage, examine_pairs, refuse
 

@@ -117,6 +117,7 @@ def examine(
     return [
         *_fidelity_checks(choice, tokens, settings),
         _loading_check(run, choice, tokens, settings),
+        checks.dictionary_metadata(choice.cautions(tokens)),
         _index_check(run, choice, settings),
         _template_check(run, choice, pairs, tokens),
         _truncation_check(run, pairs),
@@ -150,10 +151,8 @@ def _fidelity_checks(choice: LensChoice, tokens: pa.Table, settings: AuditSettin
 
 def _loading_check(run: Run, choice: LensChoice, tokens: pa.Table, settings: AuditSettings) -> Check:
     """The dictionary read from disk once more, and both applied to the same vectors."""
-    from tiltmeter.lens.dictionary import load_dictionary
-
     first = choice.dictionary
-    again = load_dictionary(choice.dictionary_name, device=settings.device)
+    again = choose_lens(settings, Events()).dictionary
     lens, recorded = choice.lens(tokens), run.manifest.get("lens") or {}
     as_recorded = recorded.get("model_identity") in (None, lens.model.identity)
     if settings.baseline != "random-dictionary":  # that one is calibrated anew, to the last digits of the machine

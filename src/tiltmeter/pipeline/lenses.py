@@ -5,6 +5,7 @@ The tokenizer and the dictionary are light; the model's weights are loaded when 
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -78,16 +79,58 @@ class LensChoice:
     @cached_property
     def dictionary(self) -> Any:
         from tiltmeter.lens.dictionary import load_dictionary
+        from tiltmeter.lens.metadata import check_layer_named
 
-        return load_dictionary(self.dictionary_name, device=self.settings.device)
+        factor = self.settings.norm_scaling_factor
+        dictionary = load_dictionary(self.dictionary_name, device=self.settings.device, norm_scaling_factor=factor)
+        if self._layer is not None:
+            check_layer_named(dictionary.metadata, self._layer)
+        if dictionary.normalise == "centre" and hasattr(self.config, "rms_norm_eps"):
+            return dictionary.not_centred()  # TransformerLens does not centre what an RMSNorm reads
+        return dictionary
 
     @property
     def layer(self) -> int:
-        """The layer that was named, else the one the dictionary says it was trained on."""
-        named = self._layer if self._layer is not None else self.dictionary.layer
-        if named is None:
+        """The layer that the dictionary says it was trained on, else the one that was named; they never differ."""
+        layer = self.dictionary.layer if self.dictionary.layer is not None else self._layer
+        if layer is None:
             raise UserError("the layer is not known", why="the dictionary does not name its own", fix="Give --layer")
-        return named
+        return layer
+
+    @cached_property
+    def config(self) -> Any:
+        """The text side of the model's configuration."""
+        from tiltmeter.lens.checkpoint import load_config
+
+        return load_config(self.model_name, revision=self.revision).get_text_config()
+
+    def check(self, events: Events) -> None:
+        """Raise UserError for what can be known to be wrong before anything is read, and say what may be."""
+        from tiltmeter.lens.checkpoint import check_model, usable_device
+        from tiltmeter.lens.lens import check_width
+        from tiltmeter.lens.model import check_layer
+
+        usable_device(self.settings.device)
+        check_model(self.model_name, revision=self.revision)
+        check_layer(self.layer, self.config.num_hidden_layers)
+        check_width(self.dictionary.d_model, self.config.hidden_size)
+        for caution in self.cautions():
+            events.say(f"warning: {caution}")
+
+    def cautions(self, tokens: pa.Table | None = None) -> list[str]:
+        """What the dictionary says of its training that differs from this reading; with `tokens` (TOKENS) also BOS."""
+        from tiltmeter.lens.metadata import cautions
+
+        if self.bundled:
+            return []
+        adds_bos = None
+        if tokens is not None and tokens.num_rows and self.tokenizer.bos_token_id is not None:
+            adds_bos = tokens["prompt_ids"][0].as_py()[:1] == [self.tokenizer.bos_token_id]
+        metadata, max_length = self.dictionary.metadata, self.settings.max_length
+        sentences = cautions(metadata, str(self.model_name), max_length, adds_bos=adds_bos)
+        if self.dictionary.normalise == "centre":
+            sentences.append("the dictionary was trained on centred activations: their mean is taken away")
+        return sentences
 
     def lens(self, tokens: pa.Table) -> Lens:
         """The lens itself, loaded once. Raises UserError where model, layer and dictionary do not fit."""
@@ -151,6 +194,8 @@ class LensChoice:
             "dictionary": ("random directions like " if random else "")
             + ("bundled" if self.bundled else str(self.dictionary_name)),
             "dictionary_hash": lens.dictionary.hash,
+            "norm_scaling_factor": self.settings.norm_scaling_factor,
+            "cautions": self.cautions(tokens),
             "n_features": lens.n_features,
             "d_model": lens.model.d_model,
             # The decoder of a random dictionary is not fitted: its reconstruction means nothing.
@@ -168,8 +213,11 @@ def reading_hash(tokenizer: Any) -> str:
     return content_hash([template_hash(tokenizer), tokenizer_hash(tokenizer)])
 
 
-def choose_lens(settings: AuditSettings, events: Events) -> LensChoice:
-    """The lens that the settings name; without a model and a dictionary, the bundled one."""
+def choose_lens(settings: AuditSettings, events: Events, source: Any = None) -> LensChoice:
+    """The lens that the settings name; without a model and a dictionary, the bundled one.
+
+    `source` is what is about to be read: an error then holds the command that trains a dictionary on it.
+    """
     if settings.model is None and settings.dictionary is None:
         if settings.layer is not None:
             raise UserError("--layer goes with --model and --dictionary", why="the bundled lens has its own layer")
@@ -179,12 +227,15 @@ def choose_lens(settings: AuditSettings, events: Events) -> LensChoice:
             "no model named: reading with the bundled lens (SmolLM2-135M-Instruct), a demonstration, not your model"
         )
         return LensChoice(str(bundled_model(events.say)), None, BUNDLED_DICTIONARY, None, settings, bundled=True)
-    if settings.model is None or settings.dictionary is None:
-        missing = "--model" if settings.model is None else "--dictionary"
+    if settings.model is None:
+        why = "a dictionary belongs to one model"
+        raise UserError("--model is missing", why=why, fix="Name both, or neither for the bundled lens")
+    if settings.dictionary is None:
         raise UserError(
-            f"{missing} is missing",
-            why="a lens is a model and a dictionary",
-            fix="Name both, or neither for the bundled lens",
+            "--dictionary is missing",
+            why="a model is read through a dictionary that was trained on it",
+            fix=f"Give a published one, or train it on your pairs: {_fit_command(settings, source)} ; "
+            "then add --dictionary my-dictionary",
         )
     from tiltmeter.lens.dictionary import dictionary_folder
 
@@ -192,6 +243,18 @@ def choose_lens(settings: AuditSettings, events: Events) -> LensChoice:
     return LensChoice(
         settings.model, settings.model_revision, settings.dictionary, settings.layer, settings, bundled=False
     )
+
+
+def _fit_command(settings: AuditSettings, source: Any) -> str:
+    """`tiltmeter fit` for this model and source, on the middle layer unless another is named."""
+    from tiltmeter.lens.checkpoint import load_config
+
+    model, layer = str(settings.model), settings.layer
+    if layer is None:
+        config = load_config(model, revision=settings.model_revision).get_text_config()
+        layer = config.num_hidden_layers // 2
+    pairs = shlex.quote(str(source)) if isinstance(source, str | Path) else "PAIRS"
+    return f"tiltmeter fit {pairs} --model {shlex.quote(model)} --layer {layer} --out my-dictionary"
 
 
 def _sample_activations(lens: Lens, tokens: pa.Table, settings: AuditSettings) -> ActivationSample:
@@ -277,10 +340,8 @@ def harvest_estimate(preflight: Mapping[str, Any], choice: LensChoice) -> dict[s
     and now; `seconds_low` and `seconds_high` what the whole audit then takes. All three are None on a device other
     than the CPU, whose speed is not measured here.
     """
-    from tiltmeter.lens.checkpoint import load_config
-
     n_tokens = int(preflight["tokens"]["read"])
-    config = load_config(choice.model_name, revision=choice.revision).get_text_config()
+    config = choice.config
     width, hidden = int(config.hidden_size), int(getattr(config, "intermediate_size", None) or 4 * config.hidden_size)
     heads = int(getattr(config, "num_attention_heads", 1) or 1)
     keys = int(getattr(config, "num_key_value_heads", None) or heads) / heads

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tiltmeter.errors import UserError, require_extra
+from tiltmeter.labels.client import check_base_url
 from tiltmeter.pipeline.lenses import LensChoice
 from tiltmeter.run import Run
 from tiltmeter.verify.rollouts import RolloutSettings, Sampler
@@ -38,8 +38,11 @@ class ModelSource:
         return cls(model, revision, dtype, device, choice.tokenizer)
 
     def identity(self) -> dict[str, Any]:
-        from tiltmeter.lens.checkpoint import model_identity
+        """Which weights answer. Raises UserError for a device or a model that cannot be used."""
+        from tiltmeter.lens.checkpoint import check_model, model_identity, usable_device
 
+        usable_device(self.device)
+        check_model(self.name, revision=self.revision)
         return model_identity(self.name, revision=self.revision, dtype=self.dtype)
 
     def load(self) -> LanguageModel:
@@ -74,13 +77,7 @@ def find_endpoint(base_url: str | None, model: str | None, api_key_env: str, con
     if base_url is None or model is None:
         raise UserError("a server needs --base-url and --endpoint-model", why="one of them is missing")
     require_extra("labels", "sampling from a server")
-    parts = urllib.parse.urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise UserError(
-            "the base URL is not understood",
-            why="it has no http:// or no host",
-            fix="Give for example http://localhost:8000/v1",
-        )
+    check_base_url(base_url)
     from tiltmeter.verify.endpoint import Endpoint
 
     key = os.environ.get(api_key_env, "").strip()

@@ -118,6 +118,18 @@ def loading(same_hash: bool, largest_difference: float, as_recorded: bool = True
     )
 
 
+def dictionary_metadata(cautions: Sequence[str]) -> Check:
+    """`cautions`: what the dictionary says of its training that differs from this reading, one sentence each."""
+    return Check(
+        "the dictionary's own word",
+        "amber" if cautions else "green",
+        "; ".join(cautions) or "nothing differs",
+        "model, place, context and BOS as in its training",
+        "a dictionary read otherwise than it was trained may say less, or something else",
+        "Compare explained variance and active features above with its publication" if cautions else "",
+    )
+
+
 def index_space(correlation: float | None, n_tokens: int = 0, same_weights: bool = True) -> Check:
     """Spearman correlation over features of their firing rates, responses of the data against the dictionary's
     reference text of `n_tokens`; None: no reference. `same_weights`: the reference names this dictionary's hash."""

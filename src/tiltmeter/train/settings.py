@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import re
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +27,21 @@ RESERVED = {
     "do_train": "give max_steps: 0 to train nothing",
     "do_eval": "give eval_strategy to evaluate on the held-out pairs",
     "do_predict": "there is nothing to predict here",
+}
+
+
+# The least value of trl.DPOConfig's numbers, by name.
+_AT_LEAST: tuple[tuple[str, float], ...] = (
+    (r"per_device_(train|eval)_batch_size|gradient_accumulation_steps|max_length|save_total_limit", 1),
+    (r"max_steps|num_train_epochs|learning_rate|beta|weight_decay|warmup_.*|max_grad_norm|label_smoothing.*", 0),
+    (r"adam_.*|logging_steps|save_steps|eval_steps|dataloader_num_workers|seed|data_seed", 0),
+)
+_LOGINS = {
+    "wandb": ("WANDB_API_KEY", "WANDB_MODE"),
+    "comet_ml": ("COMET_API_KEY",),
+    "neptune": ("NEPTUNE_API_TOKEN",),
+    "swanlab": ("SWANLAB_API_KEY", "SWANLAB_MODE"),
+    "clearml": ("CLEARML_API_ACCESS_KEY",),
 }
 
 
@@ -74,6 +91,9 @@ class TrainSettings:
         if own.get("regime_pairs") is not None and own["regime_pairs"] < 1:
             raise UserError("option 'regime_pairs' is not accepted", why="it must be 1 or more", file=config)
         dpo = {name: _typed(name, values[name], dpo_kinds[name], config) for name in values if name not in ours}
+        for name, value in dpo.items():
+            _check_range(name, value, config)
+        _check_reporters(dpo.get("report_to"), config)
         if dpo.get("ld_alpha") is not None and dpo.get("precompute_ref_log_probs"):
             raise UserError(
                 "ld_alpha and precompute_ref_log_probs cannot be given together",
@@ -177,6 +197,34 @@ def _lora(given: Any, config: Path | None) -> dict[str, Any] | None:
         if name not in kinds:
             raise _unknown(str(name), [*kinds], "peft.LoraConfig", config)
     return {str(name): _typed(f"lora.{name}", value, kinds[name], config) for name, value in given.items()}
+
+
+def _check_range(name: str, value: Any, config: Path | None) -> None:
+    """Raise UserError for a number with which training would never end, do nothing or fill the weights with NaN."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    low = next((low for pattern, low in _AT_LEAST if re.fullmatch(pattern, name)), None)
+    if not math.isfinite(value) or (low is not None and value < low):
+        why = f"{value} is not a number" if not math.isfinite(value) else f"{value} is less than {low}"
+        fix = "Leave it out and give num_train_epochs" if name == "max_steps" else ""
+        raise UserError(f"option '{name}' is not accepted", why=why, fix=fix, file=config)
+
+
+def _check_reporters(names: Any, config: Path | None) -> None:
+    """Raise UserError for a logger that would stop training to ask for a login."""
+    for name in [names] if isinstance(names, str) else names or []:
+        if name == "all":
+            raise UserError("report_to cannot be 'all'", why="some loggers ask for a login", file=config)
+        variables = _LOGINS.get(name, ())
+        netrc = Path.home() / ".netrc"  # where `wandb login` keeps its key
+        logged_in = name == "wandb" and netrc.is_file() and "wandb" in netrc.read_text(errors="replace")
+        if variables and not logged_in and not any(os.environ.get(variable) for variable in variables):
+            raise UserError(
+                f"report_to '{name}' needs a login",
+                why=f"{' and '.join(variables)} are not set" if len(variables) > 1 else f"{variables[0]} is not set",
+                fix=f"Set {variables[0]}, or give report_to: none",
+                file=config,
+            )
 
 
 def _unknown(name: str, known: list[str], where: str, config: Path | None) -> UserError:
