@@ -16,7 +16,7 @@ from tiltmeter.run import Run
 from tiltmeter.settings import AuditSettings
 
 # Raise a stage's number when a change of code can change its bytes.
-VERSIONS = {"pairs": 2, FEATURES: 1, "doctor": 1, "concepts": 2, "shifts": 1, "audit": 3, "evidence": 2, "report": 3}
+VERSIONS = {"pairs": 3, FEATURES: 1, "doctor": 1, "concepts": 2, "shifts": 1, "audit": 3, "evidence": 2, "report": 3}
 
 
 def audit(
@@ -85,6 +85,7 @@ def _versions() -> dict[str, str]:
 
 def _pairs(run: Run, source: Any, settings: AuditSettings, lens: LensChoice, events: Events) -> None:
     from tiltmeter.pairs.read import read_source, tokenise_source
+    from tiltmeter.pairs.template_reads import template_reads
 
     read = read_source(
         source,
@@ -96,6 +97,7 @@ def _pairs(run: Run, source: Any, settings: AuditSettings, lens: LensChoice, eve
         turns=settings.turns,
         k_wise=settings.k_wise,
         seed=settings.seed,
+        reads=template_reads(lens.tokenizer),
     )
     tokenizer = lens.tokenizer
     config = {"max_length": settings.max_length, "holdout": settings.holdout, "seed": settings.seed}
