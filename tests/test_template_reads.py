@@ -60,7 +60,7 @@ def test_a_key_that_only_this_template_reads_is_carried_and_others_are_named() -
     tokenizer = byte_level(template)
     read = read_pairs(rows, tokenizer)
     assert read.pairs["chosen"][0].as_py()[0]["extra"] == '{"mood":"sure"}'
-    assert tokenizer.decode(read.tokens["rejected_ids"][0].as_py()).startswith("our Yes.")
+    assert tokenizer.decode(read.tokens["rejected_ids"][0].as_py()) == "assistant: sour Yes.<|im_end|>"
     assert read.preflight["notes"][0].startswith(
         "message key 'stamp' was ignored in 4 messages: the chat template does"
     )
@@ -107,6 +107,7 @@ def test_a_template_without_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not isinstance(last, Drop)
     ended = rendering._PROCESS._running
     assert ended is not None
+    monkeypatch.setattr(rendering, "_ENDED_AT_FIRST", 1)
     with pytest.raises(UserError, match="chat template does not end"):
         list(tokenise(pairs, byte_level(endless)))
     assert ended.poll() is not None
