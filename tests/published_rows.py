@@ -72,7 +72,7 @@ HAND_WRITTEN = {
     "keys filled with null": (
         {
             "chosen": [{**ASKED, "tool_calls": None, "name": None}, GOOD],
-            "rejected": [ASKED, {**BAD, "tool_calls": []}],
+            "rejected": [ASKED, {**BAD, "tool_calls": None}],
         },
         BROAD,
     ),

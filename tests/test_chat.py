@@ -164,7 +164,7 @@ def test_tools_and_calls_are_the_trainers(tmp_path: object) -> None:
     )
     pairs = assign_pair_ids([with_call, pair(asked, "two", "three", tools=TOOLS), pair(asked, "four", "five")])
     tokens = _agree(pairs, byte_level(CHATML), 200, tmp_path)
-    assert read_back(byte_level(CHATML), tokens[0])[1] == "addone"  # a call's name and arguments are what it says
+    assert read_back(byte_level(CHATML), tokens[0])[1] == "addaone"  # a call's name and arguments are what it says
 
 
 def _agree(pairs: list[Pair], tokenizer: object, max_length: int | None, folder: object) -> list[PairTokens]:

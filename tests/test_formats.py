@@ -5,7 +5,7 @@ import json
 
 import pytest
 import trl
-from format_rows import only, plain, read, spans
+from format_rows import load_rows, normalise, only, plain, read, spans
 from published_rows import (
     ASKED,
     BAD,
@@ -206,8 +206,9 @@ def test_sharegpt_roles_and_function_calls():
     assert json.loads(pair.tools) == [WEATHER]
 
 
-def test_nulls_inside_tool_calls_are_removed_as_trl_removes_them():
-    from trl.trainer.utils import remove_none_values
+def test_nulls_that_an_author_wrote_stay_and_arrows_go():
+    """TRL 1.16 prints both; of Arrow's the reader is told."""
+    import pyarrow as pa
 
     calls = [
         {"type": "function", "function": {"name": "f", "arguments": {"a": None, "b": [None, {"c": None, "d": 1}]}}}
@@ -215,7 +216,16 @@ def test_nulls_inside_tool_calls_are_removed_as_trl_removes_them():
     pair = only(
         {"prompt": [ASKED], "chosen": [{"role": "assistant", "content": None, "tool_calls": calls}], "rejected": [BAD]}
     )
-    assert plain(pair.chosen)[0]["tool_calls"] == remove_none_values(calls)
+    assert plain(pair.chosen)[0]["tool_calls"] == calls
+    row = {
+        "prompt": [ASKED],
+        "chosen": [{"role": "assistant", "content": None, "tool_calls": calls}],
+        "rejected": [BAD],
+    }
+    got = normalise(load_rows(pa.Table.from_pylist([row])))
+    arguments = plain(got.pairs[0].chosen)[0]["tool_calls"][0]["function"]["arguments"]
+    assert arguments == {"b": [None, {"d": 1}]}
+    assert any("hold nulls, which Arrow fills in" in note for note in got.notes)
     assert plain(pair.chosen)[0]["content"] is None
 
 

@@ -172,9 +172,12 @@ class Cells:
     columns: Columns
     seen: Counter[str]
     used: set[str] = field(default_factory=set)
+    padded: bool = False  # the rows come from Arrow, see `Place`
 
     def place(self, name: str) -> Place:
-        return Place(self.file, self.index, self.columns.source.get(name, name))
+        own = self.columns.source.get(name, name)
+        padded = self.padded and not isinstance(self.row.get(own), str)  # the nulls in a JSON text are its author's
+        return Place(self.file, self.index, own, padded)
 
     def value(self, name: str) -> Any:
         self.used.add(name)

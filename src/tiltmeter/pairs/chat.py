@@ -14,6 +14,7 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ import numpy as np
 from tiltmeter.errors import UserError
 from tiltmeter.pairs.content import NOT_LOCATED, Locator, Region
 from tiltmeter.pairs.pair import Drop, Message, Pair
+from tiltmeter.pairs.rendering import TemplateRefused, TemplateRenderer, plain_token
 from tiltmeter.run import content_hash
 
 TRUNCATED_AWAY = "truncated away"
@@ -98,12 +100,10 @@ class _Renderer:
     """Pairs to strings, and where content stands in them."""
 
     def __init__(self, tokenizer: Any) -> None:
-        from jinja2 import TemplateError
-
         self._tokenizer = tokenizer
+        self._template = TemplateRenderer(tokenizer)
         self._locators: dict[tuple[str | None, str | None], Locator] = {}
         self._checked = False
-        self._refusals = (TemplateError, TypeError, ValueError, KeyError)
 
     def render(self, pair: Pair) -> _Rendered | Drop:
         return self._chat(pair) if pair.is_chat else self._plain(pair)
@@ -112,22 +112,20 @@ class _Renderer:
         self._check_template(pair)
         tools = json.loads(pair.tools) if pair.tools else None
         arguments = {"tools": tools, **(json.loads(pair.template_kwargs) if pair.template_kwargs else {})}
-
-        def apply(conversation: Sequence[dict[str, Any]], **more: Any) -> str:
-            return self._tokenizer.apply_chat_template(list(conversation), tokenize=False, **more, **arguments)
+        apply = partial(self._template.render, arguments=arguments)
 
         prompt = [m.as_dict() for m in pair.prompt]
         chosen = prompt + [m.as_dict() for m in pair.chosen]
         rejected = prompt + [m.as_dict() for m in pair.rejected]
         if len(self._locators) >= _MAX_LOCATORS:  # every row may bring tools of its own
             self._locators.clear()
-        locator = self._locators.setdefault((pair.tools, pair.template_kwargs), Locator(apply, self._refusals))
+        locator = self._locators.setdefault((pair.tools, pair.template_kwargs), Locator(apply, (TemplateRefused,)))
         try:
-            texts = apply(prompt, add_generation_prompt=True), apply(chosen), apply(rejected)
+            texts = apply(prompt, ask=True), apply(chosen), apply(rejected)
             chosen_regions, chosen_trouble = locator.locate(chosen, texts[1])
             rejected_regions, rejected_trouble = locator.locate(rejected, texts[2])
-        except self._refusals as error:
-            return Drop(pair.row_index, TEMPLATE_REFUSED, f"{type(error).__name__}: {error}")
+        except TemplateRefused as error:
+            return Drop(pair.row_index, TEMPLATE_REFUSED, str(error))
         trouble = chosen_trouble | rejected_trouble
         return _Rendered(*texts, chosen_regions, rejected_regions, len(prompt), trouble)
 
@@ -250,10 +248,11 @@ def _content_mask(ids: np.ndarray, offsets: np.ndarray, regions: list[Region], s
     ends = offsets[:, 1]
     reached = np.concatenate([[0], np.maximum.accumulate(ends)[:-1]])
     starts = np.minimum(offsets[:, 0], reached)
-    mask = np.zeros(len(ids), dtype=bool)
-    for region in regions:
-        mask |= (starts < region.end) & (ends > region.start)
-    return mask & ~special[ids]
+    by_start = np.array(sorted((r.start, r.end) for r in regions))
+    reach = np.maximum.accumulate(by_start[:, 1])  # of the regions that begin before a token ends, how far they go
+    n_before = np.searchsorted(by_start[:, 0], ends, side="left")
+    overlaps = (n_before > 0) & (reach[n_before - 1] > starts)
+    return overlaps & ~special[ids]
 
 
 def _special_ids(tokenizer: Any) -> np.ndarray:
@@ -272,7 +271,7 @@ def _special_ids(tokenizer: Any) -> np.ndarray:
 
 def template_hash(tokenizer: Any) -> str:
     """SHA-256 of what turns messages into text: the chat template(s) and the special tokens they print."""
-    tokens = {name: _plain(token) for name, token in tokenizer.special_tokens_map.items() if name != "pad_token"}
+    tokens = {name: plain_token(token) for name, token in tokenizer.special_tokens_map.items() if name != "pad_token"}
     return content_hash({"chat_template": tokenizer.chat_template, "special_tokens": tokens})
 
 
@@ -288,10 +287,3 @@ def tokenizer_hash(tokenizer: Any) -> str:
     probe = [tokenizer(_PROBE, add_special_tokens=special)["input_ids"] for special in (False, True)]
     special_ids = np.flatnonzero(_special_ids(tokenizer)).tolist()
     return content_hash({"vocabulary": vocabulary.hexdigest(), "special": special_ids, "probe": probe})
-
-
-def _plain(value: Any) -> Any:
-    """Special tokens may be AddedToken objects or lists of them."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else str(value)

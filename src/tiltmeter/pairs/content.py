@@ -20,10 +20,16 @@ DROPPED = "message left out by the chat template"
 SEARCHED = "content found by plain search only"
 NOT_LOCATED = "content not found in the rendered text"
 
-_REASONING = ("reasoning_content", "reasoning", "thinking")
-_THINK_MARK = re.compile(r"(\s*</?think>\s*)")
-_PLACEHOLDER = re.compile("\ue000([0-9]+)\ue001")  # private-use characters: no template and hardly any text has them
+_THINK_MARK = re.compile(r"(</?think>)")
+# Private-use characters, which no template and hardly any text has; printed as escapes by Python and by some `tojson`.
+# What stands for a number, true, false or null ends in another one: the quotes that it gets as a text are not printed.
+_OPEN = r"(?:\\ue000|\ue000)"
+_PLACEHOLDER = re.compile(
+    rf"""{_OPEN}([0-9]+)(?:\\ue001|\ue001)|(?:\\?["'])?{_OPEN}([0-9]+)(?:\\ue002|\ue002)(?:\\?["'])?"""
+)
+_TURN_KEYS = ("role", "tool_call_id", "name")  # say who speaks, not what is said
 _MAX_SHAPES = 4096
+_MAX_MISSING = 20  # texts that are searched for in vain before the search is given up: each may scan all that is left
 
 Conversation = Sequence[dict[str, Any]]
 Render = Callable[[Conversation], str]
@@ -41,7 +47,7 @@ class Region:
 @dataclass(frozen=True)
 class _Text:
     message: int
-    text: str
+    text: Any  # a text, or the number, true, false, null, [] or {} of a tool call
     required: bool  # the message's content itself; a template may well leave out earlier reasoning
 
 
@@ -74,7 +80,7 @@ class Locator:
         """
         texts, shape = self._shape(conversation, cut_reasoning=False)
         regions = _verbatim(rendered, texts, shape)
-        if regions is None and any("think>" in text.text for text in texts):
+        if regions is None and any("think>" in str(text.text) for text in texts):
             cut_texts, cut_shape = self._shape(conversation, cut_reasoning=True)
             regions = _verbatim(rendered, cut_texts, cut_shape)
             if regions is not None:
@@ -95,9 +101,9 @@ class Locator:
         marked: list[dict[str, Any]] = []
         for number, message in enumerate(conversation):
 
-            def placeholder(text: str, required: bool = False, number: int = number) -> str:
+            def placeholder(text: Any, required: bool = False, number: int = number) -> str:
                 texts.append(_Text(number, text, required))
-                return f"\ue000{len(texts) - 1}\ue001"
+                return f"\ue000{len(texts) - 1}" + ("\ue001" if isinstance(text, str) else "\ue002")
 
             marked.append(_replace_texts(message, placeholder, cut_reasoning))
         key = json.dumps(marked, ensure_ascii=False)
@@ -108,14 +114,15 @@ class Locator:
                 pieces = _PLACEHOLDER.split(self._render(marked))
             except self._refusals:
                 pieces = [""]  # fits nothing: the texts are searched for
-            self._shapes[key] = _Shape(tuple(pieces[::2]), tuple(int(i) for i in pieces[1::2]))
+            order = tuple(int(a or b) for a, b in zip(pieces[1::3], pieces[2::3], strict=True))
+            self._shapes[key] = _Shape(tuple(pieces[::3]), order)
         return texts, self._shapes[key]
 
 
 def _replace_texts(message: dict[str, Any], placeholder: Callable[..., str], cut_reasoning: bool) -> dict[str, Any]:
     """A copy of the message in which each text of its own is a placeholder; blank texts stay, for templates test them.
 
-    A message's own texts: content, reasoning, and the names and argument strings of tool calls.
+    A message's own texts: content, reasoning, and of tool calls the names and all arguments, whatever their type.
     """
 
     def swap(text: str, required: bool = False) -> str:
@@ -123,15 +130,22 @@ def _replace_texts(message: dict[str, Any], placeholder: Callable[..., str], cut
             return text
         if not cut_reasoning or "think>" not in text:
             return placeholder(text, required)
+        swapped = []
         parts = _THINK_MARK.split(text)
-        return "".join(part if i % 2 or not part else placeholder(part, required) for i, part in enumerate(parts))
+        for i, part in enumerate(parts):  # the space beside a mark stays with it
+            core = part if i == 0 else part.lstrip()
+            before = part[: len(part) - len(core)]
+            core = core if i == len(parts) - 1 else core.rstrip()
+            after = part[len(before) + len(core) :]
+            swapped.append(part if i % 2 or not core else before + placeholder(core, required) + after)
+        return "".join(swapped)
 
     def walk(value: Any) -> Any:
         if isinstance(value, str):
             return swap(value)
-        if isinstance(value, dict):
-            return {k: walk(v) for k, v in value.items()}
-        return [walk(v) for v in value] if isinstance(value, list) else value
+        if isinstance(value, dict) and value:
+            return {swap(k): walk(v) for k, v in value.items()}
+        return [walk(v) for v in value] if isinstance(value, list) and value else placeholder(value)
 
     def call(value: Any) -> Any:
         if not isinstance(value, dict):
@@ -144,17 +158,21 @@ def _replace_texts(message: dict[str, Any], placeholder: Callable[..., str], cut
     for key, value in message.items():
         if key == "content" and isinstance(value, str):
             copy[key] = swap(value, required=True)
-        elif key in _REASONING and isinstance(value, str):
+        elif key == "content" and isinstance(value, list):
+            copy[key] = [{**p, "text": swap(p["text"], required=True)} if "text" in p else p for p in value]
+        elif key not in _TURN_KEYS and isinstance(value, str):
             copy[key] = swap(value)
         elif key == "tool_calls" and isinstance(value, list):
             copy[key] = [call(v) for v in value]
     return copy
 
 
-def _variants(text: str) -> list[str]:
-    """The text as templates print it: verbatim, stripped on either side, or inside a JSON string."""
+def _variants(text: Any) -> list[str]:
+    """The text as templates print it: verbatim, stripped on either side, or inside a JSON string; a value as JSON."""
+    if not isinstance(text, str):
+        return list(dict.fromkeys([json.dumps(text), str(text), str(text).lower()]))
     forms = [text, text.strip(), text.rstrip(), text.lstrip(), text.strip("\n"), text.rstrip("\n"), text.lstrip("\n")]
-    forms.append(json.dumps(text, ensure_ascii=False)[1:-1])
+    forms += [json.dumps(text, ensure_ascii=False)[1:-1], json.dumps(text)[1:-1], repr(text)[1:-1]]
     return list(dict.fromkeys(forms))
 
 
@@ -197,12 +215,15 @@ def _between(rendered: str, texts: Sequence[_Text], shape: _Shape) -> list[Regio
 
 def _search(rendered: str, texts: Sequence[_Text]) -> tuple[list[Region], bool]:
     regions: list[Region] = []
-    missing, position = False, 0
+    missing, position, n_missing = False, 0, 0
     for text in texts:
+        if n_missing > _MAX_MISSING:
+            return regions, True
         hits = [(rendered.find(form, position), form) for form in _variants(text.text) if form]
         found = [(start, len(form)) for start, form in hits if start >= 0]
         if not found:
             missing = missing or text.required
+            n_missing += 1
             continue
         start, length = max(found, key=lambda hit: hit[1])
         regions.append(Region(text.message, start, start + length))

@@ -12,7 +12,7 @@ from typing import Any
 
 from tiltmeter.pairs.cells import Cells, as_number
 from tiltmeter.pairs.literals import from_text
-from tiltmeter.pairs.messages import Place, checked_text, describe, no_nulls
+from tiltmeter.pairs.messages import Place, checked_text, describe, without_padding
 from tiltmeter.pairs.pair import to_json
 
 # Canonical fact → columns it is read from, best first; the typos are real ones of published datasets.
@@ -33,15 +33,16 @@ def read_tools(cells: Cells, inline: Any) -> str | None:
     inside another column.
     """
     value = inline if inline is not None else cells.value("tools")
-    return _json_column(value, cells.place("tools"), list, "a list of tool schemas")
+    return _json_column(value, cells.place("tools"), list, "a list of tool schemas", cells)
 
 
 def read_template_kwargs(cells: Cells) -> str | None:
     """The row's `chat_template_kwargs` as JSON text; None if there are none."""
-    return _json_column(cells.value("chat_template_kwargs"), cells.place("chat_template_kwargs"), Mapping, "an object")
+    name = "chat_template_kwargs"
+    return _json_column(cells.value(name), cells.place(name), Mapping, "an object", cells)
 
 
-def _json_column(value: Any, place: Place, kind: type, expected: str) -> str | None:
+def _json_column(value: Any, place: Place, kind: type, expected: str, cells: Cells) -> str | None:
     if isinstance(value, str):
         if not value.strip():
             return None
@@ -53,7 +54,7 @@ def _json_column(value: Any, place: Place, kind: type, expected: str) -> str | N
         return None
     if not isinstance(value, kind):
         raise place.error("wrong type", f"found {describe(value)}, expected {expected}")
-    value = no_nulls(value)
+    value = without_padding(value, place, cells.seen)
     if not value:
         return None
     try:

@@ -66,10 +66,19 @@ class LoadedRows:
         self.info = {k: writable(v) if isinstance(v, str) else v for k, v in info.items()}
         self._fingerprint: str | None = None
         self._n_rows: int | None = None
+        self.padded = self._is_padded()
         self.sample: list[Row] = [row for _, row in itertools.islice(self._checked(), SAMPLE_ROWS)]
         if not self.sample:
             raise UserError("the source holds no rows", file=file if file is not None else description)
         self.columns: tuple[str, ...] = tuple(dict.fromkeys(name for row in self.sample for name in row))
+
+    def _is_padded(self) -> bool:
+        """True if the rows come from Arrow, which gives every object the keys of all others, with null in them."""
+        kind = self.info["kind"]
+        if kind in ("file", "folder"):
+            names = self.info.get("files", [self.info["path"]])
+            return any(file_kind(Path(name)) in ("parquet", "arrow") for name in names)
+        return kind != "memory" or self.info["type"] != "rows in memory"
 
     @property
     def rows(self) -> Iterator[tuple[int, Row]]:
@@ -259,7 +268,11 @@ def _in_memory(source: Any, split: str | None, limit: int | None) -> LoadedRows:
             f"cannot read rows from {type(source).__name__}",
             fix="Give a list of rows, a datasets.Dataset, a pandas DataFrame or a pyarrow Table",
         )
-    return LoadedRows(open_rows, description=name, info={"kind": "memory", "type": name, "split": split}, limit=limit)
+    info = {"kind": "memory", "type": name, "split": split}
+    loaded = LoadedRows(open_rows, description=name, info=info, limit=limit)
+    if module == "datasets" and "Json(" in str(source.features):  # holds every object as it was written
+        loaded.padded = False
+    return loaded
 
 
 def _table_rows(table: pa.Table) -> Iterator[Row]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from tiltmeter.errors import UserError
 from tiltmeter.pairs.literals import from_json, from_text
-from tiltmeter.pairs.pair import EXTRA_KEYS, Message, to_json
+from tiltmeter.pairs.pair import COMMON_READS, Message, TemplateReads, to_json
 
 ROLE_ALIASES = {
     "user": "user",
@@ -33,7 +33,7 @@ ROLE_ALIASES = {
     "ipython": "ipython",
 }
 ASKING_ROLES = ("user", "system", "developer")  # turns the model does not write
-_KNOWN_KEYS = {"role", "from", "content", "value", *EXTRA_KEYS}
+_TURN_KEYS = frozenset(("role", "from", "content", "value"))
 _MEDIA = ("image", "image_url", "input_image", "audio", "input_audio", "video")
 _TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):[ ]?")
 _STARTS_AS_TRANSCRIPT = re.compile(r"\A\s*(?:Human|Assistant):")
@@ -46,9 +46,18 @@ class Place:
     file: object
     row: int
     column: str
+    padded: bool = False  # Arrow has filled in null for each key that an object lacks and another row's has
 
     def error(self, what: str, why: str = "", fix: str = "") -> UserError:
         return UserError(what, why=why, fix=fix, file=self.file, row=self.row, column=self.column)
+
+
+class Seen(Counter[str]):
+    """Counts what the reader should be told about how rows were read. `reads`: what the chat template can read."""
+
+    def __init__(self, reads: TemplateReads = COMMON_READS) -> None:
+        super().__init__()
+        self.reads = reads
 
 
 def describe(value: Any) -> str:
@@ -82,16 +91,23 @@ def is_transcript(value: Any) -> bool:
     return isinstance(value, str) and _STARTS_AS_TRANSCRIPT.match(value) is not None and "\n\nAssistant:" in value
 
 
-def no_nulls(value: Any) -> Any:
-    """Remove null entries of objects, at every depth: Arrow fills them in for keys that other rows have.
+def without_padding(value: Any, place: Place, seen: Counter[str]) -> Any:
+    """Without the null entries of objects, at every depth, where Arrow filled them in; nulls inside lists stay.
 
-    Nulls inside lists stay, as with TRL's `remove_none_values`.
+    Arrow's and an author's own cannot be told apart there. Elsewhere every null is the author's, and kept.
     """
+    if not place.padded:
+        return value
+    slim = _no_nulls(value)
+    if slim != value:
+        seen["padded values"] += 1
+    return slim
+
+
+def _no_nulls(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(k): no_nulls(v) for k, v in value.items() if v is not None}
-    if isinstance(value, (list, tuple)):
-        return [no_nulls(v) for v in value]
-    return value
+        return {str(k): _no_nulls(v) for k, v in value.items() if v is not None}
+    return [_no_nulls(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
 def checked_text(text: str, place: Place) -> str:
@@ -148,11 +164,14 @@ def _message(value: Any, number: int, place: Place, seen: Counter[str]) -> Messa
         raise place.error(
             "a message has no role", f"message {number} has the keys {', '.join(map(str, value)) or '(none)'}"
         )
-    for key in value:
-        if key not in _KNOWN_KEYS and value[key] is not None:
-            seen[f"message key '{key}'"] += 1
     known = ROLE_ALIASES.get(role.strip().lower(), role)
-    extra = {k: _extra(value[k], k) for k in EXTRA_KEYS if value.get(k) is not None and value[k] != []}
+    readable = getattr(seen, "reads", COMMON_READS)
+    extra = {}
+    for key in [k for k in value if k not in _TURN_KEYS and value[k] is not None]:  # null: the tokenizer drops the key
+        if readable.keys is None or key in readable.keys:
+            extra[str(key)] = _extra(value[key], key, place, seen)
+        else:
+            seen[f"message key '{key}'"] += 1
     content = value.get("content", value.get("value"))
     if role.strip().lower() == "function_call":
         known, content, extra = _function_call(content, extra)
@@ -160,7 +179,11 @@ def _message(value: Any, number: int, place: Place, seen: Counter[str]) -> Messa
         extra = {"content": None, **extra}
         content = ""
     elif isinstance(content, (list, tuple)):
-        content = _joined_parts(content, number, place, seen)
+        parts, content = content, _joined_parts(content, number, place)
+        if readable.parts and all(isinstance(part, Mapping) for part in parts):
+            extra = {"content": without_padding(parts, place, Counter()), **extra}
+        else:
+            seen["content parts"] += 1
     elif not isinstance(content, str):
         raise place.error("wrong type", f"the content of message {number} is {describe(content)}, expected text")
     text = to_json(extra) if extra else None
@@ -169,13 +192,18 @@ def _message(value: Any, number: int, place: Place, seen: Counter[str]) -> Messa
     )
 
 
-def _extra(value: Any, key: str) -> Any:
+def _extra(value: Any, key: Any, place: Place, seen: Counter[str]) -> Any:
     if key == "tool_calls" and isinstance(value, str):  # Parquet files hold a JSON feature as its text
         try:
             value = from_text(value)
         except ValueError:
             return value
-    return no_nulls(value)
+    value = without_padding(value, place, seen)
+    try:
+        to_json(value)
+    except (TypeError, ValueError) as error:
+        raise place.error(f"message key '{key}' cannot be written as JSON", str(error)) from error
+    return value
 
 
 def _function_call(content: Any, extra: dict[str, Any]) -> tuple[str, Any, dict[str, Any]]:
@@ -190,7 +218,7 @@ def _function_call(content: Any, extra: dict[str, Any]) -> tuple[str, Any, dict[
     return "assistant", None, {**extra, "tool_calls": [{"type": "function", "function": c} for c in calls]}
 
 
-def _joined_parts(parts: Sequence[Any], number: int, place: Place, seen: Counter[str]) -> str:
+def _joined_parts(parts: Sequence[Any], number: int, place: Place) -> str:
     texts = []
     for part in parts:
         kind = part.get("type") if isinstance(part, Mapping) else None
@@ -200,7 +228,6 @@ def _joined_parts(parts: Sequence[Any], number: int, place: Place, seen: Counter
         if not isinstance(text, str):
             raise place.error("wrong type", f"a part of message {number} is {describe(part)}, expected text")
         texts.append(text)
-    seen["content parts"] += 1
     return "".join(texts)
 
 

@@ -12,8 +12,8 @@ from tiltmeter.pairs.facts import read_fact, read_meta, read_template_kwargs, re
 from tiltmeter.pairs.formats import IMPLICIT_TEXT, Format, recognise
 from tiltmeter.pairs.join import Unjoined, join
 from tiltmeter.pairs.load import LoadedRows
-from tiltmeter.pairs.messages import Place, image_error
-from tiltmeter.pairs.pair import Drop, NormalisedPairs, Pair, assign_pair_ids
+from tiltmeter.pairs.messages import Place, Seen, image_error
+from tiltmeter.pairs.pair import COMMON_READS, Drop, NormalisedPairs, Pair, TemplateReads, assign_pair_ids
 from tiltmeter.pairs.ranked import Reading, Response, choose
 
 TURNS = ("drop", "last")
@@ -27,12 +27,14 @@ def normalise(
     turns: Literal["drop", "last"] = "drop",
     k_wise: Literal["best-worst", "best-random", "all"] = "best-worst",
     seed: int = 0,
+    reads: TemplateReads = COMMON_READS,
 ) -> NormalisedPairs:
     """Read every row into pairs; ids are assigned, order is the source's.
 
     `columns` maps canonical names to the source's columns, where the names do not tell. `turns="last"` accepts rows
     whose responses go on over several turns of the user, if everything before the last response is the same on both
     sides (up to white space; the chosen side's is kept). `k_wise`: which two of several ranked answers make a pair.
+    `reads`: what the chat template can read of a message (`template_reads`); all else is left out, and counted.
 
     Every row gives at least one pair or exactly one drop. Contents are kept to the letter: only the separators of
     Human/Assistant transcripts are removed. Raises UserError, with row and column, for values of the wrong type, and
@@ -45,11 +47,11 @@ def normalise(
     found = recognise(loaded.sample, dict(columns or {}), k_wise, loaded.file)
     pairs: list[Pair] = []
     drops: list[Drop] = []
-    seen: Counter[str] = Counter()
+    seen = Seen(reads)
     n_rows = 0
     for index, row in loaded.rows:
         n_rows += 1
-        cells = Cells(row, index, loaded.file, found.columns, seen)
+        cells = Cells(row, index, loaded.file, found.columns, seen, padded=loaded.padded)
         made = _pairs_of(cells, found, turns, k_wise, seed)
         if isinstance(made, Drop):
             drops.append(made)
@@ -130,13 +132,17 @@ def _remarks(seen: Counter[str], found: Format) -> list[str]:
     said = {
         "prompt column unlike the conversation": "rows whose prompt column is not in the conversation, which was read",
         "responses that begin with their prompt": "rows whose responses begin with the prompt: TRL trains on it twice",
-        "content parts": "messages in parts; the texts of the parts were joined",
+        "content parts": "messages in parts, which the chat template does not read: the texts of the parts were "
+        "joined. Stock TRL would train on what the template makes of the list",
+        "padded values": "tool calls, schemas or template arguments hold nulls, which Arrow fills in for the keys of "
+        "other rows: left out. Stock TRL prints them where the template prints the object: its tokens on this file are "
+        "others. If the nulls are meant, give the file as JSON Lines",
         "answers without a rank": "answers without a rank or rating; they took no part",
     }
     remarks = []
     for what, count in seen.items():
         if what.startswith("message key"):
-            remarks.append(f"{what} was ignored in {count:,} messages: chat templates do not read it")
+            remarks.append(f"{what} was ignored in {count:,} messages: the chat template does not read it")
         elif what.startswith("K-wise: "):
             remarks.append(f"K-wise rows: {count:,} answers or combinations left out ({what.removeprefix('K-wise: ')})")
         else:

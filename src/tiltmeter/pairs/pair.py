@@ -15,16 +15,30 @@ from tiltmeter.schema import PairId
 
 PAIR_ID_DIGITS = 20
 _NO_ID = PairId("")
-EXTRA_KEYS = ("tool_calls", "tool_call_id", "name", "reasoning_content", "thinking")
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateReads:
+    """`keys`: those of a message that the template can read, None for any; `parts`: contents may be lists of parts."""
+
+    keys: frozenset[str] | None
+    parts: bool
+
+
+# Where no template is at hand: what many read.
+COMMON_READS = TemplateReads(
+    frozenset(("tool_calls", "tool_call_id", "name", "reasoning_content", "reasoning", "thinking")), parts=False
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
     """One turn.
 
-    `extra` is a JSON object of the other keys a chat template may read (EXTRA_KEYS), or None. Key order inside it is
-    the source's, since templates print tool calls in that order. A turn whose source content is null (a bare tool
-    call) has content "" and `"content": null` in `extra`, so that `as_dict` gives the template what the source held.
+    `extra` is a JSON object of the other keys that the chat template can read (`template_reads.py`), or None. Key order
+    inside it is the source's, since templates print tool calls in that order. `as_dict` gives the template what the
+    source held: a turn whose content is null (a bare tool call) has content "" and `"content": null` in `extra`, one
+    whose content is in parts has their texts joined, and the parts in `extra`.
     """
 
     role: str

@@ -17,9 +17,10 @@ from tiltmeter.pairs.families import find_families
 from tiltmeter.pairs.files import MAX_ROW_MB
 from tiltmeter.pairs.load import load_rows
 from tiltmeter.pairs.normalise import normalise
-from tiltmeter.pairs.pair import Drop, NormalisedPairs, Pair
+from tiltmeter.pairs.pair import COMMON_READS, Drop, NormalisedPairs, Pair, TemplateReads
 from tiltmeter.pairs.preflight import preflight
 from tiltmeter.pairs.split import split_pairs
+from tiltmeter.pairs.template_reads import template_reads
 from tiltmeter.schema import SPANS, TOKENS
 
 _ROWS_PER_BATCH = 4096
@@ -69,11 +70,13 @@ def read_source(
     turns: Literal["drop", "last"] = "drop",
     k_wise: Literal["best-worst", "best-random", "all"] = "best-worst",
     seed: int = 0,
+    reads: TemplateReads = COMMON_READS,
 ) -> SourcePairs:
     """Load and normalise a source; see `load_rows` and `normalise` for the arguments."""
     loaded = load_rows(source, config=config, split=split, revision=revision, limit=limit, max_row_mb=max_row_mb)
-    normalised = normalise(loaded, columns=columns, turns=turns, k_wise=k_wise, seed=seed)
+    normalised = normalise(loaded, columns=columns, turns=turns, k_wise=k_wise, seed=seed, reads=reads)
     settings = {"columns": dict(columns or {}), "turns": turns, "k_wise": k_wise, "seed": seed}
+    settings |= {"message_keys": None if reads.keys is None else sorted(reads.keys), "content_parts": reads.parts}
     return SourcePairs(normalised, loaded.fingerprint, settings, loaded.description, loaded.info)
 
 
@@ -174,6 +177,7 @@ def read_pairs(
         turns=turns,
         k_wise=k_wise,
         seed=seed,
+        reads=template_reads(tokenizer),
     )
     return tokenise_source(read, tokenizer, max_length=max_length, holdout=holdout, seed=seed)
 

@@ -94,6 +94,7 @@ def _versions() -> dict[str, str]:
 
 def _pairs(run: Run, source: Any, settings: AuditSettings, lens: LensChoice, events: Events) -> None:
     from tiltmeter.pairs.read import read_source, tokenise_source
+    from tiltmeter.pairs.template_reads import template_reads
 
     read = read_source(
         source,
@@ -106,6 +107,7 @@ def _pairs(run: Run, source: Any, settings: AuditSettings, lens: LensChoice, eve
         turns=settings.turns,
         k_wise=settings.k_wise,
         seed=settings.seed,
+        reads=template_reads(lens.tokenizer),
     )
     tokenizer = lens.tokenizer
     config = {"max_length": settings.max_length, "holdout": settings.holdout, "seed": settings.seed}
