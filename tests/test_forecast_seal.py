@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from tiny_training import QUICK, chats, write_model, write_run
 
+from tiltmeter.errors import UserError
 from tiltmeter.run import Run, file_hash, write_table
 from tiltmeter.train.dpo import train_run
 
@@ -41,10 +42,11 @@ def test_a_training_notes_the_forecast_it_began_with(model: Path, tmp_path: Path
     assert train(run, model, "without")["forecast"] is None
     sealed = seal(run)
     assert train(run, model, "with")["forecast"] == sealed == report(tmp_path / "run" / "with")["forecast"]
-    seal(run, "2027-01-01T00:00:00+00:00")  # later ones, and a file that no longer is what was sealed
+    seal(run, "2027-01-01T00:00:00+00:00")
     assert train(run, model, "with")["forecast"] == sealed
     write_table(run.path / "forecast.parquet", pa.table({"shift": [2.0]}), "")
-    assert train(run, model, "changed")["forecast"] is None
+    with pytest.raises(UserError, match=r"damaged.*tiltmeter forecast"):  # it may be mended: nothing is trained
+        train(run, model, "changed")
 
 
 @pytest.mark.parametrize("sealed_first", [True, False])

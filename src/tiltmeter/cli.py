@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 from tiltmeter import __version__, cli_forecast, cli_run
 from tiltmeter.errors import UserError
 from tiltmeter.settings import AuditSettings
+from tiltmeter.view.screen import one_line, shown_json
 
 app = typer.Typer(
     name="tiltmeter",
@@ -103,7 +103,7 @@ def audit(
     console = Console(quiet=as_json, show_text=show_text)
     result = pipeline.audit(source, settings=settings, out=out, dry_run=dry_run, events=console)
     if as_json:
-        print(json.dumps(result.summary, indent=2, ensure_ascii=False, allow_nan=False))
+        print(shown_json(result.summary))
     elif not dry_run:
         console.summary(result.told, result.report)
 
@@ -120,7 +120,7 @@ def demo(
     console = Console(quiet=as_json)
     found = run_demo(out, events=console)
     if as_json:
-        print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+        print(shown_json(found.to_dict()))
     else:
         console.summary(found.audit.told, found.audit.report)
         console.lines("What was planted, and what was found\n" + found.score.text + f"\n\nReport: {found.audit.report}")
@@ -154,7 +154,7 @@ def fit(
         max_length=max_length, limit=limit, seed=seed, device=device, events=console,
     )  # fmt: skip
     if as_json:
-        print(json.dumps(card, indent=2, ensure_ascii=False))
+        print(shown_json(card))
     else:
         held = card["heldout"]
         told = f"held-out: explained variance {held['explained_variance']:.3f}, L0 {held['l0']:.1f}" if held else ""
@@ -187,9 +187,12 @@ def main(argv: list[str] | None = None) -> Any:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     try:
-        return app(args=argv)
+        try:
+            return app(args=argv)
+        finally:
+            sys.stdout.flush()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("\ninterrupted: give the same command again and it goes on from the last finished shard", file=sys.stderr)
@@ -197,3 +200,9 @@ def main(argv: list[str] | None = None) -> Any:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at exit
         sys.exit(0)
+    except OSError as error:  # of a disk or a system: what read or wrote knew no better line
+        where = "" if error.filename is None else f" ({error.filename})"
+        print(f"error: {one_line(f'the system refuses{where}: {error.strerror or error}')}", file=sys.stderr)
+        if error.filename is None:  # standard output itself, perhaps: the interpreter must not try again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(2)

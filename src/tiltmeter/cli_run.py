@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from tiltmeter.errors import UserError
+from tiltmeter.view.screen import shown_json, visible
 
 RunFolder = Annotated[Path, typer.Argument(help="Run folder of a finished audit.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
@@ -51,7 +51,7 @@ def trace(
     options: dict[str, Any] = {"export": export, "top": top, "force": force, "events": console}
     told = trace_run(run, what, n=number, tokens=not no_tokens, **options)
     if as_json:
-        print(json.dumps(told.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+        print(shown_json(told.to_dict()))
     else:
         print_trace(told, console.out, show_text=show_text)
 
@@ -66,7 +66,7 @@ def doctor(run: RunFolder, as_json: Json = False) -> None:
     console = Console(quiet=as_json)
     found = checkup(run, events=console)
     if as_json:
-        print(json.dumps([check.to_dict() for check in found], indent=2, ensure_ascii=False))
+        print(shown_json([check.to_dict() for check in found]))
     else:
         console.lines(checks_text(found, console.out.width - 2))
     if any_red(found):
@@ -102,7 +102,7 @@ def label(
 
     def confirm(estimate: Estimate) -> bool:
         told = f"{estimate.n_requests:,} requests, about {estimate.n_tokens:,} tokens, to {estimate.model}"
-        return typer.confirm(f"{told} at {estimate.host}. Send them?", err=True)
+        return typer.confirm(visible(f"{told} at {estimate.host}. Send them?"), err=True)
 
     result = label_run(
         run, label_model=label_model, base_url=base_url, api_key_env=api_key_env, max_requests=max_requests,
@@ -110,7 +110,7 @@ def label(
         events=console,
     )  # fmt: skip
     if as_json:
-        print(json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+        print(shown_json(result.to_dict()))
     else:
         console.lines(labels_text(result.labels, console.out.width - 2))
 
@@ -162,7 +162,7 @@ def rollouts(
         **{k: v for k, v in given.items() if v is not None},
     )  # fmt: skip
     if as_json:
-        print(json.dumps(result.report, indent=2, ensure_ascii=False, allow_nan=False))
+        print(shown_json(result.report))
     else:
         console.lines(rollouts_text(result.report))
 
@@ -198,7 +198,7 @@ def train(
         given["shuffled_labels"] = True
     result = train_model(run, model=model, config=config, out=out, events=console, **given)
     if as_json:
-        print(json.dumps(result.report, indent=2, ensure_ascii=False, allow_nan=False))
+        print(shown_json(result.report))
     else:
         console.lines(f"{result.path}\n{result.report['regime']['words']}")
 

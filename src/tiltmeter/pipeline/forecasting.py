@@ -16,6 +16,7 @@ import pyarrow as pa
 from tiltmeter import __version__
 from tiltmeter.errors import UserError
 from tiltmeter.events import Events
+from tiltmeter.lock import writes
 from tiltmeter.pipeline.forecast_seal import (
     HALVES,
     REPORT,
@@ -80,6 +81,7 @@ class ForecastResult:
         return ForecastTold(self.report, self.table, self.run.table("concepts.parquet"), self.run.manifest["source"])
 
 
+@writes("forecast")
 def forecast_run(
     path: str | Path,
     *,
@@ -144,7 +146,7 @@ def _settings(run: Run) -> AuditSettings:
             fix="Run `tiltmeter audit` again: it continues where it stopped",
         )  # fmt: skip
     settings = AuditSettings(**run.manifest["settings"])
-    if settings.despite_doctor or settings.baseline == "random-dictionary" or not (run.path / DOCTOR).exists():
+    if settings.despite_doctor or settings.baseline == "random-dictionary" or not run.holds(DOCTOR):
         return settings
     red = [check for check in run.json(DOCTOR)["checks"] if check["verdict"] == "red"]
     if red:

@@ -20,6 +20,7 @@ from tiltmeter.labels.client import find_endpoint
 from tiltmeter.labels.labeller import Estimate, estimate, label_all
 from tiltmeter.labels.prompts import PROMPT_VERSION, SCHEMA_VERSION
 from tiltmeter.labels.table import OFFLINE, TOO_FEW, LabelRow, hypothesis_rows, labels_table
+from tiltmeter.lock import writes
 from tiltmeter.pipeline.label_texts import Shown, read_subjects, shown_things
 from tiltmeter.pipeline.result import open_run
 from tiltmeter.run import Run
@@ -50,6 +51,7 @@ class LabelResult:
         }
 
 
+@writes("label")
 def label_run(
     run_path: str | Path,
     *,

@@ -6,7 +6,6 @@ continued or believed only under the same key: the hash of model, pairs, labels 
 
 from __future__ import annotations
 
-import errno
 import json
 import re
 import shutil
@@ -14,8 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tiltmeter.artifacts import PARTIAL, read_sealed, write_sealed
 from tiltmeter.errors import UserError
-from tiltmeter.run import content_hash, file_hash, write_json
+from tiltmeter.lock import LOCK
+from tiltmeter.run import content_hash, file_hash
 
 REPORT = "train.json"
 FORMAT_VERSION = 1
@@ -23,7 +24,6 @@ ADAPTER = "adapter"
 MARGINS = "margins.parquet"
 
 _MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
-_DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 _DISK_TEXTS = ("No space left", "Disk quota exceeded", "PytorchStreamWriter failed", "unexpected pos")
 
 
@@ -36,11 +36,13 @@ def opened(out: Path, key: str, n_processes: int) -> dict[str, Any] | None:
     """
     path = out / REPORT
     if not path.exists():
-        if out.exists() and (not out.is_dir() or any(p.name != REPORT + ".partial" for p in out.iterdir())):
+        if out.exists() and (
+            not out.is_dir() or any(p.name != LOCK and not p.name.endswith(PARTIAL) for p in out.iterdir())
+        ):
             raise UserError("the folder for the trained model is not empty", file=out, fix="Give --out a new folder")
         return None
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = read_sealed(path.read_bytes())
         known, finished, began = report["key"], report["finished"], report["processes"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
@@ -68,7 +70,7 @@ def opened(out: Path, key: str, n_processes: int) -> dict[str, Any] | None:
 def begin(out: Path, key: str, n_processes: int, about: Mapping[str, Any]) -> None:
     """Write the report of a training that begins; `about`: what must be known to have stood at its beginning."""
     begun = {"format_version": FORMAT_VERSION, "key": key, "finished": False, "processes": n_processes}
-    write_json(out / REPORT, {**begun, **about})
+    write_sealed(out / REPORT, {**begun, **about})
 
 
 def is_whole(out: Path, report: Mapping[str, Any]) -> bool:
@@ -84,7 +86,7 @@ def finish(out: Path, report: Mapping[str, Any], *, keep_checkpoints: bool) -> d
     (out / "training_args.bin").unlink(missing_ok=True)  # a pickle; its content is in the report
     files = [*_model_files(out), *_model_files(out / ADAPTER), out / MARGINS]
     whole = {**report, "finished": True, "files": {p.relative_to(out).as_posix(): file_hash(p) for p in files}}
-    write_json(out / REPORT, whole)
+    write_sealed(out / REPORT, whole)
     if not keep_checkpoints:
         for _, path in _checkpoints(out):
             shutil.rmtree(path)
@@ -135,7 +137,7 @@ def disk_error(error: BaseException, out: Path) -> UserError | None:
     """
     text = str(error)
     number = error.errno if isinstance(error, OSError) else None
-    if number not in _DISK_ERRNOS and not any(sign in text for sign in _DISK_TEXTS):
+    if number is None and not any(sign in text for sign in _DISK_TEXTS):
         return None
     return UserError(
         "the trained model cannot be written",

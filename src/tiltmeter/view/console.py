@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import rich.console
+from rich.console import ConsoleOptions, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 
 from tiltmeter.events import Events
+from tiltmeter.view.screen import visible
 from tiltmeter.view.summary import Summary
 from tiltmeter.view.terminal import print_preflight, print_summary
+
+
+class Screen(rich.console.Console):
+    """A console that shows every text as it is: no name in it is read as markup, emoji or a terminal's command."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
 
 LINE_EVERY = 30.0  # seconds between progress lines where there is no terminal to draw a bar on
 
@@ -22,8 +37,8 @@ class Console(Events):
     """`quiet` keeps standard output for JSON: notes and pre-flight are left out, progress stays on standard error."""
 
     def __init__(self, *, quiet: bool = False, show_text: bool = False) -> None:
-        self.out = rich.console.Console(quiet=quiet, highlight=False)
-        self.err = rich.console.Console(stderr=True, highlight=False)
+        self.out = Screen(quiet=quiet)
+        self.err = Screen(stderr=True)
         self.show_text = show_text
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -34,7 +49,7 @@ class Console(Events):
     def say(self, text: str) -> None:
         self._end()
         if not self.out.quiet:
-            self.err.print(f"  {text}", style="dim", markup=False, soft_wrap=True)
+            self.err.print(f"  {text}", style="dim", soft_wrap=True)
 
     def preflight(self, numbers: Mapping[str, Any]) -> None:
         self._end()
@@ -48,7 +63,7 @@ class Console(Events):
         """Plain lines of a result."""
         self._end()
         for line in text.splitlines():
-            self.out.print(f"  {line}".rstrip(), markup=False, soft_wrap=True)
+            self.out.print(f"  {line}".rstrip(), soft_wrap=True)
 
     def progress(self, label: str, done: int, total: int, unit: str) -> None:
         now = time.monotonic()
@@ -57,7 +72,7 @@ class Console(Events):
             self._label, self._began, self._line, self._first = label, now, now, done
             if self.err.is_terminal:
                 columns = (
-                    TextColumn("  {task.description}"),
+                    TextColumn("  {task.description}", markup=False),
                     BarColumn(32),
                     TextColumn("{task.percentage:>3.0f} %  {task.fields[rate]}"),
                     TimeRemainingColumn(compact=True),
@@ -73,7 +88,7 @@ class Console(Events):
             self._line = now
             left = (total - done) / rate
             print(
-                f"  {label}: {done:,} of {total:,} {unit}, {rate:,.0f}/s, {left:,.0f} s left",
+                f"  {visible(label)}: {done:,} of {total:,} {unit}, {rate:,.0f}/s, {left:,.0f} s left",
                 file=sys.stderr,
                 flush=True,
             )
