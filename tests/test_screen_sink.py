@@ -43,7 +43,7 @@ def test_everything_that_the_console_prints_is_shown_as_it_is() -> None:
     table.add_row(NAME)
     console.print(table)
     assert harmless(file.getvalue())
-    assert file.getvalue().count("[bold]‹U+202E›:100:") == 2
+    assert file.getvalue().count("x‹U+001B›[31m") == 2 and "[bold]‹U+202E›:100:" in file.getvalue()
 
 
 def test_json_on_a_terminal_is_escaped_and_means_the_same() -> None:
