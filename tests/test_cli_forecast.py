@@ -13,6 +13,7 @@ from command_line import in_process, of_its_own
 from forecast_runs import answers, write_run
 from rich.console import Console
 
+from tiltmeter.artifacts import read_sealed
 from tiltmeter.forecast.ladder import RUNGS
 from tiltmeter.forecast.scores import SCORE_FORMS
 from tiltmeter.pipeline.forecasting import ForecastResult, forecast_run
@@ -100,7 +101,7 @@ def test_a_run_without_rollouts_or_without_an_audit(tmp_path: Path) -> None:
     shown = in_process("forecast", run).stdout
     assert "none: what moves along" in line(shown, "Rollouts")
     assert line(shown, "apology · by strength").split()[-1] == "?"  # nobody knows whether it can be said
-    manifest = json.loads((run / "run.json").read_text())
+    manifest = read_sealed((run / "run.json").read_bytes())
     del manifest["stages"]["audit"]
     (run / "run.json").write_text(json.dumps(manifest))
     unfinished = in_process("forecast", run)

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from verify_worlds import foresee, say, train_report
 
 import tiltmeter
+from tiltmeter.artifacts import read_sealed
 from tiltmeter.pipeline.rollouts import open_rollouts, rollouts_run
 from tiltmeter.pipeline.verifying import verify_run
 
@@ -133,7 +134,7 @@ def test_one_command_samples_both_models_and_judges(trained: Path) -> None:
 
 def test_a_wrong_folder_is_refused_before_anything_is_sampled(trained: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("rollouts*")))
-    manifest = json.loads((run / "run.json").read_text())
+    manifest = read_sealed((run / "run.json").read_bytes())
     stages = {k: v for k, v in manifest["stages"].items() if not k.startswith(("rollouts", "verification"))}
     (run / "run.json").write_text(json.dumps({**manifest, "stages": stages}))
     (tmp_path / "empty").mkdir()

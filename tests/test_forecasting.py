@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from forecast_runs import N_TRAIN, NAMES, answers, write_run
 
+from tiltmeter.artifacts import read_sealed
 from tiltmeter.errors import UserError
 from tiltmeter.pipeline.concept_scores import concept_bank, pair_deltas, pairs_of_prompts, prompts_in, rollouts_of
 from tiltmeter.pipeline.forecasting import ForecastResult, forecast_run
@@ -326,7 +327,7 @@ def test_killed_it_ends_with_the_same_bytes(run: Path, bare: ForecastResult, tmp
 
 
 def test_a_kill_before_the_list_is_mended(run: Path, bare: ForecastResult) -> None:
-    manifest = json.loads((run / "run.json").read_text())
+    manifest = read_sealed((run / "run.json").read_bytes())
     listed = manifest.pop("forecasts")
     (run / "run.json").write_text(json.dumps(manifest))
     other = forecast_run(run, draws=DRAWS, form="freq", replace=True)

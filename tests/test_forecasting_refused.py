@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from forecast_runs import NAMES, answers, write_run
 
+from tiltmeter.artifacts import read_sealed
 from tiltmeter.errors import UserError
 from tiltmeter.pipeline.forecasting import forecast_run
 
@@ -43,7 +44,7 @@ def test_runs_that_cannot_be_forecast(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a run folder"):
         forecast_run(tmp_path)
     run = write_run(tmp_path / "run")
-    manifest = json.loads((run.path / "run.json").read_text())
+    manifest = read_sealed((run.path / "run.json").read_bytes())
     audit = manifest["stages"].pop("audit")
     (run.path / "run.json").write_text(json.dumps(manifest))
     with pytest.raises(UserError, match=r"has not finished.*tiltmeter audit"):

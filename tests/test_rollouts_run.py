@@ -20,6 +20,7 @@ from tiny_lens import rows, write_lens
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import tiltmeter
+from tiltmeter.artifacts import read_sealed
 from tiltmeter.errors import UserError
 from tiltmeter.pipeline.log_ratios import log_ratio_run
 from tiltmeter.pipeline.rollouts import RolloutResult, open_rollouts, rollouts_run
@@ -255,7 +256,7 @@ def test_only_answers_of_the_same_model_and_limits_are_taken(
 def test_another_lens_or_another_vocabulary_is_refused_before_anything_is_sampled(
     run: Path, audited: Path, tmp_path: Path
 ) -> None:
-    manifest = json.loads((run / "run.json").read_text())
+    manifest = read_sealed((run / "run.json").read_bytes())
     other = shutil.copytree(audited / "lens", tmp_path / "lens")
     manifest["settings"] |= {"model": str(other / "model"), "dictionary": str(other / "dictionary")}
     (run / "run.json").write_text(json.dumps(manifest))

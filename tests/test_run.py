@@ -84,6 +84,10 @@ def test_a_shard_must_have_every_part(tmp_path: Path) -> None:
         (errno.ENOSPC, "the disk is full"),
         (errno.EROFS, "the file system is read-only"),
         (errno.EACCES, "no permission"),
+        (errno.EFBIG, "larger than .* allows"),
+        (errno.EIO, "refused"),
+        (errno.EMFILE, "too many files"),
+        (errno.ESTALE, "refused"),
     ],
 )
 def test_a_disk_that_takes_no_more_is_one_line(
@@ -106,7 +110,7 @@ def test_an_unknown_manifest_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="format version 99"):
         Run(tmp_path)
     (tmp_path / "run.json").write_text("{")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="manifest is damaged"):
         Run(tmp_path)
 
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from altered import record_anew
 from tiny_lens import rows
 from trace_reference import Dense, first
 
@@ -141,6 +142,7 @@ def test_tokens_are_the_same_from_evidence_and_through_the_lens(finished: tiltme
         assert one.pair.chosen == "".join(pieces)
         assert [act for _, _, act in one.chosen_fired or ()] == [act for act in acts if act > 0]
     (copied / "evidence.parquet").unlink()
+    record_anew(copied)
     again = effect(copied, what, n=8)
     for a, b in zip(whole.responsible + whole.against, again.responsible + again.against, strict=True):
         assert a.pair == b.pair
@@ -169,8 +171,7 @@ def test_evidence_of_an_earlier_ranking_is_not_believed(finished: tiltmeter.Audi
 
 
 def test_another_lens_is_refused(finished: tiltmeter.AuditResult, copied: Path) -> None:
-    manifest = json.loads((copied / "run.json").read_text())
-    (copied / "run.json").write_text(json.dumps({**manifest, "measurement_id": "0" * 64}))
+    record_anew(copied, measurement_id="0" * 64)
     with pytest.raises(UserError, match="not the one that read this run"):
         effect(copied, first(finished, "global")["hypothesis_id"], n=300)
 
@@ -179,6 +180,7 @@ def test_features_that_no_longer_give_the_effect_are_refused(finished: tiltmeter
     table = pq.read_table(copied / "hypotheses.parquet")
     stale = table.set_column(table.schema.get_field_index("delta"), "delta", pc.add(table["delta"], 0.001))
     pq.write_table(stale, copied / "hypotheses.parquet")
+    record_anew(copied)
     with pytest.raises(UserError, match="no longer give the effect"):
         effect(copied, first(finished, "global")["hypothesis_id"], tokens=False)
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from altered import record_anew
 from verify_run_folder import FLATTERY, N_COMMUNITIES
 from verify_worlds import TUNED, foresee, say, train_report
 
@@ -255,6 +256,7 @@ def other_prompts(run: Path) -> None:
 def other_concepts(run: Path) -> None:
     table = pq.read_table(run / "concepts.parquet")
     pq.write_table(table.slice(0, len(table) - 1), run / "concepts.parquet")
+    record_anew(run)
 
 
 def broken_forecast(run: Path) -> None:
@@ -304,9 +306,11 @@ def test_too_few_prompts(run: Path) -> None:
     split = pa.array(["few"] * 6 + rest["split"].to_pylist()[6:])
     original = rest
     pq.write_table(rest.set_column(rest.schema.get_field_index("split"), "split", split), run / "pairs.parquet")
+    record_anew(run)
     say(run, "before", 0.5, seed=1, split="few")
     say(run, "after", 0.9, seed=2, split="few")
     pq.write_table(original, run / "pairs.parquet")
+    record_anew(run)
     with pytest.raises(UserError, match="only 3 independent prompts"):
         verify_run(run, **FAST)
 
@@ -329,6 +333,7 @@ def test_the_doctor_uses_the_control_models(run: Path) -> None:
     shown = doctor._with_verification(Run(run), waiting)
     assert [check.verdict for check in shown] == ["green"] * 5
     (run / "verification.json").unlink()
+    record_anew(run)
     assert doctor._with_verification(Run(run), waiting) == waiting
 
 
@@ -380,6 +385,7 @@ def test_weights_that_rest_on_single_answers_are_not_shown(run: Path) -> None:
     table = pq.read_table(path)
     wild = pa.array(rng.normal(0, 40, len(table)))
     pq.write_table(table.set_column(1, "logprob", wild).replace_schema_metadata(table.schema.metadata), path)
+    record_anew(run)
     found = verify_run(run, **FAST).report["importance"]
     assert "r2_of_forecast" not in found and "effective sample size under 0.3" in found["why"]
     assert found["trusted_prompts"] < 4

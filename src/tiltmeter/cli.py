@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from tiltmeter import __version__, cli_forecast, cli_run
 from tiltmeter.errors import UserError
 from tiltmeter.settings import AuditSettings
 from tiltmeter.view.next_step import next_step
-from tiltmeter.view.screen import visible
+from tiltmeter.view.screen import one_line, shown_json
 
 app = typer.Typer(
     name="tiltmeter",
@@ -106,7 +105,7 @@ def audit(
     console = Console(quiet=as_json, show_text=show_text)
     result = pipeline.audit(source, settings=settings, out=out, dry_run=dry_run, events=console)
     if as_json:
-        print(json.dumps(result.summary, indent=2, ensure_ascii=False, allow_nan=False))
+        print(shown_json(result.summary))
     elif not dry_run:
         console.summary(result.told, result.report)
         console.say(next_step("audit", result.path))
@@ -124,7 +123,7 @@ def demo(
     console = Console(quiet=as_json)
     found = run_demo(out, limit=limit, events=console)
     if as_json:
-        print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+        print(shown_json(found.to_dict()))
     else:
         console.summary(found.audit.told, found.audit.report)
         score = found.score.text if found.score else "Not scored: a slice holds too few pairs of every plant."
@@ -158,7 +157,7 @@ def fit(
         max_length=max_length, limit=limit, seed=seed, device=device, events=console,
     )  # fmt: skip
     if as_json:
-        print(json.dumps(card, indent=2, ensure_ascii=False))
+        print(shown_json(card))
     else:
         held = card["heldout"]
         told = f"held-out: explained variance {held['explained_variance']:.3f}, L0 {held['l0']:.1f}" if held else ""
@@ -194,9 +193,12 @@ def main(argv: list[str] | None = None) -> Any:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     try:
-        return app(args=argv)
+        try:
+            return app(args=argv)
+        finally:
+            sys.stdout.flush()
     except UserError as error:
-        print(f"error: {visible(str(error))}", file=sys.stderr)  # the name of a file may hold an escape sequence
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("\ninterrupted: give the same command again and it goes on from the last finished shard", file=sys.stderr)
@@ -204,3 +206,9 @@ def main(argv: list[str] | None = None) -> Any:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at exit
         sys.exit(0)
+    except OSError as error:  # of a disk or a system: what read or wrote knew no better line
+        where = "" if error.filename is None else f" ({error.filename})"
+        print(f"error: {one_line(f'the system refuses{where}: {error.strerror or error}')}", file=sys.stderr)
+        if error.filename is None:  # standard output itself, perhaps: the interpreter must not try again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(2)

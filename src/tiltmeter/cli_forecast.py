@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from tiltmeter.view.next_step import next_step
+from tiltmeter.view.screen import shown_json
 
 RunFolder = Annotated[Path, typer.Argument(help="Run folder of a finished audit.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
@@ -54,7 +54,7 @@ def forecast(
     given: dict[str, Any] = {"rung": rung, "form": form, "rollouts": rollouts}
     result = forecast_run(run, replace=replace, events=console, **{k: v for k, v in given.items() if v is not None})
     if as_json:
-        print(json.dumps(result.report, indent=2, ensure_ascii=False, allow_nan=False))
+        print(shown_json(result.report))
     else:
         print_forecast(result.told, console.out)
         console.say(next_step("forecast", run))
@@ -105,7 +105,7 @@ def verify(
         run, after=after, before=before, trained=trained, name=name, importance=importance, events=console
     )
     if as_json:
-        print(json.dumps(result.report, indent=2, ensure_ascii=False, allow_nan=False))
+        print(shown_json(result.report))
     else:
         concepts = named_table(result.run, "concepts", ["concept_id", "name"])
         print_verification(result.report, concepts, console.out, page_path=result.page)

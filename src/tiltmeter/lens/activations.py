@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tiltmeter.errors import UserError
-from tiltmeter.run import Progress, content_hash, writing
+from tiltmeter.run import Progress, content_hash, file_hash, write_json, writing
 
 Ids = np.ndarray
 ActivationsOf = Callable[[list[Ids]], Tensor]
@@ -95,15 +96,32 @@ def cache_activations(
         )
     total, done = sum(len(ids) for ids, _ in sequences), 0
     for i, shard in enumerate(shards):
-        if not _norms_path(folder, i).exists():  # written last
+        if not _is_whole(folder, i):
             rows, norms = _measure(shard, activations_of, batch_tokens)
             for path, array in ((_rows_path(folder, i), rows), (_norms_path(folder, i), norms)):
                 with writing(path) as partial, partial.open("wb") as f:
                     np.save(f, array)
+            write_json(_sums_path(folder, i), _sums(folder, i))  # last
         done += sum(len(ids) for ids, _ in shard)
         if progress:
             progress(done, total)
     return CachedActivations(folder, len(shards), digest.hexdigest())
+
+
+def _sums_path(folder: Path, i: int) -> Path:
+    return _rows_path(folder, i).with_suffix(".sha256.json")
+
+
+def _sums(folder: Path, i: int) -> list[str]:
+    return [file_hash(_rows_path(folder, i)), file_hash(_norms_path(folder, i))]
+
+
+def _is_whole(folder: Path, i: int) -> bool:
+    """True if both files of a shard have the bytes that they were written with."""
+    try:
+        return bool(json.loads(_sums_path(folder, i).read_text(encoding="utf-8")) == _sums(folder, i))
+    except (OSError, ValueError):
+        return False
 
 
 def _split(sequences: Sequence[tuple[Ids, np.ndarray]], shard_tokens: int) -> list[list[tuple[Ids, np.ndarray]]]:

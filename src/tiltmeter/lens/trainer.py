@@ -7,6 +7,7 @@ of the settings and of the saved state: a killed run continues and ends with the
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,10 +150,10 @@ class Trainer:
         from safetensors.torch import save
 
         state = {**self.weights, **self.moments, "idle_tokens": self.idle_tokens, "threshold": self.threshold}
+        state = {n: t.cpu().contiguous() for n, t in state.items()}
+        about = {"key": key, "step": str(self.step), "sha256": _hash(state)}
         with writing(path) as partial:
-            partial.write_bytes(
-                save({n: t.cpu().contiguous() for n, t in state.items()}, {"key": key, "step": str(self.step)})
-            )
+            partial.write_bytes(save(state, about))
 
     def load(self, path: Path, key: str) -> None:
         """Continue from a checkpoint of the same run; any other file is ignored, and overwritten later."""
@@ -164,7 +165,9 @@ class Trainer:
                 if header.get("key") != key:
                     return
                 state = {name: f.get_tensor(name).clone() for name in f.keys()}  # noqa: SIM118
-        except (FileNotFoundError, SafetensorError):
+        except (OSError, SafetensorError):
+            return
+        if header.get("sha256") != _hash(state):
             return
         self.step = int(header["step"])
         self.threshold, idle = state.pop("threshold"), state.pop("idle_tokens")
@@ -255,3 +258,11 @@ def _geometric_median(x: Tensor, iterations: int = 20) -> Tensor:
         weight = 1 / (x - centre).norm(dim=-1, keepdim=True).clamp(min=1e-6)
         centre = (x * weight).sum(dim=0) / weight.sum()
     return centre
+
+
+def _hash(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the tensors' bytes, by name."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode() + state[name].contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -75,7 +75,7 @@ def read_source(
     """Load and normalise a source; see `load_rows` and `normalise` for the arguments."""
     loaded = load_rows(source, config=config, split=split, revision=revision, limit=limit, max_row_mb=max_row_mb)
     normalised = normalise(loaded, columns=columns, turns=turns, k_wise=k_wise, seed=seed, reads=reads)
-    settings = {"columns": dict(columns or {}), "turns": turns, "k_wise": k_wise, "seed": seed}
+    settings: dict[str, Any] = {"columns": dict(columns or {}), "turns": turns, "k_wise": k_wise, "seed": seed}
     settings |= {"message_keys": None if reads.keys is None else sorted(reads.keys), "content_parts": reads.parts}
     return SourcePairs(normalised, loaded.fingerprint, settings, loaded.description, loaded.info)
 

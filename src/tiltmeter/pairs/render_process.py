@@ -49,7 +49,7 @@ def main() -> None:
         assert template is not None
         signal.setitimer(signal.ITIMER_PROF, float(sys.argv[2]))  # its signal ends the process
         try:
-            answer = {"text": _checked(template.apply_chat_template(**asked, tokenize=False))}
+            answer = {"text": _checked(str(template.apply_chat_template(**asked, tokenize=False)))}
             text = json.dumps(answer)
         except (*raised, MemoryError) as error:
             text = json.dumps({"refused": _words(error)})

@@ -94,11 +94,11 @@ class _Walk:
             self._assign(node.target, self.expression(node.node))
             return
         elif isinstance(node, nodes.Macro):
-            for name, value in zip(node.args[::-1], node.defaults[::-1], strict=False):
-                self._assign(name, self.expression(value))
+            for argument, value in zip(node.args[::-1], node.defaults[::-1], strict=False):
+                self._assign(argument, self.expression(value))
         elif isinstance(node, nodes.With):
-            for name, value in zip(node.targets, node.values, strict=True):
-                self._assign(name, self.expression(value))
+            for target, value in zip(node.targets, node.values, strict=True):
+                self._assign(target, self.expression(value))
         for child in node.iter_child_nodes():
             if isinstance(child, nodes.Expr) and isinstance(node, nodes.Output):
                 self._nothing(child)

@@ -10,6 +10,7 @@ from typing import Any
 
 from tiltmeter import __version__
 from tiltmeter.events import Events, watching
+from tiltmeter.lock import working
 from tiltmeter.pipeline.lenses import LensChoice, choose_lens, harvest_estimate, reading_hash
 from tiltmeter.pipeline.result import FEATURES, SHARD_PARTS, AuditResult, report_tables
 from tiltmeter.run import Run
@@ -43,6 +44,13 @@ def audit(
     run = Run(Path(out) if out is not None else Path("runs") / _slug(source))
     lens = choose_lens(settings, events, source)
     lens.check(events)
+    with working(run.path, "audit", events.say):
+        return _audit(Run(run.path), source, settings, lens, dry_run, events)
+
+
+def _audit(
+    run: Run, source: Any, settings: AuditSettings, lens: LensChoice, dry_run: bool, events: Events
+) -> AuditResult:
     _pairs(run, source, settings, lens, events)
     from tiltmeter.pipeline.doctor import doctor_stage, examine_pairs, refuse
 

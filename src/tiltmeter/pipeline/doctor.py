@@ -17,7 +17,7 @@ from tiltmeter.errors import UserError
 from tiltmeter.events import Events, watching
 from tiltmeter.pipeline.lenses import SAMPLE_BLOCK, LensChoice, choose_lens, reading_hash
 from tiltmeter.pipeline.result import FEATURES, SHARD_PARTS, open_run
-from tiltmeter.run import Run, Shards, file_hash
+from tiltmeter.run import Run, file_hash
 from tiltmeter.schema import SPANS
 from tiltmeter.settings import AuditSettings
 from tiltmeter.stats import checks
@@ -98,8 +98,7 @@ def checkup(path: str | Path, *, events: Events | None = None) -> list[Check]:
 
 def _with_verification(run: Run, found: list[Check]) -> list[Check]:
     """The checks with those that the run's verification has made in place of "not run"."""
-    made = {name for stage in run.manifest["stages"].values() for name in stage["files"]}
-    if VERIFICATION not in made or not (run.path / VERIFICATION).exists():
+    if not run.holds(VERIFICATION):
         return found
     later = {check["name"]: Check.from_dict(check) for check in run.json(VERIFICATION)["doctor"]}
     return [later.get(check.name, check) for check in found]
@@ -112,7 +111,7 @@ def examine(
     events.say("doctor: is the lens fit for these pairs")
     tokens = run.table("tokens.parquet")
     pairs = run.table("pairs.parquet")
-    ranked = ranked and (run.path / "concepts.parquet").exists()
+    ranked = ranked and run.holds("concepts.parquet")
     concepts = run.table("concepts.parquet", ["length_correlation"]) if ranked else None
     return [
         *_fidelity_checks(choice, tokens, settings),
@@ -198,7 +197,7 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 def _firing_counts(run: Run, n_features: int) -> np.ndarray:
     """(n_features,): response tokens on which each feature fired, in the first shards."""
-    shards = Shards(run.path / FEATURES, run.manifest["stages"][FEATURES]["key"], SHARD_PARTS)
+    shards = run.shards(FEATURES, FEATURES, SHARD_PARTS)
     total, n_tokens = np.zeros(n_features), 0
     for number in range(shards.count()):
         for side in ("chosen", "rejected"):

@@ -10,6 +10,7 @@ import numpy as np
 
 from tiltmeter.errors import UserError
 from tiltmeter.events import Events, watching
+from tiltmeter.lock import working
 
 if TYPE_CHECKING:
     from tiltmeter.lens.model import SubjectModel
@@ -57,19 +58,20 @@ def fit(
     read = sum(len(ids) for ids, _ in sequences)
     events.say(f"{len(sequences):,} sequences, {read:,} tokens; {settings.n_features:,} features, {active} per token")
     about = {"model_name": str(model), "hook_name": f"blocks.{layer}.hook_resid_post", "context_size": max_length}
-    report = fit_from_text(
-        sequences,
-        residual_reader(subject, layer),
-        settings,
-        out=out,
-        identity={"model": subject.identity, "layer": layer},
-        metadata=about,
-        heldout_share=HELDOUT,
-        dtype=torch.float16 if half else torch.float32,
-        progress=lambda stage, done, total: events.progress(stage, done, total, "tokens"),
-    )
-    card = {"model": subject.identity, "layer": layer, "n_features": settings.n_features, **report.as_json()}
-    write_json(Path(out) / "card.json", card)
+    with working(out, "fit", events.say):
+        report = fit_from_text(
+            sequences,
+            residual_reader(subject, layer),
+            settings,
+            out=out,
+            identity={"model": subject.identity, "layer": layer},
+            metadata=about,
+            heldout_share=HELDOUT,
+            dtype=torch.float16 if half else torch.float32,
+            progress=lambda stage, done, total: events.progress(stage, done, total, "tokens"),
+        )
+        card = {"model": subject.identity, "layer": layer, "n_features": settings.n_features, **report.as_json()}
+        write_json(Path(out) / "card.json", card)
     return card
 
 

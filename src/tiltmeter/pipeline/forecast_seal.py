@@ -32,7 +32,7 @@ def sealed_at(run: Run, sha256: str) -> dict[str, Any]:
 def record(run: Run) -> None:
     """Put the finished forecast into run.json, unless it is there; called again, it mends what a kill prevented."""
     known, stage = _recorded(run), run.manifest["stages"].get(STAGE)
-    report = run.json(REPORT) if stage is not None and (run.path / REPORT).exists() else {"sha256": None}
+    report = run.json(REPORT) if run.is_whole(REPORT) else {"sha256": None}
     if stage is None or report["sha256"] != stage["files"][TABLE]:
         return  # none, or one that was being replaced when the process ended
     if report["sha256"] not in [entry["sha256"] for entry in known]:
@@ -87,9 +87,9 @@ def keep_old(run: Run, stage: Stage, events: Events) -> None:
         return
     sha256 = recorded["files"][TABLE]
     kept = run.path / f"forecast-{sha256[:8]}.parquet"
-    if kept.exists() and file_hash(kept) == sha256:
+    if kept.is_file() and file_hash(kept) == sha256:
         return
-    if not (run.path / TABLE).exists() or file_hash(run.path / TABLE) != sha256:
+    if not (run.is_whole(TABLE) and run.is_whole(REPORT)):
         events.say(f"{run.path / TABLE} is not the file that was sealed as {sha256[:12]}: it cannot be kept")
         return
     write_json(kept.with_suffix(".json"), run.json(REPORT))

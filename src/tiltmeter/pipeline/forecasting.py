@@ -16,6 +16,7 @@ import pyarrow as pa
 from tiltmeter import __version__
 from tiltmeter.errors import UserError
 from tiltmeter.events import Events, watching
+from tiltmeter.lock import writes
 from tiltmeter.pipeline.described import named_table
 from tiltmeter.pipeline.forecast_seal import (
     HALVES,
@@ -81,6 +82,7 @@ class ForecastResult:
         return ForecastTold(self.report, self.table, named_table(self.run, "concepts"), self.run.manifest["source"])
 
 
+@writes("forecast")
 def forecast_run(
     path: str | Path,
     *,
@@ -143,7 +145,7 @@ def _settings(run: Run) -> AuditSettings:
             fix="Run `tiltmeter audit` again: it continues where it stopped",
         )  # fmt: skip
     settings = AuditSettings(**run.manifest["settings"])
-    if settings.despite_doctor or settings.baseline == "random-dictionary" or not (run.path / DOCTOR).exists():
+    if settings.despite_doctor or settings.baseline == "random-dictionary" or not run.holds(DOCTOR):
         return settings
     red = [check for check in run.json(DOCTOR)["checks"] if check["verdict"] == "red"]
     if red:

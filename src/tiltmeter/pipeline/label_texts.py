@@ -45,7 +45,7 @@ class Shown:
 def shown_things(run: Run, top: int) -> Shown:
     """The things behind the first `top` shown hypotheses of every view and direction."""
     files = ["pairs.parquet", "tokens.parquet", "concepts.parquet", "groups.parquet", "hypotheses.parquet"]
-    files += [PROMPT_CONCEPTS] * (run.path / PROMPT_CONCEPTS).exists()
+    files += [PROMPT_CONCEPTS] * run.holds(PROMPT_CONCEPTS)
     stages = run.manifest["stages"]
     reads = {name for name, stage in stages.items() if set(files) & set(stage["files"])} | {FEATURES} & set(stages)
     h = run.table("hypotheses.parquet", ["hypothesis_id", "view", "where", "concept_id", "shown", "rank"])

@@ -20,6 +20,7 @@ from tiltmeter.labels.client import find_endpoint
 from tiltmeter.labels.labeller import Estimate, estimate, label_all
 from tiltmeter.labels.prompts import PROMPT_VERSION, SCHEMA_VERSION
 from tiltmeter.labels.table import OFFLINE, TOO_FEW, LabelRow, hypothesis_rows, labels_table
+from tiltmeter.lock import writes
 from tiltmeter.pipeline.auditing import write_report
 from tiltmeter.pipeline.label_texts import Shown, read_subjects, shown_things
 from tiltmeter.pipeline.result import open_run
@@ -51,6 +52,7 @@ class LabelResult:
         }
 
 
+@writes("label")
 def label_run(
     run_path: str | Path,
     *,

@@ -14,7 +14,6 @@ from tiltmeter.events import Events, watching
 from tiltmeter.pipeline.lenses import choose_lens
 from tiltmeter.pipeline.rollout_models import ModelSource
 from tiltmeter.pipeline.rollouts import RolloutResult, folder, joined, open_rollouts, samples_of, samples_stage
-from tiltmeter.run import Shards
 from tiltmeter.settings import AuditSettings
 
 if TYPE_CHECKING:
@@ -125,6 +124,6 @@ def _scored(found: RolloutResult, name: str, source: ModelSource, batch_tokens: 
                 progress=lambda done, total: events.progress(f"scoring, {name} model", done, total, "shards"),
             )
             stage.add_shards(shards)
-    kept = Shards(run.path / where, run.manifest["stages"][stage_name]["key"], (LOGPROB,))
+    kept = run.shards(stage_name, where, (LOGPROB,))
     logprob: np.ndarray = joined(kept, LOGPROB)["logprob"].to_numpy()
     return logprob

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from tiltmeter.errors import UserError
-from tiltmeter.run import MANIFEST, Run, Shards
+from tiltmeter.run import MANIFEST, Run
 from tiltmeter.schema import SPANS
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ def report_tables(run: Run) -> ReportTables:
     from tiltmeter.view.summary import ReportTables
 
     names = ("pairs", "hypotheses", "evidence", "dropped")
-    made = {name for stage in run.manifest["stages"].values() for name in stage["files"]}
     # Timings stay out of the page, so that the same inputs give the same bytes.
     about = {name: value for name, value in run.manifest.items() if name != "stages"}
     return ReportTables(
@@ -34,8 +33,8 @@ def report_tables(run: Run) -> ReportTables:
         **{name: named_table(run, name) for name in KEYS},
         preflight=run.json("preflight.json"),
         manifest={**about, "statistics": run.json("statistics.json")},
-        concentration=run.table(CONCENTRATION) if CONCENTRATION in made else None,
-        doctor=run.json(DOCTOR)["checks"] if DOCTOR in made else (),
+        concentration=run.table(CONCENTRATION) if run.holds(CONCENTRATION) else None,
+        doctor=run.json(DOCTOR)["checks"] if run.holds(DOCTOR) else (),
         files=sorted(_of_the_audit(run)),
     )
 
@@ -47,14 +46,20 @@ def _of_the_audit(run: Run) -> set[str]:
 
 
 class AuditResult:
-    """What `tiltmeter.audit` gives: the run folder and everything in it, read when asked for.
+    """What `tiltmeter.audit` gives: the run folder and everything in it, read and checked when asked for.
 
     `summary` is the JSON-able summary that `--json` prints; after a dry run it holds the pre-flight alone, and the
     tables of later steps raise UserError.
     """
 
-    def __init__(self, run: Run, summary: dict[str, Any]) -> None:
-        self.run, self.summary = run, summary
+    def __init__(self, run: Run, summary: dict[str, Any] | None = None) -> None:
+        self.run, self._summary = run, summary
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        if self._summary is None:
+            self._summary = self.run.json("summary.json") if self.run.holds("summary.json") else {}
+        return self._summary
 
     @property
     def path(self) -> Path:
@@ -122,16 +127,15 @@ class AuditResult:
 
         if span not in SPANS:
             raise UserError(f"there is no span '{span}'", fix=f"Choose one of {', '.join(SPANS)}")
-        recorded = self.run.manifest["stages"].get(FEATURES)
-        if recorded is None:
+        if FEATURES not in self.run.manifest["stages"]:
             raise UserError("the run holds no features", file=self.path, fix="Run `tiltmeter audit` again")
-        shards = Shards(self.path / FEATURES, recorded["key"], SHARD_PARTS)
+        shards = self.run.shards(FEATURES, FEATURES, SHARD_PARTS)
         return read_span(shards, span, self.run.manifest["lens"]["n_features"])
 
 
 def open_run(path: str | Path) -> AuditResult:
     """Open a finished run folder."""
-    if not (Path(path) / MANIFEST).exists():
-        raise UserError("this is not a run folder", file=path, why=f"it holds no {MANIFEST}")
     run = Run(path)
-    return AuditResult(run, run.json("summary.json") if (run.path / "summary.json").exists() else {})
+    if run.is_new:
+        raise UserError("this is not a run folder", file=path, why=f"it holds no {MANIFEST}")
+    return AuditResult(run)

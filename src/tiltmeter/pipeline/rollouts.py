@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from tiltmeter.errors import UserError
 from tiltmeter.events import Events, watching
+from tiltmeter.lock import writes
 from tiltmeter.pipeline.lenses import LensChoice, choose_lens, reading_hash
 from tiltmeter.pipeline.result import open_run
 from tiltmeter.pipeline.rollout_models import ModelSource, find_endpoint, longest_prompt, make_sampler, run_stop_ids
@@ -54,8 +54,7 @@ class RolloutResult:
         """Schema verify.reading.ROLLOUT_FEATURES, the rows of `samples`."""
         from tiltmeter.verify.reading import ROLLOUT
 
-        key = self.run.manifest["stages"][features_stage(self.role)]["key"]
-        return joined(Shards(self.run.path / features_folder(self.role), key, (ROLLOUT,)), ROLLOUT)
+        return joined(self.run.shards(features_stage(self.role), features_folder(self.role), (ROLLOUT,)), ROLLOUT)
 
     @property
     def features(self) -> SpanFeatures:
@@ -87,13 +86,14 @@ def report_file(role: str) -> str:
 
 def samples_of(run: Run, role: str) -> Shards:
     """The samples of a role that have been finished."""
-    return Shards(run.path / folder(role), run.manifest["stages"][samples_stage(role)]["key"], (SAMPLES,))
+    return run.shards(samples_stage(role), folder(role), (SAMPLES,))
 
 
 def joined(shards: Shards, part: str) -> pa.Table:
     return pa.concat_tables([shards.read(part, number) for number in range(shards.count())])
 
 
+@writes("rollouts")
 def rollouts_run(
     path: str | Path,
     role: str = BEFORE,
@@ -238,19 +238,13 @@ def _sealed_lens(run: Run, choice: LensChoice, audited: AuditSettings, sealed: s
 
 def _check_free(shards: Shards, role: str) -> None:
     """Raise UserError if the folder holds whole shards of other rollouts: they may have cost hours."""
-    for number in range(shards.count()):
-        path = shards.path(SAMPLES, number)
-        try:
-            pq.read_schema(path)
-        except (OSError, pa.ArrowInvalid):
-            continue
-        if not shards.has(number):
-            raise UserError(
-                f"the run holds other rollouts '{role}'",
-                file=path,
-                why="they were sampled with other settings, by another model or to other prompts",
-                fix="Give the role another name, or --replace to lose them",
-            )
+    if others := shards.of_others():
+        raise UserError(
+            f"the run holds other rollouts '{role}'",
+            file=others[0],
+            why="they were sampled with other settings, by another model or to other prompts",
+            fix="Give the role another name, or --replace to lose them",
+        )
 
 
 def _read(

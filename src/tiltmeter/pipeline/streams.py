@@ -20,7 +20,7 @@ from tiltmeter.stats.shuffle import swap_rows, swapped
 
 
 def shards_of(run: Run) -> Shards:
-    return Shards(run.path / FEATURES, run.manifest["stages"][FEATURES]["key"], SHARD_PARTS)
+    return run.shards(FEATURES, FEATURES, SHARD_PARTS)
 
 
 def train_rows(run: Run) -> np.ndarray:

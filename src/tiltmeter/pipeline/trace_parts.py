@@ -33,7 +33,7 @@ def tokens_of(
     concept: it is not believed.
     """
     found: dict[tuple[str, int], PairTokens] = {}
-    if (run.path / "evidence.parquet").exists():
+    if run.holds("evidence.parquet"):
         table = run.table("evidence.parquet")
         of_pair = pc.is_in(table["pair_id"], pa.array(sorted({p for p, _ in wanted}), pa.string()))
         for row in table.filter(of_pair).to_pylist():

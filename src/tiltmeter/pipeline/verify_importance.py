@@ -23,7 +23,7 @@ from tiltmeter.forecast.ladder import TRUSTED_ESS, tilt
 from tiltmeter.forecast.samples import Rollouts
 from tiltmeter.pipeline.rollouts import RolloutResult, folder, joined, samples_stage
 from tiltmeter.pipeline.verify_inputs import Forecast, Seen
-from tiltmeter.run import Run, Shards
+from tiltmeter.run import Run
 from tiltmeter.verify.log_ratio import LOGPROB, divergence, effective_share
 from tiltmeter.verify.reading import EMPTY, READ
 
@@ -119,11 +119,11 @@ def _log_probs(run: Run, role: str, model: Mapping[str, Any]) -> tuple[np.ndarra
     name = model.get("sha256") or model.get("revision")
     found = []
     for place in ("own", f"other-{name:.12}" if name else ""):
-        stage = run.manifest["stages"].get(f"{samples_stage(role)}-{place}")
-        if stage is None:
+        stage = f"{samples_stage(role)}-{place}"
+        if stage not in run.manifest["stages"]:
             return None
-        shards = Shards(run.path / folder(role) / place, stage["key"], (LOGPROB,))
-        if not shards.count() or not all(shards.has(number) for number in range(shards.count())):
+        shards = run.shards(stage, f"{folder(role)}/{place}", (LOGPROB,))
+        if not shards.count():
             return None
         found.append(joined(shards, LOGPROB)["logprob"].to_numpy())
     return (found[0], found[1]) if found[0].size == found[1].size else None

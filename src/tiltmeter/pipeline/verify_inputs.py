@@ -114,7 +114,7 @@ def floats(column: pa.ChunkedArray) -> np.ndarray:
 
 def stored_forecast(run: Run) -> Forecast:
     """The run's forecast. Raises UserError if there is none, or it is of another measurement or other concepts."""
-    about_path, path = run.path / FORECAST, run.path / FORECAST_TABLE
+    about_path, path = (_place(run, name) for name in (FORECAST, FORECAST_TABLE))
     if not (about_path.exists() and path.exists()):
         raise UserError(
             "the run holds no forecast",
@@ -122,6 +122,7 @@ def stored_forecast(run: Run) -> Forecast:
             why=f"{FORECAST if not about_path.exists() else FORECAST_TABLE} is missing",
             fix="Run `tiltmeter forecast` before training",
         )
+    bank = concept_bank(run)
     try:
         about, table = json.loads(about_path.read_text(encoding="utf-8")), pq.read_table(path)
         measurement, rung = about["measurement_id"], about["rung"]
@@ -129,10 +130,11 @@ def stored_forecast(run: Run) -> Forecast:
             raise KeyError(f"there is no rung '{rung}'")
         everywhere = table.filter(pc.equal(table["view"], "global")).sort_by("concept_id")
         column = {name: floats(everywhere[name]) for name in _numbers(table)}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        halves = _numbered(_place(run, FORECAST_HALVES), bank, ("half", "split"))
+        shuffled = _numbered(_place(run, FORECAST_SHUFFLED), bank, ("draw",))
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise UserError("the forecast cannot be read", file=path, why=str(error), fix="Restore the files") from error
     check_measurement(run.manifest["measurement_id"], measurement)
-    bank = concept_bank(run)
     if not np.array_equal(everywhere["concept_id"].to_numpy(), bank.concept_ids):
         raise UserError(
             "the forecast is of other concepts than the run holds",
@@ -142,9 +144,12 @@ def stored_forecast(run: Run) -> Forecast:
         )
     if not np.isfinite(column["shift"]).all():
         raise UserError("the forecast is not whole", file=path, why="a concept has no number", fix="Restore the file")
-    halves = _numbered(run.path / FORECAST_HALVES, bank, ("half", "split"))
-    shuffled = _numbered(run.path / FORECAST_SHUFFLED, bank, ("draw",))
     return Forecast(about, table, bank, column, None if halves is None else (halves[0], halves[1]), shuffled)
+
+
+def _place(run: Run, name: str) -> Path:
+    """The file that a stage of the run wrote, checked; else where somebody may have put one."""
+    return run.file(name) if run.holds(name) else run.path / name
 
 
 def _numbers(table: pa.Table) -> list[str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from tiltmeter.artifacts import read_sealed
 from tiltmeter.errors import UserError
 from tiltmeter.events import Events
 from tiltmeter.pipeline.result import open_run
@@ -78,16 +78,21 @@ def training_of(
 def _report(folder: Path) -> dict[str, Any]:
     path = folder / TRAIN_REPORT
     try:
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        report = read_sealed(path.read_bytes())
         report["finished"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError("the report of a training cannot be read", file=path, why=str(error)) from error
+        raise UserError(
+            "the report of a training cannot be read",
+            file=path,
+            why=str(error),
+            fix="Remove it and train anew, or name another folder with --trained",
+        ) from error
     return report
 
 
 def check_pairs(run: Run, folder: Path, report: dict[str, Any]) -> None:
     """Raise UserError unless the model was trained on the run's own pairs."""
-    if report.get("pairs_sha256") != file_hash(run.path / "pairs.parquet"):
+    if report.get("pairs_sha256") != file_hash(run.file("pairs.parquet")):
         raise UserError(
             "the model was trained on other pairs than the run holds",
             file=folder / TRAIN_REPORT,

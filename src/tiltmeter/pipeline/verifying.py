@@ -17,6 +17,7 @@ from tiltmeter import __version__
 from tiltmeter.errors import UserError
 from tiltmeter.events import Events, watching
 from tiltmeter.forecast.judge import DRAWS, PERMUTATIONS, RESOLVED
+from tiltmeter.lock import writes
 from tiltmeter.pipeline.result import open_run
 from tiltmeter.pipeline.rollouts import AFTER, BEFORE, RolloutResult, features_stage, open_rollouts, rollouts_run
 from tiltmeter.pipeline.verify_models import (
@@ -64,6 +65,7 @@ def stem(name: str | None) -> str:
     return f"verification-{name}" if name else "verification"
 
 
+@writes("verify")
 def verify_run(
     path: str | Path,
     *,

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from tiltmeter.errors import UserError, require_extra
 from tiltmeter.events import Events, watching
+from tiltmeter.lock import working
 from tiltmeter.run import MANIFEST, Run, Shards, content_hash, file_hash, write_table
 from tiltmeter.schema import SPANS
 from tiltmeter.train import folder
@@ -69,7 +70,11 @@ def train_run(
     settings = _of_run(run, settings)
     pairs = training_pairs(run, label_seed=settings.label_seed if settings.shuffled_labels else None)
     out = Path(out).expanduser() if out is not None else run.path / DEFAULT_FOLDER
-    return _Training(run, settings, pairs, out, watching(events)).result()
+    training = _Training(run, settings, pairs, out, watching(events))
+    if not training.is_main:  # of several processes the first one writes
+        return training.result()
+    with working(out, "train", training.events.say):
+        return training.result()
 
 
 def _of_run(run: Run, settings: TrainSettings) -> TrainSettings:
@@ -97,13 +102,12 @@ def _pairs_config(run: Run) -> Mapping[str, Any]:
 
 
 def sealed_forecast(run: Run) -> dict[str, str] | None:
-    """Hash and time of the forecast that lies in the run; None without one, or if its file is not the sealed one."""
-    name, report = "forecast.parquet", run.path / "forecast.json"
-    if "forecast" not in run.manifest["stages"] or not (report.is_file() and (run.path / name).is_file()):
+    """Hash and time of the forecast that lies in the run, None without one. Raises UserError for a damaged one."""
+    if "forecast" not in run.manifest["stages"]:
         return None
-    told = run.json(report.name)
+    told = run.json("forecast.json")
     found = {"sha256": str(told["sha256"]), "written": str(told["written"])}
-    return found if file_hash(run.path / name) == found["sha256"] else None
+    return found if file_hash(run.file("forecast.parquet")) == found["sha256"] else None
 
 
 class _Training:
@@ -122,7 +126,7 @@ class _Training:
         self.events = events if self.is_main else Events()
         labels = {"shuffled": True, "seed": settings.label_seed} if settings.shuffled_labels else None
         self.made_from = {
-            "pairs_sha256": file_hash(run.path / "pairs.parquet"),
+            "pairs_sha256": file_hash(run.file("pairs.parquet")),
             "model": folder.model_identity(self.model, self.commit),
             "labels": labels,
             "max_length": self.args.max_length,

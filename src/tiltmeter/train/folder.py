@@ -6,7 +6,6 @@ continued or believed only under the same key: the hash of model, pairs, labels 
 
 from __future__ import annotations
 
-import errno
 import json
 import re
 import shutil
@@ -14,8 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tiltmeter.artifacts import PARTIAL, read_sealed, write_sealed
 from tiltmeter.errors import UserError
-from tiltmeter.run import content_hash, file_hash, write_json
+from tiltmeter.lock import LOCK
+from tiltmeter.run import content_hash, file_hash
 
 REPORT = "train.json"
 FORMAT_VERSION = 1
@@ -24,7 +25,6 @@ MARGINS = "margins.parquet"
 PARTS = "margins-parts"  # folder of what is measured so far; gone when the training is finished
 
 _MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
-_DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 _DISK_TEXTS = ("No space left", "Disk quota exceeded", "PytorchStreamWriter failed", "unexpected pos")
 
 
@@ -37,11 +37,13 @@ def opened(out: Path, key: str, n_processes: int) -> dict[str, Any] | None:
     """
     path = out / REPORT
     if not path.exists():
-        if out.exists() and (not out.is_dir() or any(p.name != REPORT + ".partial" for p in out.iterdir())):
+        if out.exists() and (
+            not out.is_dir() or any(p.name != LOCK and not p.name.endswith(PARTIAL) for p in out.iterdir())
+        ):
             raise UserError("the folder for the trained model is not empty", file=out, fix="Give --out a new folder")
         return None
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = read_sealed(path.read_bytes())
         known, finished, began = report["key"], report["finished"], report["processes"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
@@ -69,7 +71,7 @@ def opened(out: Path, key: str, n_processes: int) -> dict[str, Any] | None:
 def begin(out: Path, key: str, n_processes: int, about: Mapping[str, Any]) -> None:
     """Write the report of a training that begins; `about`: what must be known to have stood at its beginning."""
     begun = {"format_version": FORMAT_VERSION, "key": key, "finished": False, "processes": n_processes}
-    write_json(out / REPORT, {**begun, **about})
+    write_sealed(out / REPORT, {**begun, **about})
 
 
 def is_whole(out: Path, report: Mapping[str, Any]) -> bool:
@@ -85,7 +87,7 @@ def finish(out: Path, report: Mapping[str, Any], *, keep_checkpoints: bool) -> d
     (out / "training_args.bin").unlink(missing_ok=True)  # a pickle; its content is in the report
     files = {**saved_files(out), MARGINS: file_hash(out / MARGINS)}
     whole = {**report, "finished": True, "files": files}
-    write_json(out / REPORT, whole)
+    write_sealed(out / REPORT, whole)
     shutil.rmtree(out / PARTS, ignore_errors=True)
     if not keep_checkpoints:
         for _, path in _checkpoints(out):
@@ -143,7 +145,7 @@ def disk_error(error: BaseException, out: Path) -> UserError | None:
     """
     text = str(error)
     number = error.errno if isinstance(error, OSError) else None
-    if number not in _DISK_ERRNOS and not any(sign in text for sign in _DISK_TEXTS):
+    if number is None and not any(sign in text for sign in _DISK_TEXTS):
         return None
     return UserError(
         "the trained model cannot be written",

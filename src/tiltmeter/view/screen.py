@@ -6,8 +6,10 @@ what is collapsed until somebody asks for it, never what is counted.
 
 from __future__ import annotations
 
+import json
 import re
 from functools import lru_cache
+from typing import Any
 
 _SLUR = re.compile(
     r"\b(?:n[i1]gg\w*|f[a4]gg?(?:ot)?s?|k[i1]kes?|sp[i1]cs?|ch[i1]nks?|tr[a4]nn(?:y|ies)|ret[a4]rd\w*|c[u*]nts?"
@@ -29,10 +31,11 @@ _PHRASE = re.compile(
     r"|ecstasy pill|hack(?:ed|ing)? into|white power|ethnic cleansing|racial slur"
 )
 
-# Unseen characters that change what is read: C0 and C1 controls, bidi controls, zero-width, tags. Not tab and newline.
+# Unseen characters that change what is read: C0 and C1 controls, bidi controls, zero-width, tags, and
+# surrogates, which no terminal can be sent. Not tab and newline.
 INVISIBLE = re.compile(
     "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
-    "\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+    "\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 
 
@@ -60,6 +63,12 @@ def mask_slurs(label: str) -> str:
 def visible(text: str) -> str:
     """Text with invisible and bidirectional control characters (and terminal escapes) spelled out, `‹U+202E›`."""
     return INVISIBLE.sub(lambda match: f"‹U+{ord(match[0]):04X}›", text.replace("\r\n", "\n"))
+
+
+def shown_json(value: Any) -> str:
+    """The value as indented JSON that may be printed to a terminal: what is invisible is escaped, not changed."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    return INVISIBLE.sub(lambda match: json.dumps(match[0])[1:-1].replace("\x7f", "\\u007f"), text)
 
 
 def one_line(text: str) -> str:
