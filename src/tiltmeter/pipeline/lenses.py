@@ -182,7 +182,7 @@ def choose_lens(settings: AuditSettings, events: Events) -> LensChoice:
             why="a lens is a model and a dictionary",
             fix="Name both, or neither for the bundled lens",
         )
-    from tiltmeter.lens.dictionary import dictionary_folder
+    from tiltmeter.lens.source import dictionary_folder
 
     dictionary_folder(settings.dictionary)  # what is not there, or needs another package, is said before all work
     return LensChoice(
