@@ -55,7 +55,7 @@ say "audit and forecast"
 # refused EXTRA COMMAND...: status 2 and one line that names the extra and the command that installs it
 refused() {
   local extra=$1 status=0; shift
-  timeout 60 "$@" >out 2>err || status=$?
+  timeout 180 "$@" >out 2>err || status=$?
   [ "$status" = 2 ] || { cat err; fail "status $status, not 2: $*"; }
   [ "$(wc -l <err)" = 1 ] && grep -q "pip install 'tiltmeter\[$extra\]'" err || { cat err; fail "not one line that helps: $*"; }
   cat err

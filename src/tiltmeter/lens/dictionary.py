@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tiltmeter.errors import UserError, require_extra
+from tiltmeter.errors import UserError
 from tiltmeter.lens.metadata import layer_of
 from tiltmeter.run import content_hash
 
@@ -238,6 +238,7 @@ def load_dictionary(spec: str | Path, *, device: str = "cpu", norm_scaling_facto
     BatchTopK training checkpoint without a learned threshold, and for what needs sae-lens where it is missing.
     """
     from tiltmeter.lens import folder, saelens
+    from tiltmeter.lens.source import dictionary_folder
 
     if norm_scaling_factor is not None and not 0 < norm_scaling_factor < float("inf"):
         raise UserError(f"norm_scaling_factor {norm_scaling_factor} is not accepted", why="it is a positive number")
@@ -245,22 +246,3 @@ def load_dictionary(spec: str | Path, *, device: str = "cpu", norm_scaling_facto
     if path is None:
         return saelens.load_release(str(spec), device=device, norm_scaling_factor=norm_scaling_factor)
     return folder.load_folder(path, device=device, norm_scaling_factor=norm_scaling_factor)
-
-
-def dictionary_folder(spec: str | Path) -> Path | None:
-    """The local folder that `spec` names, None for a published dictionary. Loads nothing.
-
-    Raises UserError for a file, for a folder that is not there, and where sae-lens would be needed and is missing.
-    """
-    path = Path(spec).expanduser()
-    if path.is_dir():
-        return path
-    if path.exists():
-        raise UserError(
-            "a dictionary is a folder, this is a file", file=path, fix="Give the folder that holds cfg.json"
-        )
-    if str(spec).startswith((".", "/", "~")) or "/" not in str(spec):
-        fix = "Give a folder with cfg.json and sae_weights.safetensors, or release/sae_id"
-        raise UserError("there is no such dictionary", file=path, fix=fix)
-    require_extra("sae", f"the published dictionary '{spec}'")
-    return None
