@@ -8,6 +8,7 @@ import random
 import numpy as np
 import pytest
 from tiny_tokenizers import CHATML, LLAMA2, THINKING, ZEPHYR, byte_level, sentencepiece_like
+from trainer_tokens import prepared_by_trainer
 
 from tiltmeter.errors import UserError
 from tiltmeter.pairs import chat, content
@@ -91,9 +92,6 @@ def trainer_columns(
     pairs: list[Pair], tokenizer: object, max_length: int | None, folder: object
 ) -> dict[str, dict[str, list[int]]]:
     """pair_id -> the ids that DPOTrainer itself prepared and that its collator feeds to the model."""
-    from datasets import Dataset
-    from transformers import LlamaConfig, LlamaForCausalLM
-    from trl import DPOConfig, DPOTrainer
 
     def span(messages: tuple[Message, ...], is_chat: bool) -> object:
         return [m.as_dict() for m in messages] if is_chat else messages[0].content
@@ -106,25 +104,7 @@ def trainer_columns(
         if any(q.template_kwargs for q in pairs):
             row["chat_template_kwargs"] = json.loads(p.template_kwargs or "{}")
         rows.append(row)
-    size = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
-    model, reference = (LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **size)) for _ in range(2))  # type: ignore[arg-type]
-    args = DPOConfig(
-        output_dir=str(folder), max_length=max_length, use_cpu=True, bf16=False, report_to="none", disable_tqdm=True
-    )
-    trainer = DPOTrainer(
-        model=model, ref_model=reference, args=args, processing_class=tokenizer, train_dataset=Dataset.from_list(rows)
-    )
-    prepared = {}
-    for row in trainer.train_dataset:
-        batch = trainer.data_collator([row])
-        fed = [ids[mask.bool()] for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)]
-        n = len(row["prompt_ids"])
-        prepared[row["pair_id"]] = {
-            "prompt": row["prompt_ids"],
-            "chosen": fed[0][n:].tolist(),
-            "rejected": fed[1][n:].tolist(),
-        }
-    return prepared
+    return prepared_by_trainer(rows, tokenizer, max_length, folder)
 
 
 CHAT_TOKENIZERS = {
