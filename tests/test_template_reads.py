@@ -92,7 +92,7 @@ def test_whatever_a_template_raises_drops_the_row(template: str, why: str) -> No
 
 def test_a_template_without_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """For one conversation a dropped row, for all of them one error; the process is gone in either case."""
-    monkeypatch.setenv("TILTMETER_TEMPLATE_SECONDS", "1")
+    monkeypatch.setattr(rendering, "CPU_SECONDS", 0.5)
     rendering._PROCESS.stop()
     endless = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
     some = LOOP + "{% if m.content == 'loop' %}" + endless + "{% endif %}{{ m.content }}<|im_end|>{% endfor %}"
@@ -102,7 +102,7 @@ def test_a_template_without_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> Non
     ]
     first, drop, last = tokenise(pairs, byte_level(some))
     assert isinstance(drop, Drop)
-    assert drop.detail == "the chat template ran past 1 s"
+    assert drop.detail == "the chat template ran past 0.5 s"
     assert not isinstance(first, Drop)
     assert not isinstance(last, Drop)
     ended = rendering._PROCESS._running

@@ -13,7 +13,7 @@ from tiltmeter.concepts.readable import NAME_CAP, make_unique, readable, shorten
 
 _MARKS = "\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0900-\u0dff"  # vowel signs are no word characters to `re`
 _WORD = re.compile(rf"[^\W_][\w{_MARKS}'’-]*")
-_CONTRACTION = re.compile(r".+(?:n't|'(?:d|ll|re|ve|m))")
+_CONTRACTION = re.compile(r"(?:n't|'(?:d|ll|re|ve|m))\Z")
 _UNSPACED = "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Thai … Han
 _RUN = re.compile(f"[{_UNSPACED}]+")
 _MIN_Z = 1.64  # a term below could be chance: one-sided 5 %
@@ -130,7 +130,7 @@ def _count_terms(prompts: Sequence[str], max_words: int) -> tuple[list[str], sp.
                     r[i : i + n] for r in _RUN.findall(word) for n in (2, 3) for i in range(max(1, len(r) - n + 1))
                 ]
                 before = ""
-            elif word in stop or len(word) < 2 or word.isdigit() or ("'" in word and _CONTRACTION.fullmatch(word)):
+            elif word in stop or len(word) < 2 or word.isdigit() or _CONTRACTION.search(word, 1):
                 before = ""
             else:
                 found.append(word)

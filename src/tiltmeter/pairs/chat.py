@@ -22,7 +22,7 @@ import numpy as np
 from tiltmeter.errors import UserError
 from tiltmeter.pairs.content import NOT_LOCATED, Locator, Region
 from tiltmeter.pairs.pair import Drop, Message, Pair
-from tiltmeter.pairs.rendering import TemplateRefused, TemplateRenderer, plain_token
+from tiltmeter.pairs.rendering import Request, TemplateRefused, TemplateRenderer, plain_token
 from tiltmeter.run import content_hash
 
 TRUNCATED_AWAY = "truncated away"
@@ -87,13 +87,30 @@ def tokenise(
     special = _special_ids(tokenizer)
     stream = iter(pairs)
     while batch := list(itertools.islice(stream, batch_pairs)):
-        rendered = [renderer.render(pair) for pair in batch]
+        rendered = renderer.render_all(batch)
         encoded: dict[int, _Encoded] = {}
         for is_chat in (True, False):
             wanted = [i for i, r in enumerate(rendered) if isinstance(r, _Rendered) and batch[i].is_chat == is_chat]
             encoded.update(zip(wanted, _encode([rendered[i] for i in wanted], tokenizer, not is_chat), strict=True))
         for i, (pair, one) in enumerate(zip(batch, rendered, strict=True)):
             yield one if isinstance(one, Drop) else _assemble(pair, one, encoded[i], special, max_length)
+
+
+def _conversations(pair: Pair) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
+    """The prompt, prompt + chosen and prompt + rejected, as a chat template takes them."""
+    prompt = [m.as_dict() for m in pair.prompt]
+    return prompt, prompt + [m.as_dict() for m in pair.chosen], prompt + [m.as_dict() for m in pair.rejected]
+
+
+def _arguments(pair: Pair) -> dict[str, Any]:
+    tools = json.loads(pair.tools) if pair.tools else None
+    return {"tools": tools, **(json.loads(pair.template_kwargs) if pair.template_kwargs else {})}
+
+
+def _text(rendered: str | TemplateRefused) -> str:
+    if isinstance(rendered, TemplateRefused):
+        raise rendered
+    return rendered
 
 
 class _Renderer:
@@ -105,29 +122,34 @@ class _Renderer:
         self._locators: dict[tuple[str | None, str | None], Locator] = {}
         self._checked = False
 
-    def render(self, pair: Pair) -> _Rendered | Drop:
-        return self._chat(pair) if pair.is_chat else self._plain(pair)
+    def render_all(self, pairs: Sequence[Pair]) -> list[_Rendered | Drop]:
+        requests: list[Request] = []
+        for pair in pairs:
+            if pair.is_chat:
+                self._check_template(pair)
+                arguments = _arguments(pair)
+                prompt, chosen, rejected = _conversations(pair)
+                requests += [(prompt, True, arguments), (chosen, False, arguments), (rejected, False, arguments)]
+        texts = iter(self._template.render_all(requests))
+        return [
+            self._chat(pair, list(itertools.islice(texts, 3))) if pair.is_chat else self._plain(pair) for pair in pairs
+        ]
 
-    def _chat(self, pair: Pair) -> _Rendered | Drop:
-        self._check_template(pair)
-        tools = json.loads(pair.tools) if pair.tools else None
-        arguments = {"tools": tools, **(json.loads(pair.template_kwargs) if pair.template_kwargs else {})}
-        apply = partial(self._template.render, arguments=arguments)
-
-        prompt = [m.as_dict() for m in pair.prompt]
-        chosen = prompt + [m.as_dict() for m in pair.chosen]
-        rejected = prompt + [m.as_dict() for m in pair.rejected]
+    def _chat(self, pair: Pair, texts: Sequence[str | TemplateRefused]) -> _Rendered | Drop:
+        prompt, chosen, rejected = _conversations(pair)
         if len(self._locators) >= _MAX_LOCATORS:  # every row may bring tools of its own
             self._locators.clear()
+        apply = partial(self._template.render, arguments=_arguments(pair))
         locator = self._locators.setdefault((pair.tools, pair.template_kwargs), Locator(apply, (TemplateRefused,)))
         try:
-            texts = apply(prompt, ask=True), apply(chosen), apply(rejected)
-            chosen_regions, chosen_trouble = locator.locate(chosen, texts[1])
-            rejected_regions, rejected_trouble = locator.locate(rejected, texts[2])
+            of_prompt, of_chosen, of_rejected = map(_text, texts)
+            chosen_regions, chosen_trouble = locator.locate(chosen, of_chosen)
+            rejected_regions, rejected_trouble = locator.locate(rejected, of_rejected)
         except TemplateRefused as error:
             return Drop(pair.row_index, TEMPLATE_REFUSED, str(error))
         trouble = chosen_trouble | rejected_trouble
-        return _Rendered(*texts, chosen_regions, rejected_regions, len(prompt), trouble)
+        whole = of_prompt, of_chosen, of_rejected
+        return _Rendered(*whole, chosen_regions, rejected_regions, len(prompt), trouble)
 
     def _plain(self, pair: Pair) -> _Rendered:
         eos = self._tokenizer.eos_token

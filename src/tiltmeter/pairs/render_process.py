@@ -1,8 +1,9 @@
 """The process that runs chat templates: a program inside a model's folder, which may loop or fill the memory.
 
-Run as a script by `rendering.py`, with its module search path as the argument. Lines of JSON in, lines of JSON out.
-A template that uses up its processor time or its memory ends this process and nothing else; when the parent is gone,
-however it went, the input ends and so does this process.
+Run as a script by `rendering.py`, with its module search path as the argument. A line of JSON in is the tokenizer's
+template or a list of requests; a line of JSON out is the answer to one of them. A template that uses up its processor
+time or its memory ends this process and nothing else; when the parent is gone, however it went, the input ends and so
+does this process.
 """
 
 from __future__ import annotations
@@ -43,19 +44,19 @@ def main() -> None:
     answers.flush()
     for line in sys.stdin:
         asked = json.loads(line)
-        if "setup" in asked:
+        if isinstance(asked, dict):
             template = Template(**asked["setup"])
             continue
         assert template is not None
-        signal.setitimer(signal.ITIMER_PROF, float(sys.argv[2]))  # its signal ends the process
-        try:
-            answer = {"text": _checked(str(template.apply_chat_template(**asked, tokenize=False)))}
-            text = json.dumps(answer)
-        except (*raised, MemoryError) as error:
-            text = json.dumps({"refused": _words(error)})
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        answers.write(text + "\n")
-        answers.flush()
+        for request in asked:
+            signal.setitimer(signal.ITIMER_PROF, float(sys.argv[2]))  # its signal ends the process
+            try:
+                text = json.dumps({"text": _checked(str(template.apply_chat_template(**request, tokenize=False)))})
+            except (*raised, MemoryError) as error:
+                text = json.dumps({"refused": _words(error)})
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            answers.write(text + "\n")
+            answers.flush()
 
 
 def _limit_memory() -> None:
