@@ -39,7 +39,7 @@ _LISTS = ("answers", "completions", "conversation", "history", "output", "summar
 _TURN_LISTS = ("prompt", "response_a", "response_b")  # of the arena's 55k rows: one JSON list of turns each
 
 
-_BRACKET = re.compile(r"\s*+(?:np\.|numpy\.)?(?:array\(\s*+)?[\[{]")
+_BRACKET = re.compile(r"\A\s*+(?:np\.|numpy\.)?(?:array\(\s*+)?[\[{]")
 _LIKE_MESSAGES = re.compile(_BRACKET.pattern + r"""[\s\[{]*+['"](?:role|content|from|value)['"]\s*+:""")
 
 
