@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from command_line import in_process
 from tiny_lens import artifacts, rows, write_rows
 
 import tiltmeter
@@ -103,6 +104,20 @@ def test_in_memory_rows_give_the_same_numbers(
     other = tiltmeter.audit(rows(), out=tmp_path / "run", **lens)
     assert other.hypotheses.equals(finished.hypotheses)
     assert other.evidence.equals(finished.evidence)
+
+
+@pytest.mark.parametrize("limit", [1, 5])
+def test_a_handful_of_rows_ends_in_a_report(lens: dict[str, Any], tmp_path: Path, limit: int) -> None:
+    """Of one pair nothing can be shown: it takes 25 in which a concept fires. Of five nothing is sure."""
+    source = write_rows(tmp_path / "pairs.jsonl", rows(12))
+    named = ["--model", lens["model"], "--dictionary", lens["dictionary"]]
+    result = in_process("audit", source, "--limit", limit, "--out", tmp_path / "run", *named)
+    assert result.returncode == 0, result.stderr
+    text = " ".join(result.stdout.split())
+    assert "nothing sure" in text or "At least 24 more that are related to no other are missing" in text
+    assert "sure hypothesis with its pairs" not in text  # there is none
+    assert json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8"))["trust"]["n_sure"] == 0
+    assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
 
 
 def test_another_seed_is_another_run(finished: tiltmeter.AuditResult, lens: dict[str, Any], tmp_path: Path) -> None:
