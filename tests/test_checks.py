@@ -62,6 +62,15 @@ def test_active_features(l0: float, verdict: str) -> None:
     assert checks.sparsity(l0, 32).verdict == verdict
 
 
+def test_a_few_words_do_not_judge_a_lens() -> None:
+    """Twelve pairs of one token each: explained variance -5.2, the index space .07, and nothing wrong with the lens."""
+    few = [checks.judged_by(check, 24) for check in (checks.explained_variance(-5.2), checks.index_space(0.07))]
+    assert [(check.verdict, check.figure) for check in few] == [("not run", None)] * 2
+    assert "24 response tokens are too few" in few[0].meaning and "200" in few[0].what_to_do
+    enough = checks.judged_by(checks.explained_variance(-5.2), 200)
+    assert enough.verdict == "red" and "a word or two" in enough.what_to_do
+
+
 def test_active_features_of_nothing() -> None:
     assert checks.sparsity(0, 32).verdict == "red"
     assert checks.sparsity(30, None).verdict == "not run"

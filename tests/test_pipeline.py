@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from command_line import in_process
 from tiny_lens import artifacts, rows, write_rows
 
 import tiltmeter
@@ -103,6 +104,18 @@ def test_in_memory_rows_give_the_same_numbers(
     other = tiltmeter.audit(rows(), out=tmp_path / "run", **lens)
     assert other.hypotheses.equals(finished.hypotheses)
     assert other.evidence.equals(finished.evidence)
+
+
+def test_a_handful_of_rows_ends_in_a_report(lens: dict[str, Any], tmp_path: Path) -> None:
+    """Of five pairs nothing is sure, and the terminal promises no sure hypothesis."""
+    source = write_rows(tmp_path / "pairs.jsonl", rows(12))
+    named = ["--model", lens["model"], "--dictionary", lens["dictionary"]]
+    result = in_process("audit", source, "--limit", 5, "--out", tmp_path / "run", *named)
+    assert result.returncode == 0, result.stderr
+    text = " ".join(result.stdout.split())
+    assert text.endswith("opens in any browser, offline")
+    assert json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8"))["trust"]["n_sure"] == 0
+    assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
 
 
 def test_another_seed_is_another_run(finished: tiltmeter.AuditResult, lens: dict[str, Any], tmp_path: Path) -> None:

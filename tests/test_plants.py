@@ -390,7 +390,7 @@ def test_score_sees_a_decoy_on_both_sides_by_presence() -> None:
     presence[plants == "fair", 3] = 1.0
     decoy = score_plants(rules, plants, families, u, hypotheses, presence=csr_array(presence))[2]
     assert (decoy["concept_id"], decoy["auroc"], decoy["contains_zero"]) == (3, 1.0, False)
-    assert "global effect is claimed" in decoy["missed"]
+    assert "confidence interval leaves out 0" in decoy["missed"]
 
 
 def test_truth_is_aligned_by_source_row() -> None:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from altered import record_anew
 from synthetic_run import HOSTILE
 from verify_run_folder import write_run
 from verify_worlds import foresee, say
@@ -39,6 +40,7 @@ def verified(tmp_path_factory: pytest.TempPathFactory) -> VerifyResult:
     groups = pq.read_table(path / "groups.parquet").to_pylist()
     named = pa.Table.from_pylist([{**row, "name": HOSTILE} for row in groups])
     pq.write_table(named, path / "groups.parquet")
+    record_anew(path)
     return verify_run(path, draws=100, permutations=199)
 
 
@@ -97,7 +99,7 @@ def test_every_concept_is_drawn_with_its_own_numbers(verified: VerifyResult) -> 
         row = rows[point[0]]
         assert point[2] == pytest.approx(row["observed"], rel=1e-3) and point[6] == row["resolved"]
         assert point[11] == pytest.approx(mean[point[0]], rel=1e-3)
-        assert point[12] is not None and point[13:] == [None] * 3  # one_step is there, the other rungs are not
+        assert point[12] is not None and point[13:] == [None] * 2  # one_step is there, the other rungs are not
     assert held["concepts"]["1"]["name"] == {"masked": "a n••••• word", "full": "a nigger word"}
 
 

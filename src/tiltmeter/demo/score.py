@@ -229,7 +229,7 @@ def _score_decoy(
         return found | {"contains_zero": None, "missed": "its concept has no global effect in the table"}
     effect, low, high = (float(np.asarray(hypotheses[name])[rows[0]]) for name in ("delta", "ci_lo", "ci_hi"))
     inside = low <= 0.0 <= high
-    missed = "" if inside else "a global effect is claimed for a trait that has none"
+    missed = "" if inside else "the confidence interval leaves out 0, though the trait has no effect"
     lfsr = float(np.asarray(hypotheses["lfsr"])[rows[0]]) if "lfsr" in hypotheses else math.nan
     return found | {
         "effect": effect, "ci_lo": low, "ci_hi": high, "contains_zero": inside, "lfsr": lfsr, "missed": missed
@@ -269,7 +269,7 @@ def render(rows: Sequence[Mapping[str, Any]], names: Mapping[int, str] | None = 
             lines.append(f"{'':16} missed: {row['missed']}")
     if decoys:
         lines.append(
-            f"{'decoy':16} {'pairs':>5} {'AUROC':>5}      {'global effect, 95 % interval':30} "
+            f"{'decoy':16} {'pairs':>5} {'AUROC':>5}      {'as observed, 95 % confidence':30} "
             f"{'contains 0':10} {'lfsr':>5}  concept"
         )
     for row in decoys:

@@ -141,11 +141,12 @@ def _fidelity_checks(choice: LensChoice, tokens: pa.Table, settings: AuditSettin
         own = explained = random
     else:
         own = fidelity(choice.dictionary, thinned.split(SAMPLE_BLOCK)).explained_variance
-    return [
+    judged = [
         checks.explained_variance(explained),
         checks.sparsity(found.l0, nominal_l0(choice.dictionary_name, choice.dictionary)),
         checks.random_gap(own, random),
     ]
+    return [checks.judged_by(check, found.n_tokens) for check in judged]
 
 
 def _loading_check(run: Run, choice: LensChoice, tokens: pa.Table, settings: AuditSettings) -> Check:
@@ -173,10 +174,10 @@ def _index_check(run: Run, choice: LensChoice, settings: AuditSettings) -> Check
     if reference is None or settings.baseline == "random-dictionary":
         return checks.index_space(None)
     same = reference.dictionary_hash == choice.dictionary.hash
-    counts = _firing_counts(run, choice.dictionary.n_features)
+    counts, n_tokens = _firing_counts(run, choice.dictionary.n_features)
     comparable = counts.size == reference.fire_count.size
     found = rank_correlation(counts, reference.fire_count) if comparable else float("nan")
-    return checks.index_space(found, reference.n_tokens, same)
+    return checks.judged_by(checks.index_space(found, reference.n_tokens, same), n_tokens)
 
 
 def rollout_index_check(run: Run, reading: pa.Table) -> Check:
@@ -184,7 +185,7 @@ def rollout_index_check(run: Run, reading: pa.Table) -> Check:
     n_features = run.manifest["lens"]["n_features"]
     feature, count = (pc.list_flatten(reading[name]).to_numpy() for name in ("feature_id", "fire_count"))
     said = np.bincount(feature, weights=count, minlength=n_features)
-    return checks.rollout_index_space(rank_correlation(_firing_counts(run, n_features), said))
+    return checks.rollout_index_space(rank_correlation(_firing_counts(run, n_features)[0], said))
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
@@ -195,8 +196,8 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.corrcoef(ranks)[0, 1]) if (np.ptp(ranks, axis=1) > 0).all() else float("nan")
 
 
-def _firing_counts(run: Run, n_features: int) -> np.ndarray:
-    """(n_features,): response tokens on which each feature fired, in the first shards."""
+def _firing_counts(run: Run, n_features: int) -> tuple[np.ndarray, int]:
+    """(n_features,): response tokens on which each feature fired, in the first shards; and how many those hold."""
     shards = run.shards(FEATURES, FEATURES, SHARD_PARTS)
     total, n_tokens = np.zeros(n_features), 0
     for number in range(shards.count()):
@@ -209,7 +210,7 @@ def _firing_counts(run: Run, n_features: int) -> np.ndarray:
             n_tokens += int(pc.sum(table["n_tokens"]).as_py() or 0)
         if n_tokens >= RATE_TOKENS:
             break
-    return total
+    return total, n_tokens
 
 
 def _template_check(run: Run, choice: LensChoice, pairs: pa.Table, tokens: pa.Table) -> Check:

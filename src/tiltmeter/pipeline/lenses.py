@@ -20,6 +20,7 @@ from tiltmeter.errors import UserError
 from tiltmeter.events import Events
 from tiltmeter.run import content_hash
 from tiltmeter.settings import AuditSettings
+from tiltmeter.stats.checks import LEAST_TOKENS
 
 if TYPE_CHECKING:
     from tiltmeter.lens.fidelity import Fidelity
@@ -198,8 +199,10 @@ class LensChoice:
             "cautions": self.cautions(tokens),
             "n_features": lens.n_features,
             "d_model": lens.model.d_model,
-            # The decoder of a random dictionary is not fitted: its reconstruction means nothing.
-            "explained_variance": None if random else round(found.explained_variance, 4),
+            # Not of a random dictionary, whose decoder is not fitted, and not of a few words.
+            "explained_variance": None
+            if random or found.n_tokens < LEAST_TOKENS
+            else round(found.explained_variance, 4),
             "l0": round(found.l0, 2),
             "n_sample_tokens": found.n_tokens,
             "packed": lens.packs,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ from tiltmeter.stats.sure import SURE_PAIRS
 Verdict = Literal["green", "amber", "red", "not run"]
 FEWEST_INDEPENDENT = 0.3  # of the pairs; with fewer, copies of a few pairs decide everything
 FEW_EXAMPLES = 5  # pairs that are tokenised again
+LEAST_TOKENS = 200  # of responses: on fewer, reconstruction and firing rates are those of a few words, not of a lens
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,16 @@ def _falling(value: float, green: float, amber: float) -> Verdict:
     return "green" if value <= green else "amber" if value <= amber else "red"
 
 
+def judged_by(check: Check, n_tokens: int) -> Check:
+    """The check, or "not run" where it was made on too few response tokens (`n_tokens`) to say anything of a lens."""
+    if n_tokens >= LEAST_TOKENS or check.verdict == "not run":
+        return check
+    few = f"{n_tokens:,} response {'token is' if n_tokens == 1 else 'tokens are'} too few to judge a lens by"
+    return replace(
+        check, verdict="not run", figure=None, meaning=few, what_to_do=f"Give pairs with {LEAST_TOKENS} tokens or more"
+    )
+
+
 def _rounded(value: float, digits: int = 4) -> float | None:
     return round(float(value), digits) if math.isfinite(value) else None
 
@@ -67,7 +78,10 @@ def explained_variance(value: float) -> Check:
         _rounded(value),
         ">= 0.6 green, >= 0.4 amber",
         "how much of the model's activations on these responses the dictionary can say",
-        "" if value >= 0.6 else "Give a dictionary trained on this model, this layer and chat text (`tiltmeter fit`)",
+        ""
+        if value >= 0.6
+        else "Give a dictionary trained on this model, this layer and chat text (`tiltmeter fit`); "
+        "only responses of a word or two are badly explained by any",
     )
 
 

@@ -51,9 +51,8 @@ def print_summary(
         _example(page, summary.example, show_text)
     if report is not None:
         page.print()
-        page.facts(
-            [("Report", str(report)), ("", "opens in any browser, offline: every sure hypothesis with its pairs")]
-        )
+        pairs = ": every sure hypothesis with its pairs" if summary.trust["n_sure"] else ""
+        page.facts([("Report", str(report)), ("", f"opens in any browser, offline{pairs}")])
     page.print()
 
 
