@@ -57,6 +57,14 @@ def test_a_setting_that_is_no_yaml_is_one_line(tmp_path: Path, value: str) -> No
     assert refused.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "option", ["--features", "--active", "--epochs", "--max-length", "--limit", "--seed", "--layer"]
+)
+def test_fit_refuses_a_negative_size_before_it_reads_anything(option: str) -> None:
+    refused = in_process("fit", "corpus.txt", "--model", "m", "--layer", 1, "--out", "d", option, -5)
+    assert refused.returncode == 2 and option in refused.stderr and "greater than or equal" in refused.stderr
+
+
 def test_a_thousand_labels_are_a_screen() -> None:
     row = {"kind": "concept", "status": "ok", "labeller": "offline", "label": "x", "error": None}
     rows = [{**row, "id": str(i), "detection_balanced_accuracy": 0.75} for i in range(1000)]

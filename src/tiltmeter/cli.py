@@ -125,7 +125,7 @@ def audit(
 
 def demo(
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("demo-run"),
-    limit: Annotated[int | None, typer.Option(help="Read only the first N pairs, and score no plants.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Read only the first N pairs, and score no plants.")] = None,
     as_json: Json = False,
 ) -> None:
     """Audit the bundled planted pairs with the bundled lens and say which plants were found."""
@@ -146,14 +146,16 @@ def demo(
 def fit(
     text: Annotated[str, typer.Argument(help="Text file or JSONL, or any SOURCE of pairs that `audit` reads.")],
     model: Annotated[str, typer.Option(help="The model whose residual stream is read: Hub id or folder.")],
-    layer: Annotated[int, typer.Option(help=_help("layer"))],
+    layer: Annotated[int, typer.Option(min=0, help=_help("layer"))],
     out: Annotated[Path, typer.Option(help="Folder of the dictionary (SAELens format).")],
-    features: Annotated[int | None, typer.Option(help="Number of features. Default: 8 × the model's width.")] = None,
-    active: Annotated[int, typer.Option(help="Features active per token while training (BatchTopK's k).")] = 32,
-    epochs: Annotated[int, typer.Option(help="Passes over the activations.")] = 4,
-    max_length: Annotated[int, typer.Option(help="Tokens per document or conversation.")] = 1024,
-    limit: Annotated[int | None, typer.Option(help="Read only the first N rows.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
+    features: Annotated[
+        int | None, typer.Option(min=1, help="Number of features. Default: 8 × the model's width.")
+    ] = None,
+    active: Annotated[int, typer.Option(min=1, help="Features active per token while training (BatchTopK's k).")] = 32,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the activations.")] = 4,
+    max_length: Annotated[int, typer.Option(min=8, help="Tokens per document or conversation.")] = 1024,
+    limit: Annotated[int | None, typer.Option(min=1, help="Read only the first N rows.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of every random choice.")] = 0,
     device: Annotated[str, typer.Option(help=_help("device"))] = "cpu",
     as_json: Json = False,
 ) -> None:
