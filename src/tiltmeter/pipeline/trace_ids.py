@@ -171,5 +171,6 @@ def _unknown(run: Run, what: str, why: str = "", near: Sequence[str] = (), *, li
     if like and not near and len(like) <= LONGEST_NAME:
         effects = run.table("hypotheses.parquet", ["hypothesis_id", "rank"]).sort_by("rank").slice(0, N_COMPARED)
         concepts = [f"concept:{i}" for i in range(min(len(_kinds(run)), N_COMPARED))]
-        near = near_misses(like, effects["hypothesis_id"].to_pylist() + concepts)
+        everywhere = re.sub(r"^[a-z_]+:\*:", "global:", like)
+        near = near_misses(everywhere, effects["hypothesis_id"].to_pylist() + concepts)
     return UserError(what, why=why, fix=f"Did you mean {' or '.join(near)}?" if near else FORMS)
