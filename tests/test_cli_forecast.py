@@ -150,7 +150,7 @@ def test_every_column_is_explained() -> None:
 
 def test_where_no_sign_is_known_it_says_how_many_more_answers_it_takes() -> None:
     def row(shift: float, half: float) -> Foreseen:
-        return Foreseen("x", "community", shift, shift - half, shift + half, "?", "?")
+        return Foreseen(0, "x", "community", shift, shift - half, shift + half, "?", "?")
 
     report = {"rollouts": "before", "rollouts_read": 12}
     # the clearest, 0.5 ± 1, needs an interval half as wide: four times the answers, 36 more than 12

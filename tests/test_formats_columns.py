@@ -93,8 +93,8 @@ def test_errors_name_the_source_column():
 def test_columns_by_hand_that_do_not_exist():
     row = {"prompt": "q", "chosen": "a", "rejected": "b"}
     text = refused(row, columns={"chosen": "choosen"})
-    assert "no such column (column 'choosen'): did you mean 'chosen'? columns: prompt, chosen, rejected" in text
-    assert "did you mean 'chosen'?" in refused(row, columns={"choosen": "chosen"})
+    assert "no such column (column 'choosen'): columns: prompt, chosen, rejected. Did you mean chosen?" in text
+    assert "Did you mean chosen" in refused(row, columns={"choosen": "chosen"})
     assert "one column is given two names (column 'chosen')" in refused(
         row, columns={"chosen": "chosen", "rejected": "chosen"}
     )

@@ -138,7 +138,7 @@ def test_saved_to_disk(tmp_path):
     assert rows_of(tmp_path / "two", split="train_sft") == ROWS[:1]
     text = refused(tmp_path / "two", split="train_pref")
     assert "there is no split 'train_pref'" in text
-    assert "did you mean 'train_prefs'? splits: train_prefs, train_sft" in text
+    assert "splits: train_prefs, train_sft. Did you mean train_prefs" in text
 
 
 def test_damaged_save_to_disk(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,10 @@ from tiltmeter.errors import UserError
 from tiltmeter.settings import AuditSettings
 from tiltmeter.view.next_step import next_step
 from tiltmeter.view.screen import one_line, shown_json
+
+if TYPE_CHECKING:
+    from tiltmeter.pipeline.result import AuditResult
+    from tiltmeter.view.console import Console
 
 app = typer.Typer(
     name="tiltmeter",
@@ -34,6 +38,14 @@ def _columns(given: list[str]) -> dict[str, str] | None:
         if "=" not in entry:
             raise UserError(f"--column {entry} is not understood", fix="Write it as our_name=source_name")
     return dict(entry.split("=", 1) for entry in given) or None
+
+
+def _follow_up(console: Console, result: AuditResult) -> None:
+    """Name the trace of the first row, or the doctor where no list has a row."""
+    from tiltmeter.view.summary import LISTS
+
+    has_rows = any(result.summary[name] for name in LISTS)
+    console.say(next_step("audit", result.path, "1") if has_rows else next_step("empty audit", result.path))
 
 
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder. Default: runs/<name of the source>.")]
@@ -108,12 +120,12 @@ def audit(
         print(shown_json(result.summary))
     elif not dry_run:
         console.summary(result.told, result.report)
-        console.say(next_step("audit", result.path))
+        _follow_up(console, result)
 
 
 def demo(
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("demo-run"),
-    limit: Annotated[int | None, typer.Option(help="Read only the first N pairs, and score no plants.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Read only the first N pairs, and score no plants.")] = None,
     as_json: Json = False,
 ) -> None:
     """Audit the bundled planted pairs with the bundled lens and say which plants were found."""
@@ -128,19 +140,22 @@ def demo(
         console.summary(found.audit.told, found.audit.report)
         score = found.score.text if found.score else "Not scored: a slice holds too few pairs of every plant."
         console.lines(f"What was planted, and what was found\n{score}\n\nReport: {found.audit.report}")
+        _follow_up(console, found.audit)
 
 
 def fit(
     text: Annotated[str, typer.Argument(help="Text file or JSONL, or any SOURCE of pairs that `audit` reads.")],
     model: Annotated[str, typer.Option(help="The model whose residual stream is read: Hub id or folder.")],
-    layer: Annotated[int, typer.Option(help=_help("layer"))],
+    layer: Annotated[int, typer.Option(min=0, help=_help("layer"))],
     out: Annotated[Path, typer.Option(help="Folder of the dictionary (SAELens format).")],
-    features: Annotated[int | None, typer.Option(help="Number of features. Default: 8 × the model's width.")] = None,
-    active: Annotated[int, typer.Option(help="Features active per token while training (BatchTopK's k).")] = 32,
-    epochs: Annotated[int, typer.Option(help="Passes over the activations.")] = 4,
-    max_length: Annotated[int, typer.Option(help="Tokens per document or conversation.")] = 1024,
-    limit: Annotated[int | None, typer.Option(help="Read only the first N rows.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
+    features: Annotated[
+        int | None, typer.Option(min=1, help="Number of features. Default: 8 × the model's width.")
+    ] = None,
+    active: Annotated[int, typer.Option(min=1, help="Features active per token while training (BatchTopK's k).")] = 32,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the activations.")] = 4,
+    max_length: Annotated[int, typer.Option(min=8, help="Tokens per document or conversation.")] = 1024,
+    limit: Annotated[int | None, typer.Option(min=1, help="Read only the first N rows.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of every random choice.")] = 0,
     device: Annotated[str, typer.Option(help=_help("device"))] = "cpu",
     as_json: Json = False,
 ) -> None:
@@ -162,6 +177,7 @@ def fit(
         held = card["heldout"]
         told = f"held-out: explained variance {held['explained_variance']:.3f}, L0 {held['l0']:.1f}" if held else ""
         console.lines(f"{out}: {card['n_features']:,} features of layer {layer}\n{told}")
+        console.say(next_step("fit", out, "--model", model, "--dictionary", out))
 
 
 # In the order of the work: a training that comes before the forecast costs its seal.

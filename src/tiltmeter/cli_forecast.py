@@ -107,5 +107,8 @@ def verify(
     if as_json:
         print(shown_json(result.report))
     else:
-        concepts = named_table(result.run, "concepts", ["concept_id", "name"])
+        concepts = named_table(result.run, "concepts", ["concept_id", "name", "kind"])
         print_verification(result.report, concepts, console.out, page_path=result.page)
+        headline = result.report["sets"][result.report["verdict"]["set"]]
+        for row in (headline["hits"] + headline["misses"])[:1]:
+            console.say(next_step("verify", run, f"concept:{row['concept_id']}"))

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from tiltmeter.errors import UserError
+from tiltmeter.pairs.literals import parse_yaml
 from tiltmeter.view.next_step import next_step
 from tiltmeter.view.screen import shown_json, visible
 
@@ -76,6 +77,8 @@ def doctor(run: RunFolder, as_json: Json = False) -> None:
         console.lines(checks_text(found, console.out.width - 2))
     if any_red(found):
         raise typer.Exit(1)
+    if not as_json:
+        console.say(next_step("doctor", run))
 
 
 def label(
@@ -118,6 +121,7 @@ def label(
         print(shown_json(result.to_dict()))
     else:
         console.lines(labels_text(result.labels, console.out.width - 2, str(run)))
+        console.say(next_step("label", run))
 
 
 def rollouts(
@@ -170,7 +174,9 @@ def rollouts(
         print(shown_json(result.report))
     else:
         console.lines(rollouts_text(result.report))
-        if not role.startswith("after"):
+        if role.startswith("after"):
+            console.say(next_step("train", run, *(["--after", role] if role != "after" else [])))
+        else:
             console.say(next_step("rollouts", run))
 
 
@@ -189,8 +195,6 @@ def train(
 
     Interrupt it at any moment and give the same command again: it goes on from its last checkpoint.
     """
-    import yaml
-
     from tiltmeter.pipeline.training import train_model
     from tiltmeter.view.console import Console
 
@@ -200,7 +204,7 @@ def train(
         name, equals, value = entry.partition("=")
         if not equals:
             raise UserError(f"--set {entry} is not understood", fix="Write it as name=value")
-        given[name] = yaml.safe_load(value)
+        given[name] = parse_yaml(value, f"--set {entry}")
     if shuffled_labels:
         given["shuffled_labels"] = True
     result = train_model(run, model=model, config=config, out=out, events=console, **given)
@@ -208,4 +212,5 @@ def train(
         print(shown_json(result.report))
     else:
         console.lines(f"{result.path}\n{result.report['regime']['words']}")
-        console.say(next_step("train", run))
+        elsewhere = [] if out is None else ["--trained", str(result.path)]
+        console.say(next_step("train", run, *elsewhere))

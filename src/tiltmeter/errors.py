@@ -66,7 +66,15 @@ def require_extra(extra: str, feature: str) -> None:
         )
 
 
+N_NEAR = 3  # spellings offered in place of a wrong one
+
+
+def near_misses(word: str, known: Iterable[str]) -> list[str]:
+    """The N_NEAR of the `known` spellings that are nearest to the word, the nearest first; [] where none is near."""
+    return difflib.get_close_matches(word, list(known), n=N_NEAR)
+
+
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
-    """The question that offers up to three of the `known` spellings that are near the word; else `otherwise`."""
-    near = difflib.get_close_matches(word, list(known), n=3)
+    """The question that offers the `known` spellings that are near the word; `otherwise` where none is."""
+    near = near_misses(word, known)
     return f"Did you mean {' or '.join(near)}?" if near else otherwise

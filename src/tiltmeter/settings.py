@@ -4,7 +4,7 @@ interface are generated from it, so that default, type and help have one source.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -120,4 +120,7 @@ class AuditSettings(BaseModel):
 
     @classmethod
     def help(cls, name: str) -> str:
-        return cls.model_fields[name].description or ""
+        """What the option means, and what it may be where it is one of a few words."""
+        field = cls.model_fields[name]
+        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        return (field.description or "") + (f" One of {', '.join(choices)}." if choices else "")

@@ -5,12 +5,11 @@ A format is a name and a function that reads one row into a `Reading`: the conte
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tiltmeter.errors import UserError
+from tiltmeter.errors import UserError, did_you_mean
 from tiltmeter.pairs import ranked
 from tiltmeter.pairs.cells import (
     MESSAGES,
@@ -114,15 +113,14 @@ def _check_renames(sample: Sequence[Mapping[str, Any]], renames: Mapping[str, st
     existing = list(dict.fromkeys(n for row in sample for n in row))
     for canonical, own in renames.items():
         if canonical not in NAMEABLE:
-            close = difflib.get_close_matches(canonical, NAMEABLE, 1)
-            hint = f"did you mean '{close[0]}'? " if close else ""
             raise UserError(
-                f"'{canonical}' is no column that can be named by hand", why=f"{hint}choices: {', '.join(NAMEABLE)}"
+                f"'{canonical}' is no column that can be named by hand",
+                why=f"choices: {', '.join(NAMEABLE)}",
+                fix=did_you_mean(canonical, NAMEABLE),
             )
         if own not in existing:
-            close = difflib.get_close_matches(str(own), [str(e) for e in existing], 1)
-            hint = f"did you mean '{close[0]}'? " if close else ""
-            raise UserError("no such column", file=file, column=own, why=f"{hint}columns: {listed(existing)}")
+            fix = did_you_mean(str(own), map(str, existing))
+            raise UserError("no such column", file=file, column=own, why=f"columns: {listed(existing)}", fix=fix)
     twice = [own for own in renames.values() if list(renames.values()).count(own) > 1]
     if twice:
         raise UserError("one column is given two names", file=file, column=twice[0])

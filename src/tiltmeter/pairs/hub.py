@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tiltmeter.errors import UserError
+from tiltmeter.errors import UserError, did_you_mean
 from tiltmeter.pairs.files import BATCH_ROWS, Row, file_kind, refuse_twins
 
 _HUB_PATH = r"[A-Za-z0-9][\w.-]*/[\w.-]+"
@@ -66,9 +65,8 @@ def pick_split(names: list[str], wanted: str | None, where: object) -> str:
     if wanted is not None:
         if wanted in names:
             return wanted
-        close = difflib.get_close_matches(wanted, names, 1)
-        hint = f"did you mean '{close[0]}'? " if close else ""
-        raise UserError(f"there is no split '{wanted}'", file=where, why=f"{hint}splits: {listed}")
+        fix = did_you_mean(wanted, names)
+        raise UserError(f"there is no split '{wanted}'", file=where, why=f"splits: {listed}", fix=fix)
     if "train" in names:
         return "train"
     for candidates in (

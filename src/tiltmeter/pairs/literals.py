@@ -130,20 +130,28 @@ def _as_literal(text: str) -> str | None:
     return "".join(parts) if at == len(text) and not opened else None
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The names and values of a YAML file; {} for an empty one. Raises UserError for everything else."""
+def parse_yaml(text: str, where: object) -> Any:
+    """The value of a YAML text that comes from `where`. Raises UserError if it is not valid or too deep."""
     try:
-        text, depth = path.read_text(encoding="utf-8"), 0
+        depth = 0
         for event in yaml.parse(text, yaml.SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > MAX_DEPTH:
                 raise ValueError(TOO_DEEP)
-        read = yaml.safe_load(text)
-    except OSError as error:
-        raise UserError("the configuration cannot be read", file=path, why=error.strerror or str(error)) from error
+        return yaml.safe_load(text)
     # The parser lets its own helpers' errors through: dates that do not exist, integers without digits.
     except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
-        raise UserError("the configuration is not valid YAML", file=path, why=str(error)) from error
+        raise UserError("this is not valid YAML", file=where, why=str(error)) from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The names and values of a YAML file; {} for an empty one. Raises UserError for everything else."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise UserError("the configuration cannot be read", file=path, why=why) from error
+    read = parse_yaml(text, path)
     if not isinstance(read, dict | None):
         raise UserError("the configuration is not a mapping of names to values", file=path)
     for name in read or {}:

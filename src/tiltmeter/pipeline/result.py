@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from tiltmeter.errors import UserError
+from tiltmeter.errors import UserError, did_you_mean
 from tiltmeter.run import MANIFEST, Run
 from tiltmeter.schema import SPANS
 
@@ -137,5 +137,10 @@ def open_run(path: str | Path) -> AuditResult:
     """Open a finished run folder."""
     run = Run(path)
     if run.is_new:
-        raise UserError("this is not a run folder", file=path, why=f"it holds no {MANIFEST}")
+        folders = Path(path).parent
+        others = [str(file.parent) for file in sorted(folders.glob(f"*/{MANIFEST}"))]
+        first = f"`tiltmeter audit SOURCE --out {path}` makes it" if not Path(path).exists() else ""
+        first = first or "Give the folder that `tiltmeter audit` wrote (its --out)"
+        why = f"it holds no {MANIFEST}" if Path(path).exists() else "it does not exist"
+        raise UserError("this is not a run folder", file=path, why=why, fix=did_you_mean(str(path), others, first))
     return AuditResult(run)

@@ -5,16 +5,14 @@ What the run does not hold is refused with what is nearest to it.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tiltmeter.errors import UserError
+from tiltmeter.errors import N_NEAR, UserError, near_misses
 from tiltmeter.run import Run
 from tiltmeter.schema import EVERYWHERE, SILENT_GROUP
 from tiltmeter.view.summary import LISTS
@@ -25,8 +23,9 @@ FORMS = (
     "Give a number of the audit's list (3), a hypothesis (global:7, group:12:7, prompt_max:3:981), a concept "
     "(concept:7, or its name) or a pair (pair:<pair_id>, row:<row of the source>)"
 )
-N_NEAR = 3  # ids offered in place of a wrong one
-LONGEST_NAME = 80  # characters of a text for which names like it are sought
+LONGEST_NAME = 80  # characters of a text for which names and ids like it are sought
+LONGEST_PAIR = 24  # characters of a pair_id
+N_COMPARED = 20_000  # ids that a wrong one is compared with, those of the first ranks
 SHORTEST_STEM = 4  # first characters that a pair_id must share with a wrong one to be offered
 
 _NUMBER, _ROW = re.compile(r"#?([0-9]{1,4})"), re.compile(r"row[: ]([0-9]{1,15})")
@@ -63,20 +62,6 @@ def resolve(run: Run, what: str) -> Cell | str:
     return _named(run, what)
 
 
-def _respelled(what: str) -> list[str]:
-    """Ids of the same numbers with a known word before them."""
-    match = re.fullmatch(r"([^:]{1,20}):(\*|[0-9]{1,9})(?::([0-9]{1,9}))?", what)
-    if not match:
-        return []
-    word, first, last = match.groups()
-    if last is None:
-        words = difflib.get_close_matches(word, ["concept", "global", "pair", "row"])
-        return [f"{name}:{first}" for name in words if first != "*"]
-    views = difflib.get_close_matches(word, VIEWS)
-    near = (f"global:{last}" if view == "global" or first == "*" else f"{view}:{first}:{last}" for view in views)
-    return list(dict.fromkeys(near))
-
-
 def _cell(run: Run, view: str, where: int, concept_id: int, what: str) -> Cell:
     kinds = _kinds(run)
     trouble = _place_trouble(run, view, where)
@@ -89,17 +74,16 @@ def _cell(run: Run, view: str, where: int, concept_id: int, what: str) -> Cell:
         elif asked and kinds[concept_id] != asked:
             trouble = f"concept {concept_id} is of kind {kinds[concept_id]}, and view {view} is about {asked}"
     if trouble:
-        near = _similar(run, view, where, concept_id)
-        if view == "global" and concept_id < len(kinds):  # its mean over all pairs can be traced, though not tested
-            near = [f"concept:{concept_id}"]
-        raise _unknown(f"there is no effect '{what}'", near, trouble)
+        # the mean of a concept over all pairs can be traced, though it is not tested
+        near = [f"concept:{concept_id}"] if view == "global" and concept_id < len(kinds) else []
+        raise _unknown(run, f"there is no effect '{what}'", trouble, near, like=what)
     return Cell(view, where, concept_id, what)
 
 
 def _concept(run: Run, concept_id: int, what: str) -> Cell:
     kinds = _kinds(run)
     if concept_id >= len(kinds):
-        raise _unknown(f"there is no concept '{what}'", [], _no_concept(concept_id, kinds))
+        raise _unknown(run, f"there is no concept '{what}'", _no_concept(concept_id, kinds))
     tested = not kinds[concept_id].startswith("shift_")
     return Cell("global", int(EVERYWHERE), concept_id, f"global:{concept_id}" if tested else what)
 
@@ -132,17 +116,6 @@ def _place_trouble(run: Run, view: str, where: int) -> str:
     return f"{where} is no {name}" + (f", they are {bounds['min']} to {bounds['max']}" if len(known) else "")
 
 
-def _similar(run: Run, view: str, where: int, concept_id: int) -> list[str]:
-    """Hypotheses that share two of the three parts, or else one; the best-ranked first."""
-    table = run.table("hypotheses.parquet", ["hypothesis_id", "view", "where", "concept_id", "rank"])
-    rank = table["rank"].to_numpy()
-    same = pc.equal(table["view"], view).to_numpy().astype(int)
-    same = same + (table["concept_id"].to_numpy() == concept_id) + (table["where"].to_numpy() == where)
-    order = np.lexsort((np.where(rank > 0, rank, np.iinfo(np.int32).max), -same))[:N_NEAR]
-    near: list[str] = table["hypothesis_id"].take(pa.array(order[same[order] > 0])).to_pylist()
-    return near
-
-
 def _named(run: Run, what: str) -> Cell:
     """The one concept of that name. Raises UserError with those whose names hold the text, or nearly are it."""
     names = [(name or "").lower() for name in run.table("concepts.parquet", ["name"])["name"].to_pylist()]
@@ -151,10 +124,12 @@ def _named(run: Run, what: str) -> Cell:
         return _concept(run, same[0], f"concept:{same[0]}")
     held = same or [i for i, name in enumerate(names) if what and what.lower() in name]
     if not held and 2 < len(what) <= LONGEST_NAME:
-        held = [names.index(name) for name in difflib.get_close_matches(what.lower(), names, N_NEAR)]
+        held = [names.index(name) for name in near_misses(what.lower(), names)]
     raise _unknown(
+        run,
         f"'{what[:60]}' is no id and no name of {'one concept alone' if same else 'a concept'}",
-        _respelled(what) or [f"concept:{i}" for i in held[:N_NEAR]],
+        near=[f"concept:{i}" for i in held[:N_NEAR]],
+        like=what,
     )
 
 
@@ -173,7 +148,8 @@ def _row(run: Run, row: int) -> str:
     ids: list[str] = table.filter(pc.equal(table["row_index"], row))["pair_id"].to_pylist()
     if len(ids) != 1:
         what = f"row {row} gave {len(ids)} pairs" if ids else f"no pair comes from row {row}"
-        raise _unknown(what, [f"pair:{p}" for p in ids[:N_NEAR]], "" if ids else "it was dropped or never read")
+        why = "" if ids else "it was dropped or never read"
+        raise _unknown(run, what, why, [f"pair:{p}" for p in ids[:N_NEAR]])
     return ids[0]
 
 
@@ -181,13 +157,20 @@ def _pair(run: Run, pair_id: str) -> str:
     known = run.table("pairs.parquet", ["pair_id"])["pair_id"]
     if pc.index(known, pair_id).as_py() >= 0:
         return pair_id
-    near: list[str] = []
-    stem = pair_id
-    while len(stem) >= SHORTEST_STEM and not near:
-        near = known.filter(pc.starts_with(known, stem)).slice(0, N_NEAR).to_pylist()
-        stem = stem[: min(len(stem), 24) - 1]
-    raise _unknown(f"there is no pair '{pair_id[:60]}'", [f"pair:{p}" for p in near], "it was dropped or never read")
+    alike: list[str] = []
+    stem = pair_id[:LONGEST_PAIR]
+    while len(stem) >= SHORTEST_STEM and not alike:
+        alike = known.filter(pc.starts_with(known, stem)).slice(0, N_NEAR).to_pylist()
+        stem = stem[:-1]
+    near = [f"pair:{p}" for p in alike]
+    raise _unknown(run, f"there is no pair '{pair_id[:60]}'", "it was dropped or never read", near)
 
 
-def _unknown(what: str, near: Sequence[str], why: str = "") -> UserError:
+def _unknown(run: Run, what: str, why: str = "", near: Sequence[str] = (), *, like: str = "") -> UserError:
+    """The error, with the ids `near`, or else those of effects and concepts that are spelled `like` this one."""
+    if like and not near and len(like) <= LONGEST_NAME:
+        effects = run.table("hypotheses.parquet", ["hypothesis_id", "rank"]).sort_by("rank").slice(0, N_COMPARED)
+        concepts = [f"concept:{i}" for i in range(min(len(_kinds(run)), N_COMPARED))]
+        everywhere = re.sub(r"^[a-z_]+:\*:", "global:", like)
+        near = near_misses(everywhere, effects["hypothesis_id"].to_pylist() + concepts)
     return UserError(what, why=why, fix=f"Did you mean {' or '.join(near)}?" if near else FORMS)

@@ -16,7 +16,18 @@ from tiltmeter.view.certainty import signed, verdict
 from tiltmeter.view.screen import mask_slurs
 from tiltmeter.view.tables import ReportTables, finite, n_train
 
-__all__ = ["Effect", "Labels", "in_words", "interval", "shortlist", "shown_rows", "signed", "spread", "unit_of"]
+__all__ = [
+    "Effect",
+    "Labels",
+    "effect_id",
+    "in_words",
+    "interval",
+    "shortlist",
+    "shown_rows",
+    "signed",
+    "spread",
+    "unit_of",
+]
 
 FOLLOWS_LENGTH = 0.3  # |correlation| with the length difference from which a person is warned
 LISTED = 250  # hypotheses of a view and direction that the page lists at most; their sure ones have evidence
@@ -70,6 +81,11 @@ class Effect:
 
 def interval(lo: float | None, hi: float | None) -> str:
     return "" if lo is None or hi is None else f"[{signed(lo)}, {signed(hi)}]"
+
+
+def effect_id(concept_id: int, kind: str | None) -> str:
+    """What `trace` takes for a concept over all pairs: a response-shift concept is not tested there."""
+    return f"concept:{concept_id}" if unit_of(kind) else f"global:{concept_id}"
 
 
 def unit_of(kind: str | None) -> str:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tiltmeter.view.certainty import signed
+from tiltmeter.view.effects import effect_id
 from tiltmeter.view.page import Page, percent
 from tiltmeter.view.screen import mask_slurs, one_line
 from tiltmeter.view.tables import finite
@@ -42,6 +43,7 @@ class ForecastTold:
 class Foreseen:
     """One concept over all pairs. `shift`, `lo`, `hi` are in units of the root mean square shift of its kind."""
 
+    concept_id: int
     name: str
     kind: str
     shift: float
@@ -63,11 +65,12 @@ def foreseen(told: ForecastTold) -> list[Foreseen]:
     rows = [(*named[row["concept_id"]], row) for row in of_all.to_pylist()]
     found = []
     for kind in _KINDS:
-        mine = [(name, row) for of, name, row in rows if of == kind]
-        size = float(np.sqrt(np.mean([row["shift"] ** 2 for _, row in mine]))) if mine else 0.0
-        for name, row in mine:
+        of_kind = [(name, row) for its_kind, name, row in rows if its_kind == kind]
+        size = float(np.sqrt(np.mean([row["shift"] ** 2 for _, row in of_kind]))) if of_kind else 0.0
+        for name, row in of_kind:
             shift, lo, hi = (row[column] / (size or 1.0) for column in ("shift", "shift_lo", "shift_hi"))
-            found.append(Foreseen(name or "", kind, shift, lo, hi, _rewarded(row), _expressed(row)))
+            words = (_rewarded(row), _expressed(row))
+            found.append(Foreseen(row["concept_id"], name or "", kind, shift, lo, hi, *words))
     return sorted(found, key=lambda one: (not one.sign_known, -abs(one.shift)))
 
 
@@ -133,6 +136,7 @@ def _table(page: Page, rows: Sequence[Foreseen]) -> None:
         concept = page.text(one_line(mask_slurs(one.name)))
         if _KINDS[one.kind]:
             concept = Text.assemble(concept, page.text(f" · {_KINDS[one.kind]}", "dim"))
+        concept = Text.assemble(concept, page.text(f"\n{effect_id(one.concept_id, one.kind)}", "dim"))
         limits = f"[{signed(one.lo, 2)}, {signed(one.hi, 2)}]"
         cells = [page.text(cell) for cell in (signed(one.shift, 2), limits, one.rewarded, one.expressed)]
         mark = page.text("▲" if one.shift > 0 else "▼")

@@ -250,10 +250,11 @@ def _lessons(page: Page, title: str, lessons: Sequence[Lesson], *, with_place: b
     if spoken:
         table.add_column("fires on", ratio=2, no_wrap=True, overflow=page.overflow)
     for one in sure or lessons[:MOST_UNSURE]:
-        cells = [_mark(one.direction), one_line(one.concept), *([one_line(one.place)] if with_place else [])]
+        concept = Text.assemble(page.text(one_line(one.concept)), page.text(f"\n{one.hypothesis_id}", "dim"))
+        cells = [one_line(one.place)] if with_place else []
         cells += [_amount(one.delta, one.kind), _percent(one.share), f"{one.pair_rank:,}", f"{one.rank:,}"]
         cells += [", ".join(map(one_line, one.fires_on))] if spoken else []
-        table.add_row(*map(page.text, cells))
+        table.add_row(page.text(_mark(one.direction)), concept, *map(page.text, cells))
     page.print(table)
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from tiltmeter.stats.checks import Check
 from tiltmeter.view.checkup import checks_text
+from tiltmeter.view.effects import effect_id
 from tiltmeter.view.page import Page
 from tiltmeter.view.screen import mask_slurs, one_line
 
@@ -23,7 +24,7 @@ _COLUMNS = (
 
 
 def print_verification(report: Mapping[str, Any], concepts: pa.Table, console: Console, *, page_path: Path) -> None:
-    """Print verification.json; `concepts` is concepts.parquet, `page_path` the page beside it."""
+    """Print verification.json; `concepts` has the columns concept_id, name and kind, `page_path` is the page beside."""
     page = Page(console)
     page.print()
     page.print(page.text(report["verdict"]["text"], "bold"))
@@ -44,11 +45,11 @@ def print_verification(report: Mapping[str, Any], concepts: pa.Table, console: C
         names = {"group": "groups of pairs", "prompt_max": "prompts, max", "prompt_freq": "prompts, freq"}
         rows = [{"name": f"{names[v]}, {one['judged_sets']:,} sets", **one["within"]} for v, one in cells]
         page.print(_figures(page, rows, columns=_COLUMNS[:3]))
-    named = dict(zip(concepts["concept_id"].to_pylist(), concepts["name"].to_pylist(), strict=True))
+    known = {row["concept_id"]: row for row in concepts.to_pylist()}
     for kind, title in (("hits", "Came true"), ("misses", "Did not")):
         if headline[kind]:
             page.heading(title, "seen (95 % interval of the forecast)")
-            page.print(_moves(page, headline[kind][:SHOWN], named))
+            page.print(_moves(page, headline[kind][:SHOWN], known))
     if headline.get("intervals_void"):
         page.heading("No hits or misses, and no intervals")
         page.print(f"{headline['intervals_void']}.")
@@ -104,16 +105,20 @@ def _figures(page: Page, rows: list[Any], columns: Any = _COLUMNS) -> Table:
     return table
 
 
-def _moves(page: Page, rows: list[Any], named: Mapping[int, str]) -> Table:
+def _moves(page: Page, rows: list[Any], known: Mapping[int, Mapping[str, Any]]) -> Table:
     table = Table.grid(padding=(0, 2))
+    table.add_column()
     table.add_column(no_wrap=True, ratio=1, overflow=page.overflow)
+    table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.expand = True
     for row in rows:
         mark = "▲" if row["observed"] > 0 else "▼"
-        name = mask_slurs(one_line(named.get(row["concept_id"], f"concept {row['concept_id']}")))
+        concept = known[row["concept_id"]]
+        effect = effect_id(concept["concept_id"], concept["kind"])
+        name = mask_slurs(one_line(concept["name"] or f"concept {concept['concept_id']}"))
         seen = f"{row['observed']:+.3f} ({row['lo']:+.3f} to {row['hi']:+.3f})"
-        table.add_row(page.text(f"{mark} {name}"), page.text(seen))
+        table.add_row(page.text(mark), page.text(name), page.text(effect, "dim"), page.text(seen))
     return table
 
 
