@@ -60,13 +60,15 @@ def say(
         shards = one.shards(folder(role), (SAMPLES,))
         shards.write(0, {SAMPLES: pa.Table.from_pylist(samples, ROLLOUTS)})
         one.add_shards(shards)
-    with run.stage(features_stage(role), version=1, config={}, reads=["pairs", samples_stage(role)]) as one:
+    measured = {"measurement_id": measurement or run.manifest["measurement_id"]}
+    with run.stage(
+        features_stage(role), version=1, config={}, reads=["pairs", samples_stage(role)], inputs=[about, measured]
+    ) as one:
         shards = one.shards(features_folder(role), (ROLLOUT,))
         shards.write(0, {ROLLOUT: pa.Table.from_pylist(reading, ROLLOUT_FEATURES)})
         one.add_shards(shards)
         counts = {"sampled": len(samples), "finished": len(samples), "cut": 0, "read": len(samples), "empty": 0,
                   "dropped": {}, "truncated": 0, "retokenised": 0}  # fmt: skip
-        measured = {"measurement_id": measurement or run.manifest["measurement_id"]}
         one.write_json(report_file(role), {**about, **measured, "rollouts": counts, "prompts": {"used": len(rows)}})
 
 
