@@ -56,7 +56,8 @@ def say(
                             "fire_count": span.fire_count.data[here], "act_max": span.act_max.data[here]})  # fmt: skip
     config = {"seed": 0, "split": split, "n_prompts": None, "max_new_tokens": 64, "temperature": 1.0}
     about = {"role": role, "model": model or (TUNED if role.startswith("after") else BASE), "settings": config}
-    with run.stage(samples_stage(role), version=1, config=config, reads=["pairs"], inputs=[role, chosen, seed]) as one:
+    drawn = [role, chosen, seed, per_prompt]
+    with run.stage(samples_stage(role), version=1, config=config, reads=["pairs"], inputs=drawn) as one:
         shards = one.shards(folder(role), (SAMPLES,))
         shards.write(0, {SAMPLES: pa.Table.from_pylist(samples, ROLLOUTS)})
         one.add_shards(shards)
