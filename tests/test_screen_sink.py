@@ -52,3 +52,26 @@ def test_json_on_a_terminal_is_escaped_and_means_the_same() -> None:
     assert harmless(shown) and "\x7f" not in shown and "é" in shown
     assert json.loads(shown) == value
     shown.encode()  # no surrogate is left
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(NAME,), ("audit", f"--{NAME}"), ("audit", "pairs.jsonl", NAME), ("doctor", ".", "--json=" + NAME),
+     ("trace", ".", "global:0", "-n", NAME)],
+)  # fmt: skip
+def test_a_mistyped_command_is_quoted_without_obeying_it(arguments: tuple[str, ...]) -> None:
+    result = in_process(*arguments)
+    assert result.returncode == 2 and harmless(result.stdout + result.stderr)
+    assert any(named in result.stderr for named in ("‹U+001B›", "\\x1b", "--json"))
+
+
+def test_an_interrupt_says_what_to_do_and_help_ends_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tiltmeter.pipeline.audit", interrupted)
+    result = in_process("audit", tmp_path / "pairs.jsonl")
+    assert result.returncode == 130 and "give the same command again" in result.stderr
+    assert in_process("--help").returncode == in_process("--version").returncode == 0
+    bare = in_process()
+    assert bare.returncode == 2 and len((bare.stdout + bare.stderr).splitlines()) > 10

@@ -56,17 +56,20 @@ def say(
                             "fire_count": span.fire_count.data[here], "act_max": span.act_max.data[here]})  # fmt: skip
     config = {"seed": 0, "split": split, "n_prompts": None, "max_new_tokens": 64, "temperature": 1.0}
     about = {"role": role, "model": model or (TUNED if role.startswith("after") else BASE), "settings": config}
-    with run.stage(samples_stage(role), version=1, config=config, reads=["pairs"], inputs=[role, chosen, seed]) as one:
+    drawn = [role, chosen, seed, per_prompt]
+    with run.stage(samples_stage(role), version=1, config=config, reads=["pairs"], inputs=drawn) as one:
         shards = one.shards(folder(role), (SAMPLES,))
         shards.write(0, {SAMPLES: pa.Table.from_pylist(samples, ROLLOUTS)})
         one.add_shards(shards)
-    with run.stage(features_stage(role), version=1, config={}, reads=["pairs", samples_stage(role)]) as one:
+    measured = {"measurement_id": measurement or run.manifest["measurement_id"]}
+    with run.stage(
+        features_stage(role), version=1, config={}, reads=["pairs", samples_stage(role)], inputs=[about, measured]
+    ) as one:
         shards = one.shards(features_folder(role), (ROLLOUT,))
         shards.write(0, {ROLLOUT: pa.Table.from_pylist(reading, ROLLOUT_FEATURES)})
         one.add_shards(shards)
         counts = {"sampled": len(samples), "finished": len(samples), "cut": 0, "read": len(samples), "empty": 0,
                   "dropped": {}, "truncated": 0, "retokenised": 0}  # fmt: skip
-        measured = {"measurement_id": measurement or run.manifest["measurement_id"]}
         one.write_json(report_file(role), {**about, **measured, "rollouts": counts, "prompts": {"used": len(rows)}})
 
 

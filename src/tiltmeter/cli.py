@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from tiltmeter import __version__, cli_forecast, cli_run
 from tiltmeter.errors import UserError
 from tiltmeter.settings import AuditSettings
 from tiltmeter.view.next_step import next_step
-from tiltmeter.view.screen import one_line, shown_json
+from tiltmeter.view.screen import one_line, shown_json, visible
 
 if TYPE_CHECKING:
     from tiltmeter.pipeline.result import AuditResult
@@ -30,6 +31,8 @@ app = typer.Typer(
 )
 
 _help = AuditSettings.help
+_UsageError: Any = typer.BadParameter.__base__  # of the click that typer uses, its own or the installed one
+_INTERRUPTED = 130  # the exit status of a process that Ctrl-C ended
 
 
 def _columns(given: list[str]) -> dict[str, str] | None:
@@ -203,22 +206,31 @@ def root(
     """Shared options."""
 
 
-def main(argv: list[str] | None = None) -> Any:
+def main(argv: list[str] | None = None) -> None:
     """Run the command line. Exit status: 0 done, 2 a mistake the user can mend, 130 interrupted."""
     # Progress bars and advice of the libraries below would mix with ours.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     try:
         try:
-            return app(args=argv)
+            status = app(args=argv, standalone_mode=False)
         finally:
             sys.stdout.flush()
+        if status == _INTERRUPTED:
+            raise KeyboardInterrupt
+        if status:
+            sys.exit(status)
+    except _UsageError as error:  # it quotes what was typed
+        text = io.StringIO()
+        error.show(text)
+        print(visible(text.getvalue()), end="", file=sys.stderr)
+        sys.exit(error.exit_code)
     except UserError as error:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         print("\ninterrupted: give the same command again and it goes on from the last finished shard", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at exit
         sys.exit(0)

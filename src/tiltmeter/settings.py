@@ -4,12 +4,15 @@ interface are generated from it, so that default, type and help have one source.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tiltmeter.errors import UserError
 from tiltmeter.pairs.literals import read_yaml
+
+if TYPE_CHECKING:
+    from tiltmeter.run import Run
 
 MOST = 2**31 - 1  # what the libraries below hold in an integer; their errors would not name the option
 
@@ -124,3 +127,16 @@ class AuditSettings(BaseModel):
         field = cls.model_fields[name]
         choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
         return (field.description or "") + (f" One of {', '.join(choices)}." if choices else "")
+
+
+def settings_of(run: Run) -> AuditSettings:
+    """The options that a run was made with. Raises UserError for those of another version."""
+    try:
+        return AuditSettings.load(**run.manifest["settings"])
+    except UserError as error:
+        raise UserError(
+            "the run was made with options of another version",
+            file=run.path,
+            why=f"{error.what}: {error.why}",
+            fix="Read it with the version that made it, or audit the data again into a new folder",
+        ) from error

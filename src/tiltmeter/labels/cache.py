@@ -33,6 +33,7 @@ class AnswerCache:
         self._path = path
         try:
             self._db = sqlite3.connect(path, timeout=30)
+            self._db.text_factory = lambda text: text.decode("utf-8", "replace")  # damaged text fails its hash alone
             self._db.execute(
                 "create table if not exists answers (key text primary key, model text, content text, raw text, "
                 "usage text, seconds real, asked_at real)"
@@ -48,7 +49,9 @@ class AnswerCache:
     def get(self, key: str) -> str | None:
         """What the model said, or None; an answer that is not as it was written is asked for again."""
         row = self._read("select content, sha256 from answers left join sums using (key) where key = ?", key)
-        return None if row is None or row[1] not in (None, content_hash(row[0])) else str(row[0])
+        if row is None or not isinstance(row[0], str) or row[1] not in (None, content_hash(row[0])):
+            return None
+        return row[0]
 
     def put(self, key: str, model: str, content: str, raw: str, usage: Mapping[str, Any], seconds: float) -> None:
         values = (key, model, content, raw[:_RAW_CAP], json.dumps(dict(usage)), round(seconds, 3), time.time())
@@ -57,7 +60,7 @@ class AnswerCache:
 
     def rung(self, endpoint: str) -> int | None:
         row = self._read("select rung from endpoints where endpoint = ?", endpoint)
-        return None if row is None else int(row[0])
+        return row[0] if row is not None and isinstance(row[0], int) else None
 
     def set_rung(self, endpoint: str, rung: int) -> None:
         self._write("insert or replace into endpoints values (?, ?)", (endpoint, rung))

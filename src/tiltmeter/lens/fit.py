@@ -17,7 +17,7 @@ from tiltmeter.lens.activations import Activations, ActivationsOf, CachedActivat
 from tiltmeter.lens.corpus import TokenSequence, split_heldout
 from tiltmeter.lens.dictionary import Dictionary, load_dictionary
 from tiltmeter.lens.fidelity import Fidelity, fidelity
-from tiltmeter.lens.folder import save_dictionary
+from tiltmeter.lens.folder import FIT_FILE, save_dictionary
 from tiltmeter.lens.reference import REFERENCE_TOKENS, count_firings, save_firing_rates
 from tiltmeter.lens.trainer import FitSettings, Trainer
 from tiltmeter.run import Progress, content_hash, write_json
@@ -93,7 +93,7 @@ def fit(
     key = content_hash({"version": _VERSION, "settings": asdict(settings), "data": activations.fingerprint})
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        trainer = Trainer(activations, inliers, settings)
+        trainer = _trainer(activations, inliers, settings)
         checkpoint = out / _CHECKPOINT
         if resume:
             trainer.load(checkpoint, key)
@@ -103,6 +103,7 @@ def fit(
                 trainer.save(checkpoint, key)
             if progress:
                 progress(trainer.step * settings.batch_tokens, trainer.n_steps * settings.batch_tokens)
+    (out / FIT_FILE).unlink(missing_ok=True)  # it holds the hash of the weights that are replaced now
     save_dictionary(trainer.dictionary(metadata or {}), out, dtype=dtype)
     dictionary = load_dictionary(out, device=settings.device)
     spread = inliers[np.linspace(0, len(inliers) - 1, min(len(inliers), REFERENCE_TOKENS)).astype(np.int64)]
@@ -113,9 +114,20 @@ def fit(
         else fidelity(dictionary, _batches(heldout, np.flatnonzero(heldout.norms <= limit), 4096))
     )
     report = FitReport(dictionary, held, len(inliers), activations.n_tokens - len(inliers), int(trainer.dead().sum()))
-    write_json(out / "fit.json", {"settings": asdict(settings), **report.as_json()})
+    write_json(out / FIT_FILE, {"settings": asdict(settings), **report.as_json()})
     checkpoint.unlink(missing_ok=True)
     return report
+
+
+def _trainer(activations: Activations, inliers: np.ndarray, settings: FitSettings) -> Trainer:
+    try:
+        return Trainer(activations, inliers, settings)
+    except (MemoryError, RuntimeError) as error:  # torch raises the latter where the CPU's memory does not suffice
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        raise UserError(
+            f"there is no memory for a dictionary of {settings.n_features:,} features", fix="Give fewer --features"
+        ) from error
 
 
 def _batches(activations: Activations, index: np.ndarray, size: int) -> Iterator[Tensor]:

@@ -17,6 +17,7 @@ from tiltmeter.run import write_json, writing
 
 CONFIG_FILE, WEIGHTS_FILE = "cfg.json", "sae_weights.safetensors"  # SAELens' names
 SPARSIFY_WEIGHTS_FILE = "sae.safetensors"
+FIT_FILE = "fit.json"  # what `fit` measured, with the hash of the dictionary
 _ARCHITECTURE = {"relu": "standard", "jumprelu": "jumprelu", "topk": "topk"}
 _TRAINING = ("batchtopk", "matryoshka_batchtopk")
 _PROOF = "These weights were never trained or were damaged; download or train the dictionary again"
@@ -38,8 +39,18 @@ def load_folder(folder: Path, *, device: str = "cpu", norm_scaling_factor: float
         pickled = [p.name for p in sorted(folder.iterdir()) if p.suffix in (".pt", ".pth", ".bin", ".pkl")]
         why = f"{pickled[0]} is a pickle, which is never opened" if pickled else ""
         raise UserError(f"the dictionary has no {file.name}", file=folder, why=why, fix="Convert it to SAELens' format")
-    state = from_saelens_state(config, read_tensors(file), file, norm_scaling_factor=norm_scaling_factor)
-    return state.to(device)
+    dictionary = from_saelens_state(config, read_tensors(file), file, norm_scaling_factor=norm_scaling_factor)
+    fitted = folder / FIT_FILE
+    if fitted.exists():
+        written = read_object(fitted, "the report of a fit").get("dictionary_hash", dictionary.hash)
+        if written != dictionary.hash:
+            raise UserError(
+                "the dictionary is not the one that `fit` wrote",
+                file=folder,
+                why=f"{file.name} or {CONFIG_FILE} was changed or damaged: {fitted.name} holds another hash",
+                fix=f"Run the same `tiltmeter fit` again; if you changed it yourself, remove {fitted.name}",
+            )
+    return dictionary.to(device)
 
 
 def read_config(path: Path) -> dict[str, Any]:

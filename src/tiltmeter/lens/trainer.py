@@ -151,7 +151,7 @@ class Trainer:
 
         state = {**self.weights, **self.moments, "idle_tokens": self.idle_tokens, "threshold": self.threshold}
         state = {n: t.cpu().contiguous() for n, t in state.items()}
-        about = {"key": key, "step": str(self.step), "sha256": _hash(state)}
+        about = {"key": key, "step": str(self.step), "sha256": _hash(state, self.step)}
         with writing(path) as partial:
             partial.write_bytes(save(state, about))
 
@@ -167,9 +167,10 @@ class Trainer:
                 state = {name: f.get_tensor(name).clone() for name in f.keys()}  # noqa: SIM118
         except (OSError, SafetensorError):
             return
-        if header.get("sha256") != _hash(state):
+        step = header.get("step", "")
+        if header.get("sha256") != _hash(state, step):
             return
-        self.step = int(header["step"])
+        self.step = int(step)
         self.threshold, idle = state.pop("threshold"), state.pop("idle_tokens")
         self.idle_tokens = idle.to(self.settings.device)
         for own in (self.weights, self.moments):
@@ -260,9 +261,9 @@ def _geometric_median(x: Tensor, iterations: int = 20) -> Tensor:
     return centre
 
 
-def _hash(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 of the tensors' bytes, by name."""
-    digest = hashlib.sha256()
+def _hash(state: Mapping[str, Tensor], step: int | str) -> str:
+    """SHA-256 of the step and of the tensors' bytes, by name."""
+    digest = hashlib.sha256(str(step).encode())
     for name in sorted(state):
         digest.update(name.encode() + state[name].contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

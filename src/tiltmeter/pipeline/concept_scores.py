@@ -22,7 +22,7 @@ from tiltmeter.pipeline.rollouts import open_rollouts
 from tiltmeter.pipeline.streams import Features, train_rows
 from tiltmeter.run import Run
 from tiltmeter.schema import Concepts
-from tiltmeter.settings import AuditSettings
+from tiltmeter.settings import AuditSettings, settings_of
 from tiltmeter.stats.disparity import exact_threshold
 from tiltmeter.stats.hypotheses import PAPER_RULES, DisplayRules, tested_concepts
 
@@ -66,7 +66,7 @@ def concept_bank(run: Run) -> Bank:
     """
     table = run.table("concepts.parquet", ["concept_id", "kind", "n_pairs_active"])
     kind = table["kind"].to_pylist()
-    rules = PAPER_RULES if run.manifest["settings"]["paper"] else DisplayRules()
+    rules = PAPER_RULES if settings_of(run).paper else DisplayRules()
     of_features = np.array([k in (COMMUNITY, FEATURE) for k in kind], bool)
     keep = ~of_features
     rows = np.flatnonzero(of_features)
@@ -156,7 +156,7 @@ def rollouts_of(run: Run, role: str, bank: Bank, form: ScoreForm) -> Rollouts:
     keep = np.array([status in (READ, EMPTY) for status in reading["status"].to_pylist()], bool)
     if not keep.any():
         raise UserError(f"none of the rollouts '{role}' could be read", file=run.path)
-    score = _Scorer(run, AuditSettings(**run.manifest["settings"]), bank, form)
+    score = _Scorer(run, settings_of(run), bank, form)
     return Rollouts.of(
         score(features)[keep],
         np.array(samples["prompt_id"].to_pylist())[keep],

@@ -19,7 +19,7 @@ from tiltmeter.pipeline.lenses import SAMPLE_BLOCK, LensChoice, choose_lens, rea
 from tiltmeter.pipeline.result import FEATURES, SHARD_PARTS, open_run
 from tiltmeter.run import Run, file_hash
 from tiltmeter.schema import SPANS
-from tiltmeter.settings import AuditSettings
+from tiltmeter.settings import AuditSettings, settings_of
 from tiltmeter.stats import checks
 from tiltmeter.stats.checks import Check, any_red
 from tiltmeter.stats.disparity import exact_threshold, largest_failing_count
@@ -92,7 +92,7 @@ def checkup(path: str | Path, *, events: Events | None = None) -> list[Check]:
     run, events = open_run(path).run, watching(events)
     if FEATURES not in run.manifest["stages"]:
         raise UserError("the lens has not read all pairs yet", file=run.path, fix="Run `tiltmeter audit` again")
-    settings = AuditSettings(**run.manifest["settings"])
+    settings = settings_of(run)
     return _with_verification(run, examine(run, choose_lens(settings, events), settings, events))
 
 

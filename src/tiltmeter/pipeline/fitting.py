@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tiltmeter.artifacts import cannot_write
 from tiltmeter.errors import UserError
 from tiltmeter.events import Events, watching
-from tiltmeter.lock import working
+from tiltmeter.lock import LOCK, working
+from tiltmeter.settings import MOST
 
 if TYPE_CHECKING:
     from tiltmeter.lens.model import SubjectModel
+    from tiltmeter.pairs.load import LoadedRows
+    from tiltmeter.pairs.messages import Place
 
 EXPANSION = 8  # features per dimension of the residual stream, unless told otherwise
 HELDOUT = 0.03  # share of the sequences that the dictionary is measured on and never trained on
+_RANGES = {  # both ends included
+    "features": (2, 1 << 22),
+    "active": (1, 1 << 16),
+    "epochs": (1, 10_000),
+    "max_length": (2, MOST),
+    "limit": (1, MOST),
+    "seed": (0, 2**32 - 1),
+}
+_OURS = ("cfg.json", "activations", "checkpoint.safetensors")  # one of them is in a folder that `fit` began
 
 
 def fit(
@@ -48,10 +61,11 @@ def fit(
     from tiltmeter.lens.model import load_model
     from tiltmeter.run import write_json
 
+    _check(Path(out), features=n_features, active=active, epochs=epochs, max_length=max_length, limit=limit, seed=seed)
     events = watching(events)
     subject = load_model(model, device=device, layer=layer)
     subject.check_layer(layer)
-    sequences = _sequences(text, subject.tokenizer, max_length=max_length, limit=limit, seed=seed)
+    sequences = _sequences(text, subject.tokenizer, events, max_length=max_length, limit=limit, seed=seed)
     settings = FitSettings(
         n_features=n_features or EXPANSION * subject.d_model, k=active, epochs=epochs, seed=seed, device=device
     )
@@ -75,6 +89,24 @@ def fit(
     return card
 
 
+def _check(out: Path, **options: int | None) -> None:
+    """Raise UserError, before anything is loaded, for a number out of range or a folder that holds something else."""
+    for name, value in options.items():
+        least, most = _RANGES[name]
+        if value is not None and not least <= value <= most:
+            raise UserError(
+                f"--{name.replace('_', '-')} {str(value)[:50]} is not accepted", why=f"it is from {least} to {most:,}"
+            )
+    try:
+        names = {path.name for path in out.iterdir()} - {LOCK} if out.is_dir() else set()
+    except OSError as error:
+        raise cannot_write(error, out, "cannot write the dictionary") from error
+    if names and names.isdisjoint(_OURS):
+        raise UserError(
+            "the folder for the dictionary holds other files", file=out, why=min(names), fix="Give --out a new folder"
+        )
+
+
 def residual_reader(subject: SubjectModel, layer: int) -> Callable[[list[np.ndarray]], Any]:
     """A function from token id sequences to their residual vectors, (sum of lengths, d_model), in order."""
     import torch
@@ -91,19 +123,20 @@ def residual_reader(subject: SubjectModel, layer: int) -> Callable[[list[np.ndar
     return read
 
 
-def _sequences(text: Any, tokenizer: Any, *, max_length: int, limit: int | None, seed: int) -> list[Any]:
+def _sequences(
+    text: Any, tokenizer: Any, events: Events, *, max_length: int, limit: int | None, seed: int
+) -> list[Any]:
     from tiltmeter.lens.corpus import pair_sequences, text_sequences
     from tiltmeter.pairs.load import load_rows
 
     if isinstance(text, str | Path) and Path(text).suffix == ".txt":
         return text_sequences(_blocks(Path(text))[:limit], tokenizer, max_tokens=max_length)
     loaded = load_rows(text, limit=limit)
-    first = next(iter(loaded.rows), (0, {}))[1]
-    if isinstance(first.get("text"), str):
-        texts = (row["text"] for _, row in loaded.rows if row.get("text"))
-        return text_sequences(texts, tokenizer, max_tokens=max_length)
-    if isinstance(first.get("messages"), list) and "chosen" not in first:
-        return _conversations((row["messages"] for _, row in loaded.rows), tokenizer, max_length)
+    if "chosen" not in loaded.columns:
+        if "text" in loaded.columns:
+            return text_sequences(_texts(_cells(loaded, "text", events)), tokenizer, max_tokens=max_length)
+        if "messages" in loaded.columns:
+            return _conversations(_cells(loaded, "messages", events), tokenizer, max_length)
     from tiltmeter.pairs.read import read_pairs
 
     return pair_sequences(read_pairs(text, tokenizer, limit=limit, max_length=max_length, holdout=0, seed=seed).tokens)
@@ -119,14 +152,38 @@ def _blocks(path: Path) -> list[str]:
     return [block.strip() for block in content.split("\n\n") if block.strip()]
 
 
-def _conversations(conversations: Any, tokenizer: Any, max_length: int) -> list[Any]:
+def _cells(loaded: LoadedRows, column: str, events: Events) -> Iterator[tuple[Place, Any]]:
+    """What a column holds, with its place; rows where it is missing or empty are counted."""
+    from tiltmeter.pairs.messages import Place
+
+    n_empty = 0
+    for row_index, row in loaded.rows:
+        if row.get(column):
+            yield Place(loaded.file, row_index, column, loaded.padded), row[column]
+        else:
+            n_empty += 1
+    if n_empty:
+        events.say(f"{n_empty:,} rows without {column} are left out")
+
+
+def _texts(cells: Iterator[tuple[Place, Any]]) -> Iterator[str]:
+    from tiltmeter.pairs.messages import checked_text, describe
+
+    for place, value in cells:
+        if not isinstance(value, str):
+            raise place.error("wrong type", f"found {describe(value)}, expected text", "Repair or remove the row")
+        yield checked_text(value, place)
+
+
+def _conversations(cells: Iterator[tuple[Place, Any]], tokenizer: Any, max_length: int) -> list[Any]:
     """Conversations through the chat template; what is content is found as in pairs: the last turn is the response."""
     from tiltmeter.pairs.chat import PairTokens, tokenise
-    from tiltmeter.pairs.pair import Message, Pair
+    from tiltmeter.pairs.messages import Seen, parse_messages
+    from tiltmeter.pairs.pair import Pair
 
     def pairs() -> Any:
-        for number, messages in enumerate(conversations):
-            turns = tuple(Message(str(m["role"]), str(m["content"])) for m in messages)
+        for number, (place, messages) in enumerate(cells):
+            turns = parse_messages(messages, place, Seen())
             if len(turns) > 1 and turns[-1].content:
                 yield Pair(number, turns[:-1], turns[-1:], turns[-1:])
 

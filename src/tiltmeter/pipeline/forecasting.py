@@ -32,7 +32,7 @@ from tiltmeter.pipeline.forecast_seal import (
 from tiltmeter.pipeline.result import DOCTOR, FEATURES, open_run
 from tiltmeter.pipeline.rollouts import AFTER, BEFORE, features_stage, report_file, samples_stage
 from tiltmeter.run import Run, file_hash
-from tiltmeter.settings import AuditSettings
+from tiltmeter.settings import AuditSettings, settings_of
 
 if TYPE_CHECKING:
     from tiltmeter.forecast.ladder import Rung
@@ -144,7 +144,7 @@ def _settings(run: Run) -> AuditSettings:
             "the audit of this run has not finished", file=run.path, why="nothing was tested yet",
             fix="Run `tiltmeter audit` again: it continues where it stopped",
         )  # fmt: skip
-    settings = AuditSettings(**run.manifest["settings"])
+    settings = settings_of(run)
     if settings.despite_doctor or settings.baseline == "random-dictionary" or not run.holds(DOCTOR):
         return settings
     red = [check for check in run.json(DOCTOR)["checks"] if check["verdict"] == "red"]

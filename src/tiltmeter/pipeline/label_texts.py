@@ -23,7 +23,7 @@ from tiltmeter.pipeline.lenses import LensChoice, choose_lens, pair_tokens, toke
 from tiltmeter.pipeline.result import FEATURES
 from tiltmeter.pipeline.streams import prompt_texts, shards_of, train_rows
 from tiltmeter.run import Run
-from tiltmeter.settings import AuditSettings
+from tiltmeter.settings import settings_of
 
 FIT_SHOWING, FIT_WITHOUT, SCORE_EACH = 12, 6, 10  # texts per thing
 PROMPT_CONCEPTS, PROMPT_MEMBERS = "prompt_concepts.parquet", "prompt_members.parquet"
@@ -254,7 +254,7 @@ def _decoder(tokenizer: Any) -> Any:
 
 def _same_lens(run: Run, tokens: pa.Table, events: Events) -> LensChoice:
     """The lens of the run, loaded again and checked to be the one that read the pairs."""
-    settings = AuditSettings(**{k: v for k, v in run.manifest["settings"].items() if k in AuditSettings.model_fields})
+    settings = settings_of(run)
     choice = choose_lens(settings, Events())
     events.say("labels: reading the places where the concepts fire")
     lens, recorded = choice.lens(tokens), run.manifest["lens"]

@@ -14,7 +14,7 @@ from tiltmeter.events import Events, watching
 from tiltmeter.pipeline.lenses import choose_lens
 from tiltmeter.pipeline.rollout_models import ModelSource
 from tiltmeter.pipeline.rollouts import RolloutResult, folder, joined, open_rollouts, samples_of, samples_stage
-from tiltmeter.settings import AuditSettings
+from tiltmeter.settings import settings_of
 
 if TYPE_CHECKING:
     from tiltmeter.verify.log_ratio import Divergence
@@ -61,7 +61,7 @@ def log_ratio_run(
 
     events = watching(events)
     found = open_rollouts(path, role)
-    audited = AuditSettings(**found.run.manifest["settings"])
+    audited = settings_of(found.run)
     choice = choose_lens(audited.model_copy(update={"device": device} if device else {}), events)
     where = {"dtype": dtype or audited.dtype, "device": device or audited.device}
     sources = {

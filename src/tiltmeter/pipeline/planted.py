@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from tiltmeter.demo import local_score, score
 from tiltmeter.pipeline.result import AuditResult
 from tiltmeter.pipeline.tracing import make_tracer, train_disparities
-from tiltmeter.settings import AuditSettings
+from tiltmeter.settings import AuditSettings, settings_of
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class PlantedScore:
 
 def score_audit(result: AuditResult, truth: Mapping[str, Any]) -> PlantedScore:
     """Coverage, rank and tracing of every plant, over the pairs that the audit was fitted on."""
-    settings = AuditSettings(**result.run.manifest["settings"])
+    settings = settings_of(result.run)
     train = pc.equal(result.pairs["split"], "train").to_numpy(zero_copy_only=False)
     pairs = result.pairs.filter(pa.array(train))
     found = train_disparities(result.run, settings)

@@ -34,7 +34,7 @@ class Reuse:
         settings: RolloutSettings,
         make: Callable[[], Sampler],
     ) -> None:
-        theirs, role = RolloutSettings(**report["settings"]), str(answered["role"])
+        theirs, role = RolloutSettings.load(report["settings"]), str(answered["role"])
         here = {**answered, **_limits(settings)}
         there = {**{name: report.get(name) for name in answered}, **_limits(theirs)}
         for name, value in here.items():

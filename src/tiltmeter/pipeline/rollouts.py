@@ -23,7 +23,7 @@ from tiltmeter.pipeline.lenses import LensChoice, choose_lens, reading_hash
 from tiltmeter.pipeline.result import open_run
 from tiltmeter.pipeline.rollout_models import ModelSource, find_endpoint, longest_prompt, make_sampler, run_stop_ids
 from tiltmeter.run import Run, Shards
-from tiltmeter.settings import AuditSettings
+from tiltmeter.settings import AuditSettings, settings_of
 from tiltmeter.verify.rollouts import SAMPLES, RolloutSettings, Sampler, sample
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def rollouts_run(
     sealed = run.manifest.get("measurement_id")
     if sealed is None:
         raise UserError("the lens has not read all pairs yet", file=run.path, fix="Run `tiltmeter audit` again")
-    audited = AuditSettings(**run.manifest["settings"])
+    audited = settings_of(run)
     other = None if reuse is None else open_rollouts(reuse, role)
     settings = _settings(run, role, options, None if other is None else other.report["settings"])
     choice = choose_lens(audited.model_copy(update={"device": device} if device else {}), events)
@@ -217,7 +217,7 @@ def _settings(run: Run, role: str, options: dict[str, Any], theirs: dict[str, An
     before = of(BEFORE)
     settings = RolloutSettings.load(of(role) or theirs or before or {}, **options)
     if role.startswith(AFTER) and before is not None:
-        theirs = RolloutSettings(**before).sampled_as
+        theirs = RolloutSettings.load(before).sampled_as
         for name, value in settings.sampled_as.items():
             if value != theirs[name]:
                 raise UserError(

@@ -19,7 +19,7 @@ from tiltmeter.pipeline.trace_pair import trace_pair
 from tiltmeter.pipeline.trace_parts import concepts_of, name_of, place_of, quotes_of, tokens_of
 from tiltmeter.pipeline.tracing import make_tracer
 from tiltmeter.run import Run
-from tiltmeter.settings import AuditSettings
+from tiltmeter.settings import AuditSettings, settings_of
 from tiltmeter.stats.concentration import concentration
 from tiltmeter.stats.evidence import Direction, PairTokens, Tracer
 from tiltmeter.view.screen import mask_slurs
@@ -52,7 +52,7 @@ def trace(
     """
     run, events = open_run(run_path).run, watching(events)
     found = resolve(run, what)
-    settings = AuditSettings.load(**run.manifest["settings"])
+    settings = settings_of(run)
     if isinstance(found, str):
         if export is not None:
             raise UserError("a pair has no list of pairs to export", fix="Name a hypothesis or a concept")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -104,17 +105,29 @@ def saved_files(out: Path) -> dict[str, str]:
 def last_checkpoint(out: Path, *, remove: bool = True) -> Path | None:
     """The newest checkpoint that is whole; with `remove`, those that a kill cut short are deleted.
 
-    The trainer writes `trainer_state.json` last, so that a checkpoint with a readable one is whole.
+    The trainer writes `trainer_state.json` last, so that a checkpoint with a readable one was whole; its other files
+    are looked at too, since after a power cut any of them may be short.
     """
     for step, path in sorted(_checkpoints(out), reverse=True):
-        try:
-            if json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))["global_step"] == step:
-                return path
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
+        if _is_readable(path, step):
+            return path
         if remove:
             shutil.rmtree(path)
     return None
+
+
+def _is_readable(checkpoint: Path, step: int) -> bool:
+    """True unless the state, or a file of tensors, is missing or ends too early. The numbers are not looked at."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        for path in checkpoint.glob("*.safetensors"):
+            with safe_open(path, framework="pt"):
+                pass
+        return state["global_step"] == step and all(map(zipfile.is_zipfile, checkpoint.glob("*.pt*")))
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return False
 
 
 def _checkpoints(out: Path) -> list[tuple[int, Path]]:
