@@ -56,8 +56,7 @@ def test_json_on_a_terminal_is_escaped_and_means_the_same() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [(NAME,), ("audit", f"--{NAME}"), ("audit", "pairs.jsonl", NAME), ("doctor", ".", "--json=" + NAME),
-     ("trace", ".", "global:0", "-n", NAME)],
+    [(NAME,), ("audit", f"--{NAME}"), ("audit", "pairs.jsonl", NAME), ("doctor", ".", "--json=" + NAME)],
 )  # fmt: skip
 def test_a_mistyped_command_is_quoted_without_obeying_it(arguments: tuple[str, ...]) -> None:
     result = in_process(*arguments)
