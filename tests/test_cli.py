@@ -135,8 +135,8 @@ def test_a_model_without_a_chat_template(tmp_path: Path) -> None:
 def test_a_layer_that_does_not_exist(lens: list[str], tmp_path: Path) -> None:
     source = write_rows(tmp_path / "pairs.jsonl", rows(30))
     line = refused(in_process("audit", source, "--out", tmp_path / "run", "--layer", 44, *lens))
-    assert "layer 44" in line
-    assert "4 layers" in line
+    assert "--layer 44 is not the layer of the dictionary" in line
+    assert "layers are counted from 0" in line
 
 
 def test_a_dictionary_of_another_width_and_one_without_a_threshold(lens: list[str], tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ N_PAIRS, PER_SHARD = 30, 4
 
 # Stops for ever once it has written the file that is named, so that the parent can kill it at exactly that moment.
 CHILD = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 import pyarrow.parquet as pq
 import torch
@@ -35,7 +35,8 @@ torch.set_num_threads(1)
 def stopping(write):
     def write_and_stop(*args, **settings):
         write(*args, **settings)
-        if sys.argv[2] in [Path(a).name for a in args if isinstance(a, Path)]:
+        names = [a.name.replace(f".{os.getpid()}.partial", ".partial") for a in args if isinstance(a, Path)]
+        if sys.argv[2] in names:
             print("stopped", flush=True)
             time.sleep(3600)
     return write_and_stop
@@ -96,8 +97,9 @@ def test_killed_harvests_end_with_the_same_bytes(tmp_path: Path, undisturbed: di
         with child:
             assert child.stdout is not None
             assert child.stdout.readline() == "stopped\n"
-            assert (tmp_path / name / moments[name]).exists()
             child.send_signal(signal.SIGKILL)
+        written = moments[name].replace(".partial", f".{child.pid}.partial")
+        assert (tmp_path / name / written).exists()
         assert child.returncode == -signal.SIGKILL
     for name in moments:
         folder = tmp_path / name

@@ -31,7 +31,7 @@ OPTIONS: dict[str, Any] = {"per_prompt": 3, "max_new_tokens": 12, "prompts_per_s
 
 # Stops for ever once it has written the file that is named, so that the parent can kill it at exactly that moment.
 CHILD = """
-import json, sys, time
+import json, os, sys, time
 from pathlib import Path
 import pyarrow.parquet as pq
 import torch
@@ -42,7 +42,8 @@ torch.set_num_threads(1)
 def stopping(write):
     def write_and_stop(*args, **settings):
         write(*args, **settings)
-        if any(str(a).endswith(sys.argv[2]) for a in args if isinstance(a, Path)):
+        names = [str(a).replace(f".{os.getpid()}.partial", ".partial") for a in args if isinstance(a, Path)]
+        if any(name.endswith(sys.argv[2]) for name in names):
             print("stopped", flush=True)
             time.sleep(3600)
     return write_and_stop

@@ -200,7 +200,12 @@ class Run:
             self.is_new = True
             return
         except OSError as error:
-            raise UserError("cannot read the run folder", file=shortened(manifest), why=error.strerror or "") from error
+            raise UserError(
+                "cannot read the run folder",
+                file=shortened(manifest),
+                why=error.strerror or "",
+                fix="Give --out another folder that can be read",
+            ) from error
         self.is_new = False
         self.manifest = _checked(text, manifest)
 

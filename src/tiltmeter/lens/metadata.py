@@ -92,14 +92,15 @@ def check_layer_named(metadata: Mapping[str, Any], layer: int) -> None:
         )
 
 
-def cautions(metadata: Mapping[str, Any], model: str, max_length: int, *, adds_bos: bool | None) -> list[str]:
+def cautions(metadata: Mapping[str, Any], model: str | None, max_length: int, *, adds_bos: bool | None) -> list[str]:
     """What the dictionary says of its training that differs from this reading, one sentence each.
 
+    `model`: its name on the Hub, None where it has none.
     `adds_bos`: whether the texts read begin with BOS; None for a tokenizer that has none.
     """
     sentences = []
     name, hook = metadata.get("model_name"), metadata.get("hook_name")
-    if name and _plain(name) != _plain(model):
+    if name and model is not None and _plain(name) != _plain(model):
         sentences.append(f"the dictionary was made for the model '{name}', it reads '{model}'")
     if hook and layer_of(metadata) is None:
         sentences.append(f"the dictionary names the place '{hook}', which is not recognised as a residual stream")

@@ -33,7 +33,9 @@ SCORES = ("score", "rating", "reward", "rm_score", "response_score", "answer_sco
 _TWINS = {"a": "b", "A": "B", "0": "1", "1": "2"}
 _MARK = re.compile(r"(?<![^\W_])[aA01](?![^\W_])|(?<=[a-z])[A01](?![^\W_])")
 _TIES = re.compile(r"tie\b.*|both\b.*|neither|draw|equal|same|no preference|none|")
-_SIDE = re.compile(r"\W*(?:(?:model|response|answer|assistant|completion|output|option|summary|candidate)\W*)?(\w)\W*")
+_SIDE = re.compile(
+    r"\A\W*+(?:(?:model|response|answer|assistant|completion|output|option|summary|candidate)\W*+)?(\w)\W*+"
+)
 
 Verdict = Callable[[Cells], float | None]
 """Below 0: the first answer is the better one; above 0: the second; 0: a tie; None: no verdict."""

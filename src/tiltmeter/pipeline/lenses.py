@@ -128,7 +128,9 @@ class LensChoice:
         if tokens is not None and tokens.num_rows and self.tokenizer.bos_token_id is not None:
             adds_bos = tokens["prompt_ids"][0].as_py()[:1] == [self.tokenizer.bos_token_id]
         metadata, max_length = self.dictionary.metadata, self.settings.max_length
-        sentences = cautions(metadata, str(self.model_name), max_length, adds_bos=adds_bos)
+        # The name of a local folder does not say which model lies in it.
+        model = None if Path(str(self.model_name)).is_dir() else str(self.model_name)
+        sentences = cautions(metadata, model, max_length, adds_bos=adds_bos)
         if self.dictionary.normalise == "centre":
             sentences.append("the dictionary was trained on centred activations: their mean is taken away")
         return sentences
