@@ -143,7 +143,10 @@ def test_killed_rollouts_end_with_the_same_bytes(audited: Path, tmp_path: Path, 
         assert child.returncode == -signal.SIGKILL
     for name in moments:
         kept = hashes(tmp_path / name)
-        whole = [f for f in kept if f.endswith(".parquet")]
+        # a shard is whole once its file of hashes is there too
+        whole = [
+            file for file in kept if file.endswith(".parquet") and f"{Path(file).parent}/{file[-13:-8]}.sha256" in kept
+        ]
         before = {f: (tmp_path / name / f).stat().st_mtime_ns for f in whole}
         assert len(whole) >= 2
         rollouts_run(tmp_path / name, **OPTIONS)
