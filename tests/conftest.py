@@ -67,3 +67,10 @@ def told_and_seen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     say(path, "after", 0.9, seed=2)
     foresee(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from browser import start_chromium
+
+    yield from start_chromium(tmp_path_factory.mktemp("profile"))

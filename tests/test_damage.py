@@ -10,34 +10,13 @@ from typing import Any
 
 import pytest
 from command_line import in_process
+from harms import HARMS, empty, flip, folder_in_its_place, truncate
 from tiny_lens import artifacts
 
 import tiltmeter
 from tiltmeter.artifacts import read_sealed
 from tiltmeter.errors import UserError
 from tiltmeter.run import Run
-
-
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 3] ^= 1
-    path.write_bytes(content)
-
-
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-7])
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def folder_in_its_place(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-HARMS: list[Callable[[Path], None]] = [flip, truncate, empty, Path.unlink, folder_in_its_place]
 
 
 @pytest.fixture

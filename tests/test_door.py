@@ -17,7 +17,7 @@ import tiltmeter
 from tiltmeter import errors
 from tiltmeter.errors import UserError, require_extra
 from tiltmeter.events import Events, Watched, watching
-from tiltmeter.lens.source import dictionary_folder
+from tiltmeter.lens.sources import dictionary_folder
 from tiltmeter.pipeline.labelling import label_run
 from tiltmeter.pipeline.rollouts import rollouts_run
 from tiltmeter.pipeline.training import train_model

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from forecast_runs import N_TRAIN, NAMES, answers, write_run
+from harms import HARMS
 
 from tiltmeter.artifacts import read_sealed
 from tiltmeter.errors import UserError
@@ -67,6 +69,15 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> ForecastResult:
 def run(bare: ForecastResult, tmp_path: Path) -> Path:
     """A run of its own with a forecast from the pairs alone."""
     return Path(shutil.copytree(bare.run.path, tmp_path / "run"))
+
+
+@pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
+def test_a_damaged_forecast_is_made_again_to_the_same_bytes(run: Path, harm: Callable[[Path], None]) -> None:
+    written = Run(run).manifest["stages"]["forecast"]["files"]
+    for name in written:
+        harm(run / name)
+    forecast_run(run, draws=DRAWS)
+    assert {name: file_hash(run / name) for name in written} == written
 
 
 def columns(result: ForecastResult, view: str = "global", where: int = -1) -> dict[str, Any]:

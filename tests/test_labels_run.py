@@ -7,12 +7,14 @@ import hashlib
 import json
 import shutil
 import signal
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from harms import HARMS
 from misbehaving_server import Behaviour, Reply, Server, fails, says
 
 import tiltmeter
@@ -156,6 +158,38 @@ def test_a_second_run_asks_nothing_and_the_same_server_load_is_bounded(run_path:
     second, again = by_label(run_path, model_that(lambda text: 1))
     assert again.requests == []
     assert second.labels.equals(first.labels)
+
+
+@pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
+def test_damaged_labels_are_made_again_from_the_answers_that_were_kept(
+    run_path: Path, harm: Callable[[Path], None]
+) -> None:
+    first, _ = by_label(run_path, model_that(lambda text: 7))
+    harm(run_path / "labels.parquet")
+    second, server = by_label(run_path, model_that(lambda text: 1))
+    assert (second.labels, server.requests) == (first.labels, [])
+
+
+def test_damaged_answers_are_one_line_that_says_what_to_remove(run_path: Path) -> None:
+    by_label(run_path, model_that(lambda text: 7))
+    (run_path / CACHE).write_bytes(b"no database" * 500)
+    (run_path / "labels.parquet").unlink()
+    with pytest.raises(UserError, match=rf"{CACHE}.*Remove the file"):
+        by_label(run_path, model_that(lambda text: 1))
+    (run_path / CACHE).unlink()
+    again, server = by_label(run_path, model_that(lambda text: 7))
+    assert server.requests and {row["status"] for row in of(again, "m", "concept")} <= {"ok", "unscored"}
+
+
+def test_an_answer_that_was_changed_is_asked_for_again(run_path: Path) -> None:
+    first, _ = by_label(run_path, model_that(lambda text: 7))
+    with sqlite3.connect(run_path / CACHE) as answers:
+        key = answers.execute("select key from answers order by key").fetchone()
+        answers.execute("update answers set content = replace(content, 'a', 'e') || ' ' where key = ?", key)
+    answers.close()
+    (run_path / "labels.parquet").unlink()
+    second, server = by_label(run_path, model_that(lambda text: 7))
+    assert (len(server.requests), second.labels) == (1, first.labels)
 
 
 def test_labels_of_a_hostile_model_are_plain_text(run_path: Path) -> None:

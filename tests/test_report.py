@@ -3,40 +3,21 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from browser import Browser, Tags
 from synthetic_run import HOSTILE, TOPICS, empty_tables, synthetic_tables
 
 from tiltmeter.view.payload import build_payload
 from tiltmeter.view.report import build_report, embed
 from tiltmeter.view.summary import summarise
 
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-DRIVER = shutil.which("chromedriver")
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --window-size=1360,900"
-)
 FLATTERY = "group:2:2"  # the planted one: flattery in the group "quantum consciousness"
 DISCLAIMERS = "prompt_max:0:602"  # planted: on medical questions, suppressed
-
-
-class _Tags(HTMLParser):
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
 
 
 @pytest.fixture(scope="module")
@@ -52,58 +33,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory, page: str) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("no Chromium with chromedriver on this machine")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in [*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
-
-
-class Browser:
-    """The page at one address; `js` runs an expression in it."""
-
-    def __init__(self, driver: Any, folder: Path) -> None:
-        self.driver, self.folder = driver, folder
-
-    def open(self, address: str = "report.html", *, width: int = 1360) -> Browser:
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        self.driver.get("about:blank")
-        self.driver.get_log("browser")
-        self.driver.get((self.folder / address.split("#")[0]).as_uri() + "".join(address.partition("#")[1:]))
-        assert self.js("document.documentElement.dataset.ready") == "true"
-        return self
-
-    def js(self, expression: str, *args: Any) -> Any:
-        return self.driver.execute_script(f"return ({expression})", *args)
-
-    def click(self, selector: str) -> None:
-        self.js("document.querySelector(arguments[0]).click()", selector)
-
-    def texts(self, selector: str) -> list[str]:
-        found: list[str] = self.js("[...document.querySelectorAll(arguments[0])].map((e) => e.textContent)", selector)
-        return found
-
-    def set(self, selector: str, value: str) -> None:
-        self.js(
-            "((e, v) => { e.value = v; e.dispatchEvent(new Event(e.type === 'search' ? 'input' : 'change')); })"
-            "(document.querySelector(arguments[0]), arguments[1])",
-            selector,
-            value,
-        )
-
-    def errors(self) -> list[str]:
-        return [entry["message"] for entry in self.driver.get_log("browser")]
-
-
 @pytest.fixture
 def browser(chromium: Any, folder: Path) -> Browser:
     return Browser(chromium, folder)
@@ -113,7 +42,7 @@ def browser(chromium: Any, folder: Path) -> Browser:
 
 
 def test_the_file_asks_nobody_for_anything(page: str) -> None:
-    tags = _Tags(page).tags
+    tags = Tags(page).tags
     assert [attrs.get("type") for tag, attrs in tags if tag == "script"] == ["application/json", None]
     addresses = [
         value for _, attrs in tags for name, value in attrs.items() if name in ("src", "href", "action", "style")
@@ -129,6 +58,22 @@ def test_embedded_json_cannot_leave_its_element() -> None:
     text = embed(value)
     assert json.loads(text) == value
     assert not set("<>&\u2028\u2029\u0000\u007f") & set(text)
+
+
+def test_of_a_long_prompt_the_end_is_shown_and_the_last_turn_is_in_view(chromium: Any, tmp_path: Path) -> None:
+    """The responses answer the last turn; the turns before it are above, and what is cut is cut from the front."""
+    tables = synthetic_tables()
+    prompt = "user:\n" + "Say it again. " * 600 + "\n\nassistant:\nIt.\n\nuser:\nWhich sites?"
+    evidence = tables.evidence.set_column(
+        tables.evidence.schema.get_field_index("prompt_text"), "prompt_text", pa.array([prompt] * len(tables.evidence))
+    )
+    (tmp_path / "report.html").write_text(build_report(replace(tables, evidence=evidence)), encoding="utf-8")
+    browser = Browser(chromium, tmp_path).open(f"report.html#h={FLATTERY}")
+    assert browser.texts(".prompt .turn")[0] == "user:\nWhich sites?"
+    assert "more characters before this" in browser.texts(".prompt .cut")[0]
+    box, turn = "document.querySelector('.prompt .scroller')", "document.querySelector('.prompt .turn')"
+    assert browser.js(f"{box}.scrollHeight > {box}.clientHeight + 100")
+    assert browser.js(f"{turn}.getBoundingClientRect().top < {box}.getBoundingClientRect().bottom - 10")
 
 
 def test_the_same_tables_give_the_same_bytes(page: str) -> None:

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 import torch
+from harms import HARMS
 from misbehaving_server import JSON, Reply, Server, fails
 from tiny_lens import rows, write_lens
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -166,6 +167,21 @@ def test_what_is_finished_is_kept_and_options_are_remembered(
     assert rollouts_run(undisturbed.run.path).samples.equals(undisturbed.samples)
     assert open_rollouts(undisturbed.run.path, "before").reading.equals(undisturbed.reading)
     assert {f: (undisturbed.run.path / f).stat().st_mtime_ns for f in before} == before
+
+
+@pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
+def test_damaged_rollouts_are_drawn_anew_to_the_same_bytes(
+    undisturbed: RolloutResult, tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    run = Path(shutil.copytree(undisturbed.run.path, tmp_path / "run"))
+    names = [name for name in hashes(run) if name.endswith(".parquet")]
+    assert len(names) >= 4
+    for name in names:
+        harm(run / name)
+    with pytest.raises(UserError, match=r"damaged \(.*rollouts.*tiltmeter rollouts"):
+        assert open_rollouts(run, "before").samples
+    rollouts_run(run, **OPTIONS)
+    assert hashes(run) == hashes(undisturbed.run.path)
 
 
 def test_other_rollouts_are_not_replaced_unasked(run: Path) -> None:

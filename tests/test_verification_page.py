@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from altered import record_anew
+from browser import Browser, Tags
 from synthetic_run import HOSTILE
 from verify_run_folder import write_run
 from verify_worlds import foresee, say
@@ -22,11 +20,6 @@ from verify_worlds import foresee, say
 from tiltmeter.pipeline.verifying import VerifyResult, verify_run
 from tiltmeter.view.verification_page import build_verification_page
 
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-DRIVER = shutil.which("chromedriver")
-FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
 NAMES = {0: HOSTILE, 1: "a nigger word", **{i: f"{HOSTILE} {i}" for i in range(2, 12)}}
 
 
@@ -49,16 +42,6 @@ def tables(result: VerifyResult) -> dict[str, pa.Table]:
     return {name: pq.read_table(result.run.path / f"{name}.parquet") for name in names}
 
 
-class _Tags(HTMLParser):
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-
 def payload(page: str) -> Any:
     found = re.search(r'<script type="application/json" id="payload">(.*?)</script>', page, re.S)
     assert found is not None
@@ -74,7 +57,7 @@ def payload(page: str) -> Any:
 
 def test_the_file_asks_nobody_for_anything(verified: VerifyResult) -> None:
     page = verified.page.read_text(encoding="utf-8")
-    tags = _Tags(page).tags
+    tags = Tags(page).tags
     assert [attrs.get("type") for tag, attrs in tags if tag == "script"] == ["application/json", None]
     addresses = [v for _, attrs in tags for name, v in attrs.items() if name in ("src", "href", "action", "style")]
     assert addresses and all(value and value.startswith("#") for value in addresses)
@@ -113,64 +96,13 @@ def test_a_large_bank_is_thinned_and_says_so(verified: VerifyResult, monkeypatch
 # --- in a browser ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("no Chromium with chromedriver on this machine")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in [*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
-
-
-class Browser:
-    def __init__(self, driver: Any, page: Path) -> None:
-        self.driver, self.page = driver, page
-
-    def open(self, *, width: int = 1360) -> Browser:
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        self.driver.get("about:blank")
-        self.driver.get_log("browser")
-        self.driver.get(self.page.as_uri())
-        assert self.js("document.documentElement.dataset.ready") == "true"
-        return self
-
-    def js(self, expression: str, *args: Any) -> Any:
-        return self.driver.execute_script(f"return ({expression})", *args)
-
-    def text(self, selector: str) -> str:
-        found: str = self.js("document.querySelector(arguments[0]).textContent", selector)
-        return found
-
-    def choose(self, selector: str, value: str) -> None:
-        self.js(
-            "((e, v) => { e.value = v; e.dispatchEvent(new Event('change')); })"
-            "(document.querySelector(arguments[0]), arguments[1])", selector, value,
-        )  # fmt: skip
-
-    def press(self, key: str) -> None:
-        self.js(
-            "document.querySelector('#scatter svg').dispatchEvent(new KeyboardEvent('keydown', {key: arguments[0]}))",
-            key,
-        )
-
-    def errors(self) -> list[str]:
-        return [entry["message"] for entry in self.driver.get_log("browser")]
-
-
 @pytest.fixture
 def browser(chromium: Any, verified: VerifyResult) -> Browser:
-    return Browser(chromium, verified.page)
+    return Browser(chromium, verified.page.parent)
 
 
 def test_verdict_seal_and_ceiling_are_on_top(browser: Browser, verified: VerifyResult) -> None:
-    browser.open()
+    browser.open("verification.html")
     assert browser.text("#title") == "The forecast came true"
     assert browser.text("#sentence").startswith("R² ") and "of a possible" in browser.text("#sentence")
     assert "Whether the forecast was sealed before training is not known" in browser.text("#seal")
@@ -184,8 +116,8 @@ def test_verdict_seal_and_ceiling_are_on_top(browser: Browser, verified: VerifyR
 
 
 def test_nothing_in_the_data_runs(browser: Browser) -> None:
-    browser.open()
-    browser.press("ArrowRight")
+    browser.open("verification.html")
+    browser.press("#scatter svg", "ArrowRight")
     assert browser.js("window.pwned") is None
     names = browser.js("[...document.querySelectorAll('.data')].map((e) => e.textContent).join('\\n')")
     assert "<img src=x" in names and "U+202E" in names and "\u202e" not in names
@@ -195,39 +127,39 @@ def test_nothing_in_the_data_runs(browser: Browser) -> None:
 
 
 def test_set_and_rung_can_be_chosen(browser: Browser) -> None:
-    browser.open()
+    browser.open("verification.html")
     marks = (
         "document.querySelectorAll('#scatter svg .dot-right, #scatter svg .dot-wrong, #scatter svg .dot-unseen').length"
     )
     legend = 5  # triangles of the key
     assert browser.js(marks) == 30 + legend
-    browser.choose("#pick-set", "features")
+    browser.set("#pick-set", "features")
     assert browser.js(marks) == 45 + legend
-    browser.choose("#pick-set", "shift_max")
+    browser.set("#pick-set", "shift_max")
     assert browser.js(marks) == 5 + legend and "sd" in browser.text("#scatter")
-    browser.choose("#pick-rung", "one_step")
+    browser.set("#pick-rung", "one_step")
     assert "said: one_step" in browser.text("#scatter") and "response shifts, max" in browser.text("#moves-lead")
     assert browser.errors() == []
 
 
 def test_arrow_keys_name_the_concepts(browser: Browser, verified: VerifyResult) -> None:
-    browser.open()
+    browser.open("verification.html")
     assert browser.js("document.querySelector('#scatter .tip').hidden") is True
     rows = verified.table.filter((pc.field("view") == "global") & (pc.field("concept_id") < 30)).to_pylist()
     order = sorted(rows, key=lambda row: float(row["predicted"]))
-    browser.press("ArrowRight")
+    browser.press("#scatter svg", "ArrowRight")
     first = browser.text("#scatter .tip")
-    browser.press("ArrowRight")
+    browser.press("#scatter svg", "ArrowRight")
     second = browser.text("#scatter .tip")
     for told, row in ((first, order[0]), (second, order[1])):
         assert f"said −{abs(row['predicted']):.3f}" in told and f"seen −{abs(row['observed']):.3f}" in told
-    browser.press("Escape")
+    browser.press("#scatter svg", "Escape")
     assert browser.js("document.querySelector('#scatter .tip').hidden") is True
 
 
 @pytest.mark.parametrize("width", [400, 1360])
 def test_it_fits_its_window(browser: Browser, width: int) -> None:
-    browser.open(width=width)
+    browser.open("verification.html", width=width)
     assert browser.js("document.documentElement.scrollWidth") <= width
     wide = browser.js(
         "[...document.querySelectorAll('#scatter svg, #ceiling svg')].map((e) => e.getBoundingClientRect().right)"
@@ -244,6 +176,6 @@ def test_too_little_to_judge_is_said(verified: VerifyResult, chromium: Any, tmp_
     }  # fmt: skip
     page = tmp_path / "verification.html"
     page.write_text(build_verification_page(report, verified.table, tables(verified)), encoding="utf-8")
-    browser = Browser(chromium, page).open()
+    browser = Browser(chromium, page.parent).open(page.name)
     assert browser.text("#title") == "Nothing can be said"
     assert "Too few concepts" in browser.text("#ceiling") and browser.errors() == []

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from altered import record_anew
+from harms import HARMS
 from verify_run_folder import FLATTERY, N_COMMUNITIES
 from verify_worlds import TUNED, foresee, say, train_report
 
@@ -52,6 +53,18 @@ def of(result: VerifyResult, name: str = "communities") -> Any:
 
 def row(result: VerifyResult, forecast: str, name: str = "communities") -> Any:
     return next(one for one in of(result, name)["table"] if one["name"] == forecast)
+
+
+@pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
+def test_a_damaged_verification_is_made_again(
+    verified: VerifyResult, tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    run = Path(shutil.copytree(verified.run.path, tmp_path / "run"))
+    stages = Run(run).manifest["stages"]
+    for name in stages["verification"]["files"]:
+        harm(run / name)
+    verify_run(run, **FAST)
+    assert {name: file_hash(run / name) for name in stages["verification"]["files"]} == stages["verification"]["files"]
 
 
 # --- planted outcomes -----------------------------------------------------------------------------------------------

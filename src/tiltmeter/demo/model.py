@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from tiltmeter.errors import UserError
 from tiltmeter.run import file_hash
@@ -68,11 +69,13 @@ def bundled_model(announce: object = None) -> Path:
     if callable(announce):
         announce("converting the bundled model once, about half a minute")
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, modeling_gguf_pytorch_utils
 
     from tiltmeter.lens.checkpoint import quiet
 
-    with quiet():
+    # The reader of GGUF draws a bar of its own that no setting of transformers turns off.
+    no_bar = mock.patch.object(modeling_gguf_pytorch_utils, "tqdm", lambda items, **_: items)
+    with quiet(), no_bar:
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=GGUF)
         model: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=GGUF, dtype=torch.float32)
     # The weights are plain float32 by now; transformers refuses to save what is still flagged as quantised.

@@ -238,7 +238,7 @@ def load_dictionary(spec: str | Path, *, device: str = "cpu", norm_scaling_facto
     BatchTopK training checkpoint without a learned threshold, and for what needs sae-lens where it is missing.
     """
     from tiltmeter.lens import folder, saelens
-    from tiltmeter.lens.source import dictionary_folder
+    from tiltmeter.lens.sources import dictionary_folder
 
     if norm_scaling_factor is not None and not 0 < norm_scaling_factor < float("inf"):
         raise UserError(f"norm_scaling_factor {norm_scaling_factor} is not accepted", why="it is a positive number")

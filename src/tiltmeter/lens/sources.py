@@ -1,4 +1,7 @@
-"""What strangers hand over: JSON files, and libraries that load files in words and exceptions of their own."""
+"""Models and dictionaries as they are handed over: where they are, their JSON files, and what foreign loaders raise.
+
+Nothing heavy is imported here, so that a source can be looked at before all work.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tiltmeter.errors import UserError
+from tiltmeter.errors import UserError, require_extra
 
 _LARGEST_JSON = 64 << 20  # bytes; a configuration has a few thousand
+
+
+def dictionary_folder(spec: str | Path) -> Path | None:
+    """The local folder that `spec` names, None for a published dictionary. Loads nothing.
+
+    Raises UserError for a file, for a folder that is not there, and where sae-lens would be needed and is missing.
+    """
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise UserError(
+            "a dictionary is a folder, this is a file", file=path, fix="Give the folder that holds cfg.json"
+        )
+    if str(spec).startswith((".", "/", "~")) or "/" not in str(spec):
+        fix = "Give a folder with cfg.json and sae_weights.safetensors, or release/sae_id"
+        raise UserError("there is no such dictionary", file=path, fix=fix)
+    require_extra("sae", f"the published dictionary '{spec}'")
+    return None
 
 
 def read_object(path: Path, what: str) -> dict[str, Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+_HEADING = re.compile(r"\n\n((?:system|developer|user|assistant|tool):\n)")
 
 
 def transcript(messages: Sequence[Mapping[str, Any]], *, is_chat: bool = True) -> str:
@@ -19,3 +22,12 @@ def transcript(messages: Sequence[Mapping[str, Any]], *, is_chat: bool = True) -
     if not is_chat or [m["role"] for m in messages] == ["user"]:
         return "\n\n".join(bodies)
     return "\n\n".join(f"{m['role']}:\n{body}" for m, body in zip(messages, bodies, strict=True))
+
+
+def last_turn(text: str) -> int:
+    """Where the last turn of a transcript begins, in characters; 0 if the text is a single turn.
+
+    It is for showing alone: a message whose own text imitates a heading is taken for a turn.
+    """
+    headings = list(_HEADING.finditer(text))
+    return headings[-1].start(1) if headings else 0

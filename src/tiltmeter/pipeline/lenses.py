@@ -242,7 +242,7 @@ def choose_lens(settings: AuditSettings, events: Events, source: Any = None) -> 
             fix=f"Give a published one, or train it on your pairs: {_fit_command(settings, source)} ; "
             "then add --dictionary my-dictionary",
         )
-    from tiltmeter.lens.source import dictionary_folder
+    from tiltmeter.lens.sources import dictionary_folder
 
     dictionary_folder(settings.dictionary)  # what is not there, or needs another package, is said before all work
     return LensChoice(

@@ -169,7 +169,10 @@ def _pair(run: Run, pair_id: str) -> str:
 def _unknown(run: Run, what: str, why: str = "", near: Sequence[str] = (), *, like: str = "") -> UserError:
     """The error, with the ids `near`, or else those of effects and concepts that are spelled `like` this one."""
     if like and not near and len(like) <= LONGEST_NAME:
-        effects = run.table("hypotheses.parquet", ["hypothesis_id", "rank"]).sort_by("rank").slice(0, N_COMPARED)
+        effects = run.table("hypotheses.parquet", ["hypothesis_id", "rank"])
+        is_ranked = pc.greater(effects["rank"], 0)  # 0: tested, but in no list
+        ranked = effects.filter(is_ranked).sort_by("rank")
+        effects = pa.concat_tables([ranked, effects.filter(pc.invert(is_ranked))]).slice(0, N_COMPARED)
         concepts = [f"concept:{i}" for i in range(min(len(_kinds(run)), N_COMPARED))]
         everywhere = re.sub(r"^[a-z_]+:\*:", "global:", like)
         near = near_misses(everywhere, effects["hypothesis_id"].to_pylist() + concepts)

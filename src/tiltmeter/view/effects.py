@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from tiltmeter.stats.sure import is_sure
 from tiltmeter.view.certainty import signed, verdict
-from tiltmeter.view.screen import mask_slurs
+from tiltmeter.view.screen import counted, mask_slurs
 from tiltmeter.view.tables import ReportTables, finite, n_train
 
 __all__ = [
@@ -168,7 +168,7 @@ def in_words(row: Mapping[str, Any]) -> str:
     sure = is_sure(row)
     if row["view"] == "global":
         follows = f"Training would {verb} it." if sure else "This may be chance."
-        return f"Over all {row['n_in']:,} pairs the {side} responses show it more. {follows}"
+        return f"Over all {counted(row['n_in'], 'pair')} the {side} responses show it more. {follows}"
     inside, outside = finite(row["mean_in"]), finite(row["mean_out"])
     place = (
         f"in these {row['n_in']:,} pairs"

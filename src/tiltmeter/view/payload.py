@@ -21,7 +21,7 @@ from tiltmeter.view.certainty import verdict
 from tiltmeter.view.effects import LISTED, in_words, shortlist, shown_rows, unit_of
 from tiltmeter.view.plot_data import heat, length_histogram, points
 from tiltmeter.view.quoted import Quoted
-from tiltmeter.view.screen import mask_slurs
+from tiltmeter.view.screen import counted, mask_slurs
 from tiltmeter.view.summary import Summary
 from tiltmeter.view.tables import ReportTables, jsonable, rounded
 
@@ -238,12 +238,8 @@ def _cuts(tables: ReportTables, summary: Summary, payload: Mapping[str, Any], li
     long = sum(1 for p in payload["pairs"].values() if p["chosen_cut"] or p["rejected_cut"] or p["prompt_cut"])
     if long:
         room = f"{limits.tokens:,} tokens of a response, {limits.prompt_chars:,} characters of a prompt"
-        cuts.append(f"{plural(long, 'pair')} longer than the page shows ({room}): cut, not left out.")
+        cuts.append(f"{counted(long, 'pair is', 'pairs are')} longer than the page shows ({room}): cut, not left out.")
     n_points, n_rest = sum(len(points) for points in payload["points"].values()), summary.trust["n_tested"] - n_listed
     if n_points < n_rest:
         cuts.append(f"The scatter plot draws {n_points:,} of the {n_rest:,} hypotheses that are not listed, at random.")
     return cuts
-
-
-def plural(n: int, noun: str) -> str:
-    return f"{n:,} {noun} is" if n == 1 else f"{n:,} {noun}s are"

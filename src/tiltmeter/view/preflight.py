@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from tiltmeter.view.page import Page, percent
-from tiltmeter.view.screen import one_line
+from tiltmeter.view.screen import counted, one_line
 from tiltmeter.view.tables import finite
 
 COPIES = (
@@ -25,7 +25,7 @@ def print_preflight(preflight: Mapping[str, Any], console: Console) -> None:
     lines = _row_lines(preflight) + _copy_lines(preflight) + _family_lines(preflight)
     lines += _length_line(preflight) + _label_lines(preflight)
     lines += [
-        ("template", f"{n:,} pairs: {one_line(kind)}")
+        ("template", f"{counted(n, 'pair')}: {one_line(kind)}")
         for kind, n in (preflight.get("chat_template_trouble") or {}).items()
         if n
     ]
@@ -49,7 +49,7 @@ def _row_lines(preflight: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     if pairs.get("truncated"):
         at = f", at {preflight['max_length']:,} tokens as the trainer would" if preflight.get("max_length") else ""
-        lines.append(("truncated", f"{pairs['truncated']:,} pairs{at}"))
+        lines.append(("truncated", f"{counted(pairs['truncated'], 'pair')}{at}"))
     return lines
 
 
@@ -65,10 +65,11 @@ def families_in_words(families: Mapping[str, Any]) -> str:
         return ""
     n, found, share = families["n_pairs"], families["n_families"], families["share_in_families"]
     if found == n:
-        return f"{n:,} pairs, each a family of its own: none is related to another"
+        return f"{counted(n, 'pair')}, each a family of its own: none is related to another"
     # Kish's number takes the pairs of a family for copies of each other: the truth lies between it and all pairs.
     effective = f"the effective sample is at least {families['kish_n_eff']:,.0f}"
-    return f"{n:,} pairs are {found:,} families; {percent(share)} of the pairs share one; {effective}"
+    of_families = f"{counted(n, 'pair is', 'pairs are')} {counted(found, 'family', 'families')}"
+    return f"{of_families}; {percent(share)} of the pairs share one; {effective}"
 
 
 def _family_lines(preflight: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -84,23 +85,25 @@ def _length_line(preflight: Mapping[str, Any]) -> list[tuple[str, str]]:
     mean, error, share = (finite(length.get(k)) for k in ("mean_difference", "standard_error", "share_chosen_longer"))
     if mean is None:
         return []
-    line = f"chosen is {abs(mean):.1f} tokens {'longer' if mean >= 0 else 'shorter'} on average"
+    if round(mean, 1):
+        line = f"chosen is {abs(mean):.1f} tokens {'longer' if mean > 0 else 'shorter'} on average"
+    else:
+        line = "chosen and rejected are equally long on average"
     line += f" (95 % ± {1.96 * error:.1f})" if error is not None else ""
-    line += f", longer in {percent(share)} of the pairs" if share is not None else ""
+    line += f"; chosen is longer in {percent(share)} of the pairs" if share is not None else ""
     return [("length", line)]
 
 
 def _label_lines(preflight: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Scores against labels, and which model wrote what."""
     scores, models = preflight.get("scores") or {}, (preflight.get("models") or {}).get("table") or []
-    lines = (
-        [("scores", f"{scores['disagree']:,} of {scores['known']:,} pairs are scored against their label")]
-        if scores.get("disagree")
-        else []
-    )
+    lines = []
+    if disagree := scores.get("disagree"):
+        of_pairs = f"{disagree:,} of {counted(scores['known'], 'pair')}"
+        lines.append(("scores", f"{of_pairs} {'is' if disagree == 1 else 'are'} scored against their label"))
     for i, m in enumerate(models[:3]):
         who = f"{one_line(str(m.get('chosen') or '?'))} over {one_line(str(m.get('rejected') or '?'))}"
-        lines.append(("models" if i == 0 else "", f"{m.get('pairs', 0):,} pairs: {who}"))
+        lines.append(("models" if i == 0 else "", f"{counted(m.get('pairs', 0), 'pair')}: {who}"))
     more = len(models) - 3
     return lines + ([("", f"and {more:,} more combinations")] if more > 0 else [])
 

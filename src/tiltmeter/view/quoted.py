@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tiltmeter.pairs.transcript import last_turn
 from tiltmeter.view.screen import is_harmful
 from tiltmeter.view.tables import ReportTables, rounded
 
@@ -78,14 +79,17 @@ class Quoted:
 
     def _texts(self, row: dict[str, Any], pieces: dict[str, pa.Array]) -> dict[str, Any]:
         prompt = row["prompt_text"] or ""
+        cut = max(0, len(prompt) - self._max_chars)  # from the front: what is answered stands at the end
         at = pc.index(self._facts["pair_id"], row["pair_id"]).as_py()  # -1 if it is not there
         facts = self._facts.slice(at, 1).to_pylist()[0] if at >= 0 else {}
         texts: dict[str, Any] = {
             "pair_id": row["pair_id"],
             **{name: facts[name] for name in CARRIED if facts.get(name) is not None},
-            "prompt": prompt[: self._max_chars],
-            "prompt_cut": max(0, len(prompt) - self._max_chars),
+            "prompt": prompt[cut:],
+            "prompt_cut": cut,
         }
+        if (turn := last_turn(prompt) - cut) > 0:
+            texts["prompt_turn"] = turn
         full = [prompt]
         for side, tokens in pieces.items():
             all_tokens = tokens.to_pylist()

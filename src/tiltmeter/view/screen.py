@@ -39,6 +39,11 @@ INVISIBLE = re.compile(
 )
 
 
+def counted(n: int, noun: str, many: str = "") -> str:
+    """ "1 pair", "2,000 pairs"; `many` is the plural where it is not the noun with an s."""
+    return f"{n:,} {noun if n == 1 else many or noun + 's'}"
+
+
 @lru_cache(maxsize=100_000)
 def _is_harmful_word(word: str) -> bool:
     return bool(_WORD.fullmatch(word) or _SLUR.fullmatch(word))

@@ -15,12 +15,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tiltmeter.pairs.transcript import last_turn
 from tiltmeter.stats.sure import LEAST_FIRING, SURE_LFSR, SURE_PAIRS, SURE_Q, pairs_missing
 from tiltmeter.view.certainty import sure_text
 from tiltmeter.view.effects import Effect, interval, signed
 from tiltmeter.view.page import Page, percent
 from tiltmeter.view.preflight import families_in_words, print_preflight
-from tiltmeter.view.screen import one_line, snippet
+from tiltmeter.view.screen import counted, one_line, snippet
 from tiltmeter.view.summary import Example, Summary
 
 __all__ = ["HIDDEN", "print_preflight", "print_summary"]
@@ -71,7 +72,7 @@ def _read_lines(summary: Summary) -> list[tuple[str, str]]:
     read, lens = summary.read, summary.lens
     n_dropped = sum(read["dropped"].values())
     tokens = read["tokens"]
-    line = f"{read['pairs']:,} pairs, {sum(tokens.values()):,} tokens"
+    line = f"{counted(read['pairs'], 'pair')}, {sum(tokens.values()):,} tokens"
     if n_dropped:
         line += f" · {n_dropped:,} of {read['rows_in']:,} rows dropped ({_reasons(read['dropped'])})"
     else:
@@ -99,7 +100,7 @@ def _trust_lines(summary: Summary) -> list[tuple[str, str]]:
         l0 = f", {lens['l0']:.0f} features fire per token" if "l0" in lens else ""
         lines.append(f"the dictionary explains {percent(lens['explained_variance'])} of the variance here{l0}")
     if read["heldout"]:
-        lines.append(f"{read['heldout']:,} pairs were held out before anything was fitted")
+        lines.append(f"{counted(read['heldout'], 'pair was', 'pairs were')} held out before anything was fitted")
     share = trust["share_one_firing_passes"]
     if share is not None and trust["disparity"] == "paper":
         needed = round(1 / trust["freq_threshold"])
@@ -235,7 +236,10 @@ def _example(page: Page, example: Example, show_text: bool) -> None:
     width = 2 * (page.width - 14)
     page.facts(
         [
-            ("prompt", HIDDEN if hidden else snippet(example.prompt, page.width - 14)),
+            (
+                "prompt",
+                HIDDEN if hidden else snippet(example.prompt, page.width - 14, around=last_turn(example.prompt)),
+            ),
             ("chosen", HIDDEN if hidden else snippet(example.chosen, width, around=example.chosen_at)),
             ("rejected", HIDDEN if hidden else snippet(example.rejected, width, around=example.rejected_at)),
         ]

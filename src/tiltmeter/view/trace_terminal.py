@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tiltmeter.pairs.transcript import last_turn
 from tiltmeter.view.certainty import signed, verdict
 from tiltmeter.view.effects import MOST_UNSURE, interval, unit_of
 from tiltmeter.view.page import Page
-from tiltmeter.view.screen import one_line, visible
+from tiltmeter.view.screen import counted, one_line, snippet, visible
 from tiltmeter.view.tables import finite
 from tiltmeter.view.terminal import HIDDEN
 from tiltmeter.view.traced import Contribution, EffectTrace, Fired, Lesson, PairTrace, Quote, Trace
@@ -122,9 +123,9 @@ def _figures(trace: EffectTrace) -> list[tuple[str, str]]:
     families = f" of {row['family_n']:,} families" if row.get("family_n") is not None else ""
     if row and trace.view != "global":
         inside, outside = (_amount(finite(row[f"mean_{side}"]), kind) for side in ("in", "out"))
-        effect += f": {inside} in {row['n_in']:,} pairs{families}, {outside} in the {row['n_out']:,} others"
+        effect += f": {inside} in {counted(row['n_in'], 'pair')}{families}, {outside} in the {row['n_out']:,} others"
     elif row:
-        effect += f": mean of {row['n_in']:,} pairs{families}"
+        effect += f": mean of {counted(row['n_in'], 'pair')}{families}"
     counts = f"{trace.n_with:,} carry it, {trace.n_against:,} pull the other way, {trace.n_neither:,} do neither"
     lines += [("effect", effect), ("how sure", _sureness(trace))]
     lines += [("pairs", f"{counts}; together {_amount(trace.total, kind)}")]
@@ -188,7 +189,7 @@ def _texts(
     if pair.harmful and not show_text:
         table.add_row(page.text(HIDDEN))
     else:
-        prompt = excerpt(pair.prompt, (), max(1, lines - 2) * room - 10)
+        prompt = snippet(pair.prompt, max(1, lines - 2) * room - 10, around=last_turn(pair.prompt))
         page.print(_indented(page.text(f"prompt: {prompt}"), indent))
         column = (room - 3) // 2
         table.add_column(width=column, overflow="fold")

@@ -88,9 +88,13 @@ function renderScatter() {
 // --- open one ---------------------------------------------------------------------------------------------------------
 function place() {
   const row = current && !wide.matches && [...$("list").children].find((li) => li.dataset.id === current.hypothesis_id);
-  if (row) row.append(panel);
-  else $("explorer").append(panel);
+  const parent = row || $("explorer");
+  if (panel.parentNode !== parent) { // what is moved loses its scroll positions
+    parent.append(panel);
+    for (const box of panel.querySelectorAll(".scroller")) delete box.dataset.ready;
+  }
   panel.hidden = !current && !wide.matches && !panel.dataset.message;
+  afterRender();
   for (const li of $("list").children) {
     const a = li.querySelector(".item");
     if (!a) continue;
@@ -182,7 +186,8 @@ function pairCard(x, row, index, strongest) {
       outside ? h("span", { class: "outside" }, "a pair from elsewhere: the comparison") : null,
       h("span", { class: "pair-facts" }, facts.map((fact, i) => [i ? " · " : "", fact]))));
   const body = () => [
-    h("div", { class: "prompt" }, h("h5", {}, "Prompt"), scroller("the prompt", data(pair.prompt, "div"), pair.prompt_cut ? `… ${int(pair.prompt_cut)} more characters in the tables` : null)),
+    h("div", { class: "prompt" }, h("h5", {}, "Prompt", pair.prompt_turn ? h("small", {}, "scroll up for the turns before") : null),
+      scroller("the prompt", [pair.prompt_cut ? h("p", { class: "cut" }, `${int(pair.prompt_cut)} more characters before this in the tables …`) : null, h("div", { class: "data", dir: "auto" }, pair.prompt_turn ? h("span", { class: "earlier" }, visible(pair.prompt.slice(0, pair.prompt_turn))) : null, h("span", { class: "turn" }, visible(pair.prompt.slice(pair.prompt_turn ?? 0))))])),
     h("div", { class: "sides" },
       side("chosen", pair.chosen, pair.chosen_cut, row.chosen, strongest),
       side("rejected", pair.rejected, pair.rejected_cut, row.rejected, strongest))];
@@ -223,11 +228,16 @@ function side(name, pieces, cut, acts, strongest) {
     pieces.length ? scroller("the " + name + " response", text, note) : h("p", { class: "empty" }, "empty"));
 }
 
-// Scroll long responses to the first firing token, without moving the page.
+// Scroll long responses to the first firing token, and prompts to the last turn, without moving the page.
 function afterRender() {
+  if (!panel.isConnected || panel.hidden) return;
+  for (const box of panel.querySelectorAll(".prompt .scroller:not([data-ready])")) {
+    box.dataset.ready = "1";
+    if (box.querySelector(".earlier")) box.scrollTop = box.querySelector(".turn").offsetTop;
+  }
   for (const box of panel.querySelectorAll(".side .scroller:not([data-ready])")) {
     box.dataset.ready = "1";
     const first = box.querySelector("mark");
-    if (first && box.scrollHeight > box.clientHeight) box.scrollTop = Math.max(0, first.offsetTop - box.offsetTop - 60);
+    if (first && box.scrollHeight > box.clientHeight) box.scrollTop = Math.max(0, first.offsetTop - 60);
   }
 }

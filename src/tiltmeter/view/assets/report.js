@@ -71,7 +71,7 @@ function renderData() {
       flow.map(([name, n, kind]) => h("tr", { class: kind }, h("th", { scope: "row" }, name), h("td", {}, int(n)), h("td", {}, meter(n)))))),
       h("p", { class: "note" }, `${plural(read.heldout, "pair")} held out before anything was fitted.`)),
     card("Length", lengthPlot(payload.lengths, mean),
-      h("p", { class: "note" }, known(mean) ? `Chosen is ${Math.abs(mean).toFixed(1)} tokens ${mean >= 0 ? "longer" : "shorter"} on average${known(length.standard_error) ? ` (± ${(1.96 * length.standard_error).toFixed(1)})` : ""}, and longer in ${percent(longer)} of the pairs. Tokens of chosen minus tokens of rejected; the ends hold the rest.` : "")),
+      h("p", { class: "note" }, known(mean) ? `${Math.abs(mean) < 0.05 ? "Chosen and rejected are equally long" : `Chosen is ${Math.abs(mean).toFixed(1)} tokens ${mean > 0 ? "longer" : "shorter"}`} on average${known(length.standard_error) ? ` (± ${(1.96 * length.standard_error).toFixed(1)})` : ""}; chosen is longer in ${percent(longer)} of the pairs. Tokens of chosen minus tokens of rejected; the ends hold the rest.` : "")),
     card("Copies and labels", h("dl", { class: "rows numbers" }, copies.map(([n, name]) => [h("dt", {}, name), h("dd", {}, int(n))]))),
     models.length ? card("Who wrote them", table(["chosen", "rejected", "pairs"], models.slice(0, 8).map((m) => [data(String(m.chosen ?? "?")), data(String(m.rejected ?? "?")), int(m.pairs)])),
       models.length > 8 || other ? h("p", { class: "note" }, `${plural(other + models.slice(8).reduce((n, m) => n + m.pairs, 0), "pair")} by other combinations`) : null) : null,

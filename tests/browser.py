@@ -1,0 +1,98 @@
+"""Pages in headless Chromium, and the tags of a page that is only parsed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+DRIVER = shutil.which("chromedriver")  # named, because Selenium would look for one on the network
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --window-size=1360,900"
+)
+
+
+def start_chromium(profile: Path) -> Iterator[Any]:
+    """A Selenium driver that keeps the page's messages; the test is skipped where there is no browser."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("no Chromium with chromedriver on this machine")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in [*FLAGS.split(), f"--user-data-dir={profile}"]:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+class Browser:
+    """The pages of one folder; `js` runs an expression in the one that is open."""
+
+    def __init__(self, driver: Any, folder: Path) -> None:
+        self.driver, self.folder = driver, folder
+
+    def open(self, address: str = "report.html", *, width: int = 1360) -> Browser:
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        self.driver.get("about:blank")
+        self.driver.get_log("browser")
+        self.driver.get((self.folder / address.split("#")[0]).as_uri() + "".join(address.partition("#")[1:]))
+        assert self.js("document.documentElement.dataset.ready") == "true"
+        return self
+
+    def js(self, expression: str, *args: Any) -> Any:
+        return self.driver.execute_script(f"return ({expression})", *args)
+
+    def click(self, selector: str) -> None:
+        self.js("document.querySelector(arguments[0]).click()", selector)
+
+    def text(self, selector: str) -> str:
+        content: str = self.js("document.querySelector(arguments[0]).textContent", selector)
+        return content
+
+    def texts(self, selector: str) -> list[str]:
+        contents: list[str] = self.js(
+            "[...document.querySelectorAll(arguments[0])].map((e) => e.textContent)", selector
+        )
+        return contents
+
+    def set(self, selector: str, value: str) -> None:
+        """Type into a search field, or choose in a list."""
+        self.js(
+            "((e, v) => { e.value = v; e.dispatchEvent(new Event(e.type === 'search' ? 'input' : 'change')); })"
+            "(document.querySelector(arguments[0]), arguments[1])",
+            selector,
+            value,
+        )
+
+    def press(self, selector: str, key: str) -> None:
+        self.js(
+            "document.querySelector(arguments[0]).dispatchEvent(new KeyboardEvent('keydown', {key: arguments[1]}))",
+            selector,
+            key,
+        )
+
+    def errors(self) -> list[str]:
+        return [entry["message"] for entry in self.driver.get_log("browser")]
+
+
+class Tags(HTMLParser):
+    """The start tags of a page with their attributes, in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
