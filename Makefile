@@ -14,7 +14,7 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 $(VENV)/.core: pyproject.toml constraints.txt
 	@echo "setting up $(VENV): a minute or two, once"
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tiltmeter needs Python 3.11 or newer: make PYTHON=python3.11")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pretilt needs Python 3.11 or newer: make PYTHON=python3.11")'
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install --constraint constraints.txt torch
 	@$(PIP) install --constraint constraints.txt --editable .
@@ -27,7 +27,7 @@ $(VENV)/.dev: $(VENV)/.core
 	@touch $@
 
 demo: $(VENV)/.core
-	@HF_HUB_OFFLINE=1 $(BIN)/tiltmeter demo
+	@HF_HUB_OFFLINE=1 $(BIN)/pretilt demo
 
 test: $(VENV)/.dev
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
@@ -48,7 +48,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.dev
-	@HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/harvest.py --pairs src/tiltmeter/demo/data/demo-a.jsonl.gz --limit 300
+	@HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/harvest.py --pairs src/pretilt/demo/data/demo-a.jsonl.gz --limit 300
 	@$(BIN)/python benchmarks/scale.py --size $(SIZE)
 
 clean:

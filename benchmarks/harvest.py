@@ -27,17 +27,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from tiltmeter.demo.model import BUNDLED_DICTIONARY, bundled_model
-from tiltmeter.lens.checkpoint import load_tokenizer
-from tiltmeter.lens.dictionary import Dictionary, load_dictionary
-from tiltmeter.lens.harvest import harvest
-from tiltmeter.lens.lens import Lens
-from tiltmeter.lens.measure import content_activations, measure
-from tiltmeter.lens.model import SubjectModel, load_model
-from tiltmeter.lens.packing import Rows, plan, tree_inputs
-from tiltmeter.lens.store import PARTS
-from tiltmeter.pairs.read import read_pairs
-from tiltmeter.run import Shards
+from pretilt.demo.model import BUNDLED_DICTIONARY, bundled_model
+from pretilt.lens.checkpoint import load_tokenizer
+from pretilt.lens.dictionary import Dictionary, load_dictionary
+from pretilt.lens.harvest import harvest
+from pretilt.lens.lens import Lens
+from pretilt.lens.measure import content_activations, measure
+from pretilt.lens.model import SubjectModel, load_model
+from pretilt.lens.packing import Rows, plan, tree_inputs
+from pretilt.lens.store import PARTS
+from pretilt.pairs.read import read_pairs
+from pretilt.run import Shards
 
 
 def parse() -> argparse.Namespace:

@@ -16,16 +16,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tiltmeter.pipeline.result import open_run
-from tiltmeter.pipeline.streams import train_rows
-from tiltmeter.pipeline.tracing import scores_of
-from tiltmeter.settings import AuditSettings
-from tiltmeter.stats.columns import Columns
-from tiltmeter.stats.moderated import moderate
-from tiltmeter.stats.multiplicity import q_values
-from tiltmeter.stats.sets import Sets
-from tiltmeter.stats.shrinkage import fit_mixture
-from tiltmeter.stats.sums import cell_sums
+from pretilt.pipeline.result import open_run
+from pretilt.pipeline.streams import train_rows
+from pretilt.pipeline.tracing import scores_of
+from pretilt.settings import AuditSettings
+from pretilt.stats.columns import Columns
+from pretilt.stats.moderated import moderate
+from pretilt.stats.multiplicity import q_values
+from pretilt.stats.sets import Sets
+from pretilt.stats.shrinkage import fit_mixture
+from pretilt.stats.sums import cell_sums
 
 
 def main() -> None:

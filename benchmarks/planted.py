@@ -14,10 +14,10 @@ import resource
 import time
 from pathlib import Path
 
-import tiltmeter
-from tiltmeter.pipeline.demo import DATA
-from tiltmeter.pipeline.planted import score_audit
-from tiltmeter.view.console import Console
+import pretilt
+from pretilt.pipeline.demo import DATA
+from pretilt.pipeline.planted import score_audit
+from pretilt.view.console import Console
 
 HERE = Path(__file__).parent / "data"
 SETS = {"a": DATA, "b": HERE}
@@ -35,7 +35,7 @@ def main() -> None:
         for baseline in ("none", "random-dictionary"):
             name = f"{which}, {'bundled dictionary' if baseline == 'none' else 'random directions'}"
             start = time.monotonic()
-            result = tiltmeter.audit(
+            result = pretilt.audit(
                 SETS[which] / f"demo-{which}.jsonl.gz",
                 out=arguments.out / f"{which}-{baseline}",
                 baseline=baseline,

@@ -35,22 +35,22 @@ from typing import Any
 import numpy as np
 from scale_data import Size, generate
 
-from tiltmeter.concepts import shifts
-from tiltmeter.concepts.cofiring import Graph, find_communities
-from tiltmeter.concepts.names import ConceptName
-from tiltmeter.concepts.prompt_scores import STATISTICS
-from tiltmeter.pipeline import statistics
-from tiltmeter.pipeline.concept_steps import SHIFTS, SIGMA, default_resolution, fired_sample, membership, shift_tables
-from tiltmeter.pipeline.result import FEATURES
-from tiltmeter.pipeline.streams import Features, train_rows
-from tiltmeter.run import Run
-from tiltmeter.settings import AuditSettings
-from tiltmeter.stats import hypotheses, view_statistics
-from tiltmeter.stats.columns import ColumnBuilder
-from tiltmeter.stats.contrast import contrasts
-from tiltmeter.stats.disparity import disparity_block
-from tiltmeter.stats.sets import Sets
-from tiltmeter.stats.sums import cell_sums
+from pretilt.concepts import shifts
+from pretilt.concepts.cofiring import Graph, find_communities
+from pretilt.concepts.names import ConceptName
+from pretilt.concepts.prompt_scores import STATISTICS
+from pretilt.pipeline import statistics
+from pretilt.pipeline.concept_steps import SHIFTS, SIGMA, default_resolution, fired_sample, membership, shift_tables
+from pretilt.pipeline.result import FEATURES
+from pretilt.pipeline.streams import Features, train_rows
+from pretilt.run import Run
+from pretilt.settings import AuditSettings
+from pretilt.stats import hypotheses, view_statistics
+from pretilt.stats.columns import ColumnBuilder
+from pretilt.stats.contrast import contrasts
+from pretilt.stats.disparity import disparity_block
+from pretilt.stats.sets import Sets
+from pretilt.stats.sums import cell_sums
 
 SETTINGS = AuditSettings().resolved()
 NAIVE_GROUPS = 16  # measured; the time of all groups follows, since every group takes the same
@@ -144,7 +144,7 @@ def all_statistics(run: Run, clock: Clock) -> dict[str, Any]:
 
 def graph(run: Run, clock: Clock, kind: Graph = "mutual-knn") -> dict[str, Any]:
     clock.watch(Features, "_blocks", "read")
-    from tiltmeter.concepts import cofiring
+    from pretilt.concepts import cofiring
 
     for name in ("nearest_pairs", "top_pairs", "_leiden"):
         clock.watch(cofiring, name, name.strip("_"))

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tiltmeter.concepts.bank import build_concepts, feature_lists
-from tiltmeter.pipeline.concept_steps import MEMBERSHIP
-from tiltmeter.pipeline.result import FEATURES
-from tiltmeter.run import Run
-from tiltmeter.schema import PAIRS, SPAN_FEATURES, SPANS, Concepts
+from pretilt.concepts.bank import build_concepts, feature_lists
+from pretilt.pipeline.concept_steps import MEMBERSHIP
+from pretilt.pipeline.result import FEATURES
+from pretilt.run import Run
+from pretilt.schema import PAIRS, SPAN_FEATURES, SPANS, Concepts
 
 PAIRS_PER_SHARD = 256  # as the harvest makes them
 HELD_OUT = 0.01  # pairs beside the training pairs, as a share of those

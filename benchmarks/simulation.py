@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from tiltmeter.stats.columns import BLOCK_VALUES, Columns
-from tiltmeter.stats.contrast import contrasts
-from tiltmeter.stats.moderated import cross_fitted, moderate
-from tiltmeter.stats.multiplicity import q_values
-from tiltmeter.stats.sets import Sets
-from tiltmeter.stats.shrinkage import fit_mixture
-from tiltmeter.stats.sums import cell_sums
-from tiltmeter.stats.view_statistics import SURE
+from pretilt.stats.columns import BLOCK_VALUES, Columns
+from pretilt.stats.contrast import contrasts
+from pretilt.stats.moderated import cross_fitted, moderate
+from pretilt.stats.multiplicity import q_values
+from pretilt.stats.sets import Sets
+from pretilt.stats.shrinkage import fit_mixture
+from pretilt.stats.sums import cell_sums
+from pretilt.stats.view_statistics import SURE
 
 SD, EFFECT_SD, SHARE_TRUE = 0.25, 0.05, 0.05
 ICC, FAMILY_SIZE, SHARE_OF_GROUPS = 0.4, 12, 0.4

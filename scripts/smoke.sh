@@ -21,23 +21,23 @@ say "installed $(basename "$work"/dist/*.whl) with $("$work/venv/bin/python" -V)
 
 mkdir -p "$work"/{home,cache,hub,away}
 export HOME=$work/home XDG_CACHE_HOME=$work/cache HF_HOME=$work/hub HF_HUB_OFFLINE=1 PATH=$work/venv/bin:$PATH
-unset PYTHONPATH TILTMETER_CACHE VIRTUAL_ENV
+unset PYTHONPATH PRETILT_CACHE VIRTUAL_ENV
 cd "$work/away"
-case $(python -c 'import tiltmeter; print(tiltmeter.__file__)') in
+case $(python -c 'import pretilt; print(pretilt.__file__)') in
   "$work"/venv/*) ;;
-  *) fail "another tiltmeter than the wheel's is imported" ;;
+  *) fail "another pretilt than the wheel's is imported" ;;
 esac
 for module in trl peft openai sae_lens pytest; do
   ! python -c "import $module" 2>/dev/null || fail "$module is there, but belongs to an extra"
 done
 
-commands=$(python -c 'import typer; from tiltmeter.cli import app; print(*typer.main.get_command(app).commands)')
+commands=$(python -c 'import typer; from pretilt.cli import app; print(*typer.main.get_command(app).commands)')
 for command in $commands; do
-  tiltmeter "$command" --help >/dev/null || fail "tiltmeter $command --help"
+  pretilt "$command" --help >/dev/null || fail "pretilt $command --help"
 done
 say "--help of: $commands"
 
-tiltmeter demo --limit 48 --out demo-run || fail "the demo ended with status $?"
+pretilt demo --limit 48 --out demo-run || fail "the demo ended with status $?"
 [ -s demo-run/report.html ] || fail "the demo wrote no report"
 say "demo on 48 pairs"
 
@@ -47,9 +47,9 @@ with open("pairs.jsonl", "w") as out:
     for i in range(24):
         print(json.dumps({"prompt": f"What is {i} + {i}?", "chosen": f"It is {2 * i}.", "rejected": f"**Maybe {i}**"}), file=out)
 PAIRS
-tiltmeter audit pairs.jsonl --out audited --json --despite-doctor >summary.json || fail "the audit ended with status $?"
+pretilt audit pairs.jsonl --out audited --json --despite-doctor >summary.json || fail "the audit ended with status $?"
 [ -s audited/report.html ] && python -m json.tool summary.json >/dev/null || fail "the audit left no report"
-tiltmeter forecast demo-run >/dev/null || fail "the forecast ended with status $?"
+pretilt forecast demo-run >/dev/null || fail "the forecast ended with status $?"
 say "audit and forecast"
 
 # refused EXTRA COMMAND...: status 2 and one line that names the extra and the command that installs it
@@ -57,14 +57,14 @@ refused() {
   local extra=$1 status=0; shift
   timeout 180 "$@" >out 2>err || status=$?
   [ "$status" = 2 ] || { cat err; fail "status $status, not 2: $*"; }
-  [ "$(wc -l <err)" = 1 ] && grep -q "pip install 'tiltmeter\[$extra\]'" err || { cat err; fail "not one line that helps: $*"; }
+  [ "$(wc -l <err)" = 1 ] && grep -q "pip install 'pretilt\[$extra\]'" err || { cat err; fail "not one line that helps: $*"; }
   cat err
 }
-refused train tiltmeter train demo-run
-refused labels tiltmeter label demo-run --label-model some-model --base-url http://localhost:9/v1 --yes
-refused labels tiltmeter rollouts demo-run --base-url http://localhost:9/v1 --endpoint-model some-model
-refused sae tiltmeter audit pairs.jsonl --model any/model --dictionary some-release/layer_3 --layer 3 --out never
+refused train pretilt train demo-run
+refused labels pretilt label demo-run --label-model some-model --base-url http://localhost:9/v1 --yes
+refused labels pretilt rollouts demo-run --base-url http://localhost:9/v1 --endpoint-model some-model
+refused sae pretilt audit pairs.jsonl --model any/model --dictionary some-release/layer_3 --layer 3 --out never
 mkdir gated && echo '{"architecture": "gated", "d_in": 576, "d_sae": 64}' >gated/cfg.json
-cp "$(python -c 'from tiltmeter.demo.model import BUNDLED_DICTIONARY as d; print(d)')"/sae_weights.safetensors gated/
-refused sae tiltmeter audit pairs.jsonl --model "$(echo "$XDG_CACHE_HOME"/tiltmeter/smollm2*)" --dictionary gated --layer 3 --out never
+cp "$(python -c 'from pretilt.demo.model import BUNDLED_DICTIONARY as d; print(d)')"/sae_weights.safetensors gated/
+refused sae pretilt audit pairs.jsonl --model "$(echo "$XDG_CACHE_HOME"/pretilt/smollm2*)" --dictionary gated --layer 3 --out never
 say "every missing extra is named; all is well"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tiltmeter.run import file_hash
+from pretilt.run import file_hash
 
 
 def record_anew(folder: Path, **facts: Any) -> None:

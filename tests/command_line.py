@@ -1,4 +1,4 @@
-"""`tiltmeter …` as typed, in a process of its own or in this one, where a process is not what a test is about.
+"""`pretilt …` as typed, in a process of its own or in this one, where a process is not what a test is about.
 
 A process of its own costs four seconds, most of them imports: it is kept where the test asks what only a process shows,
 namely signals, what lands on which stream whoever wrote it, the start, the exit status that a shell sees.
@@ -13,14 +13,14 @@ import subprocess
 import sys
 from unittest import mock
 
-from tiltmeter.cli import main
+from pretilt.cli import main
 
 ALWAYS = {"HF_HUB_OFFLINE": "1", "COLUMNS": "100"}
 
 
 def of_its_own(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     """A process: nothing that this one has loaded or set is there."""
-    command = [sys.executable, "-m", "tiltmeter", *map(str, arguments)]
+    command = [sys.executable, "-m", "pretilt", *map(str, arguments)]
     settings = {**os.environ, **ALWAYS, **environment}
     return subprocess.run(command, capture_output=True, text=True, env=settings, check=False)
 
@@ -40,4 +40,4 @@ def in_process(*arguments: object, **environment: str) -> subprocess.CompletedPr
             status = end.code
     returncode = 0 if status is None else status
     assert isinstance(returncode, int), status
-    return subprocess.CompletedProcess(["tiltmeter", *map(str, arguments)], returncode, out.getvalue(), err.getvalue())
+    return subprocess.CompletedProcess(["pretilt", *map(str, arguments)], returncode, out.getvalue(), err.getvalue())

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import tiltmeter
+import pretilt
 
 MAY_BE_SKIPPED = ("llama_cpp", "root may read everything", "no /dev/full here")  # in CI too; nothing else may
 
@@ -43,14 +43,12 @@ def shared_lens(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def shared_run(
-    tmp_path_factory: pytest.TempPathFactory, shared_lens: dict[str, str]
-) -> Iterator[tiltmeter.AuditResult]:
+def shared_run(tmp_path_factory: pytest.TempPathFactory, shared_lens: dict[str, str]) -> Iterator[pretilt.AuditResult]:
     """The audit of `tiny_lens.rows()`, its source `pairs.jsonl` beside it. Read it; what writes, writes into a copy."""
     from tiny_lens import artifacts, rows, write_rows
 
     folder = tmp_path_factory.mktemp("audited")
-    result = tiltmeter.audit(write_rows(folder / "pairs.jsonl", rows()), out=folder / "run", **shared_lens)
+    result = pretilt.audit(write_rows(folder / "pairs.jsonl", rows()), out=folder / "run", **shared_lens)
     before = artifacts(result.path)
     yield result
     assert artifacts(result.path) == before, "a test has written into the run that others read"

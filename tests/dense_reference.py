@@ -1,6 +1,6 @@
 """The audit's statistics once more, dense and slow, one cell at a time, straight from the formulas of arXiv 2606.12360.
 
-Shares no code and no method with tiltmeter: plain loops over pairs, features and concepts, two-pass moments, rational
+Shares no code and no method with pretilt: plain loops over pairs, features and concepts, two-pass moments, rational
 numbers for the threshold, boolean masks for groups. The oracle of the audit floor's tests.
 """
 

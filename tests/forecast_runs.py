@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tiltmeter.pipeline.result import FEATURES, SHARD_PARTS
-from tiltmeter.pipeline.rollouts import features_folder, features_stage, folder, report_file, samples_stage
-from tiltmeter.run import Run
-from tiltmeter.schema import SPAN_FEATURES, SPANS
-from tiltmeter.settings import AuditSettings
-from tiltmeter.verify.reading import ROLLOUT, ROLLOUT_FEATURES
-from tiltmeter.verify.rollouts import ROLLOUTS, SAMPLES
+from pretilt.pipeline.result import FEATURES, SHARD_PARTS
+from pretilt.pipeline.rollouts import features_folder, features_stage, folder, report_file, samples_stage
+from pretilt.run import Run
+from pretilt.schema import SPAN_FEATURES, SPANS
+from pretilt.settings import AuditSettings
+from pretilt.verify.reading import ROLLOUT, ROLLOUT_FEATURES
+from pretilt.verify.rollouts import ROLLOUTS, SAMPLES
 
 N_FEATURES, N_PAIRS, N_TRAIN = 12, 400, 320
 MODEL, MEASUREMENT = {"sha256": "ba5e" * 16, "dtype": "float32"}, "5ea1" * 16

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from tiltmeter.forecast.samples import PairDeltas, Rollouts
+from pretilt.forecast.samples import PairDeltas, Rollouts
 
 COPIES = 24  # probabilities are multiples of 1 / COPIES, so that rollouts can enumerate them
 

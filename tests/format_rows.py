@@ -2,9 +2,9 @@
 
 import pytest
 
-from tiltmeter.errors import UserError
-from tiltmeter.pairs.load import load_rows
-from tiltmeter.pairs.normalise import normalise
+from pretilt.errors import UserError
+from pretilt.pairs.load import load_rows
+from pretilt.pairs.normalise import normalise
 
 
 def read(rows, **options):

@@ -1,7 +1,7 @@
 """Rows of messages, written short, and what the reader makes of them."""
 
-from tiltmeter.pairs.load import load_rows
-from tiltmeter.pairs.normalise import normalise
+from pretilt.pairs.load import load_rows
+from pretilt.pairs.normalise import normalise
 
 
 def read(rows, **options):

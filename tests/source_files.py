@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tiltmeter.errors import UserError
-from tiltmeter.pairs.load import load_rows
+from pretilt.errors import UserError
+from pretilt.pairs.load import load_rows
 
 ROWS = [
     {

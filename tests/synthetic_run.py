@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 from synthetic_statistics import view_rows
 
-from tiltmeter import schema
-from tiltmeter.view.tables import ReportTables
+from pretilt import schema
+from pretilt.view.tables import ReportTables
 
 HOSTILE = (
     '</script><img src=x onerror="window.pwned=1"><script>window.pwned=2</script> [click](javascript:window.pwned=3) '
@@ -66,7 +66,7 @@ DOCTOR = [
             None,
             "<= 5%",
             "feature numbers may mean something else",
-            "`tiltmeter fit` stores them",
+            "`pretilt fit` stores them",
         ),
         ("truncation", "amber", "11.2%, 80 tokens left", "<= 5%", "what is cut is not measured", "Give --max-length"),
         (
@@ -261,13 +261,13 @@ def synthetic_tables(seed: int = 0) -> ReportTables:
         "lens": {
             "model": {"name": "SmolLM2-135M-Instruct", "revision": "abc123"},
             "layer": 15,
-            "dictionary": {"name": "tiltmeter-demo-batchtopk"},
+            "dictionary": {"name": "pretilt-demo-batchtopk"},
             "n_features": 4608,
             "explained_variance": 0.78,
             "l0": 41.2,
         },
         "settings": {"freq_threshold": 0.01, "disparity": "paper", "seed": 0, "holdout": 0.1},
-        "versions": {"tiltmeter": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0"},
+        "versions": {"pretilt": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0"},
         "stages": {
             "harvest": {"seconds": 91.2, "files": {"features/chosen-00000.parquet": "x"}},
             "audit": {"seconds": 4.1, "files": {"hypotheses.parquet": "x", "evidence.parquet": "x"}},

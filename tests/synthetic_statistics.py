@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tiltmeter.stats.sure import is_sure
+from pretilt.stats.sure import is_sure
 
 
 def _cells(u: np.ndarray, inside: np.ndarray) -> dict[str, np.ndarray]:

@@ -6,10 +6,10 @@ import dense_reference as dense
 import numpy as np
 import pytest
 
-from tiltmeter.stats.adjusted import KNOTS, MAX_SOURCES, MIN_SOURCE_PAIRS, covariates, residual_delta
-from tiltmeter.stats.columns import Columns
-from tiltmeter.stats.sets import Sets
-from tiltmeter.stats.sums import cell_sums
+from pretilt.stats.adjusted import KNOTS, MAX_SOURCES, MIN_SOURCE_PAIRS, covariates, residual_delta
+from pretilt.stats.columns import Columns
+from pretilt.stats.sets import Sets
+from pretilt.stats.sums import cell_sums
 
 
 def left(u, sets: Sets, x: np.ndarray, scale=None) -> np.ndarray:

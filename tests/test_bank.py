@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from tiltmeter.concepts.bank import (
+from pretilt.concepts.bank import (
     build_concepts,
     concepts_from_table,
     concepts_table,
     feature_lists,
 )
-from tiltmeter.schema import CONCEPTS
+from pretilt.schema import CONCEPTS
 
 # features:            0  1  2  3  4   5   6  7  8  9  10  11
 COMMUNITY = np.array([1, 1, 1, 1, 0, -1, 0, 0, 0, 2, 2, -1], dtype=np.int32)

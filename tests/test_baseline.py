@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tiltmeter.errors import UserError
-from tiltmeter.lens.baseline import random_dictionary
-from tiltmeter.lens.dictionary import Dictionary
-from tiltmeter.lens.fidelity import fidelity
+from pretilt.errors import UserError
+from pretilt.lens.baseline import random_dictionary
+from pretilt.lens.dictionary import Dictionary
+from pretilt.lens.fidelity import fidelity
 
 D_MODEL, N_FEATURES = 24, 700
 

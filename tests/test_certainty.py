@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 from synthetic_run import synthetic_tables
 
-from tiltmeter import schema
-from tiltmeter.view.certainty import chance, sure_text, verdict
-from tiltmeter.view.effects import Labels, shown_rows
+from pretilt import schema
+from pretilt.view.certainty import chance, sure_text, verdict
+from pretilt.view.effects import Labels, shown_rows
 
 CLEAR = {
     "delta": 0.4, "n_in": 40, "family_n": 38, "n_eff": 36.0, "lfsr": 0.0004, "q_value": 0.001, "p_flip": None,

@@ -10,10 +10,10 @@ import pytest
 from tiny_tokenizers import CHATML, LLAMA2, THINKING, ZEPHYR, byte_level, sentencepiece_like
 from trainer_tokens import prepared_by_trainer
 
-from tiltmeter.errors import UserError
-from tiltmeter.pairs import chat, content
-from tiltmeter.pairs.chat import PairTokens, template_hash, tokenise, tokenizer_hash
-from tiltmeter.pairs.pair import Drop, Message, Pair, assign_pair_ids
+from pretilt.errors import UserError
+from pretilt.pairs import chat, content
+from pretilt.pairs.chat import PairTokens, template_hash, tokenise, tokenizer_hash
+from pretilt.pairs.pair import Drop, Message, Pair, assign_pair_ids
 
 EMPTY_THOUGHT = "<think>\n\n</think>\n\n"
 TOOLS = json.dumps([{"type": "function", "function": {"name": "add", "parameters": {"a": {"type": "integer"}}}}])

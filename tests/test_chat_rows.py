@@ -10,10 +10,10 @@ import pytest
 from tiny_tokenizers import CHATML, LLAMA2, byte_level, sentencepiece_like
 from trainer_tokens import prepared_by_trainer
 
-from tiltmeter.errors import UserError
-from tiltmeter.pairs.chat import TEMPLATE_REFUSED
-from tiltmeter.pairs.read import read_pairs
-from tiltmeter.pairs.rendering import TemplateRenderer
+from pretilt.errors import UserError
+from pretilt.pairs.chat import TEMPLATE_REFUSED
+from pretilt.pairs.read import read_pairs
+from pretilt.pairs.rendering import TemplateRenderer
 
 TURN = "{% for m in messages %}<|im_start|>{{ m.role }}\n"
 ASK = "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"

@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from tiltmeter.errors import UserError
-from tiltmeter.lens.baseline import random_dictionary
-from tiltmeter.lens.dictionary import Dictionary
-from tiltmeter.lens.reference import (
+from pretilt.errors import UserError
+from pretilt.lens.baseline import random_dictionary
+from pretilt.lens.dictionary import Dictionary
+from pretilt.lens.reference import (
     RATES_FILE,
     FiringRates,
     count_firings,
@@ -23,9 +23,9 @@ from tiltmeter.lens.reference import (
     random_explained_variance,
     save_firing_rates,
 )
-from tiltmeter.stats import checks
-from tiltmeter.stats.checks import Check, any_red
-from tiltmeter.view.checkup import checks_text
+from pretilt.stats import checks
+from pretilt.stats.checks import Check, any_red
+from pretilt.view.checkup import checks_text
 
 NAN = float("nan")
 
@@ -291,7 +291,7 @@ def test_the_table_fits_and_says_the_verdict_in_words(width: int) -> None:
 
 def test_what_to_do_stands_under_the_table_for_what_is_not_green() -> None:
     flat = " ".join(checks_text(some_checks(), 100).split())
-    assert "RED explained variance: how much" in flat and "tiltmeter fit" in flat
+    assert "RED explained variance: how much" in flat and "pretilt fit" in flat
     assert "special tokens in content: " not in flat
     assert flat.count("Needs rollouts or training") == 1  # once for the four
     assert checks_text([]).startswith("nothing was checked")

@@ -143,8 +143,8 @@ def test_a_layer_that_does_not_exist(lens: list[str], tmp_path: Path) -> None:
 def test_a_dictionary_of_another_width_and_one_without_a_threshold(lens: list[str], tmp_path: Path) -> None:
     import torch
 
-    from tiltmeter.lens.dictionary import Dictionary
-    from tiltmeter.lens.folder import save_dictionary
+    from pretilt.lens.dictionary import Dictionary
+    from pretilt.lens.folder import save_dictionary
 
     source = write_rows(tmp_path / "pairs.jsonl", rows(30))
     wide = Dictionary(
@@ -179,7 +179,7 @@ def test_a_full_disk_keeps_what_is_there(lens: list[str], tmp_path: Path, monkey
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / f"pairs.parquet.{os.getpid()}.partial").symlink_to("/dev/full")
     with monkeypatch.context() as kept:
-        kept.setattr("tiltmeter.lock.discard_partials", lambda folder: None)  # else the link is gone at the start
+        kept.setattr("pretilt.lock.discard_partials", lambda folder: None)  # else the link is gone at the start
         line = refused(in_process("audit", source, "--out", tmp_path / "run", *lens))
     assert "the disk is full" in line
     assert in_process("audit", source, "--out", tmp_path / "run", *lens).returncode == 0  # and on it goes
@@ -191,8 +191,8 @@ def test_an_output_that_cannot_be_written(lens: list[str], tmp_path: Path) -> No
     blocked.write_text("a file where the folder should be")
     assert str(blocked) in refused(in_process("audit", source, "--out", blocked / "run", *lens))
     # /sys takes no new folders, not even from the superuser, for whom permissions mean nothing
-    line = refused(in_process("audit", source, "--out", "/sys/tiltmeter", *lens))
-    assert "/sys/tiltmeter" in line
+    line = refused(in_process("audit", source, "--out", "/sys/pretilt", *lens))
+    assert "/sys/pretilt" in line
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`tiltmeter forecast` as typed: what a person reads, what a script gets, and mistakes in one line."""
+"""`pretilt forecast` as typed: what a person reads, what a script gets, and mistakes in one line."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from command_line import in_process, of_its_own
 from forecast_runs import answers, write_run
 from rich.console import Console
 
-from tiltmeter.artifacts import read_sealed
-from tiltmeter.forecast.ladder import RUNGS
-from tiltmeter.forecast.scores import SCORE_FORMS
-from tiltmeter.pipeline.forecasting import ForecastResult, forecast_run
-from tiltmeter.schema import FORECAST
-from tiltmeter.view.forecast_terminal import ForecastTold, Foreseen, _more_answers, foreseen, print_forecast
+from pretilt.artifacts import read_sealed
+from pretilt.forecast.ladder import RUNGS
+from pretilt.forecast.scores import SCORE_FORMS
+from pretilt.pipeline.forecasting import ForecastResult, forecast_run
+from pretilt.schema import FORECAST
+from pretilt.view.forecast_terminal import ForecastTold, Foreseen, _more_answers, foreseen, print_forecast
 
 
 @pytest.fixture(scope="module")

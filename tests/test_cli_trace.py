@@ -1,4 +1,4 @@
-"""`tiltmeter trace` as a user types it."""
+"""`pretilt trace` as a user types it."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import pytest
 from command_line import in_process, of_its_own
 from tiny_lens import rows
 
-import tiltmeter
+import pretilt
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, shared_lens: dict[str, str]) -> tiltmeter.AuditResult:
+def finished(tmp_path_factory: pytest.TempPathFactory, shared_lens: dict[str, str]) -> pretilt.AuditResult:
     folder = tmp_path_factory.mktemp("traced")
     some = rows(90)
     for i, row in enumerate(some):  # whatever is responsible, some of it is hidden
         row["chosen"][0]["content"] += " He was murdered." if i % 3 == 0 else ""
     out = folder / "run"
-    return tiltmeter.audit(some, out=out, despite_doctor=True, **shared_lens)
+    return pretilt.audit(some, out=out, despite_doctor=True, **shared_lens)
 
 
 @pytest.fixture(scope="module")
-def hypothesis(finished: tiltmeter.AuditResult) -> str:
+def hypothesis(finished: pretilt.AuditResult) -> str:
     here = (pc.field("view") == "global") & (pc.field("direction") == "amplify") & (pc.field("rank") == 1)
     found: str = finished.hypotheses.filter(here)["hypothesis_id"][0].as_py()
     return found
 
 
 def test_an_effect_with_its_tokens_and_an_export(
-    finished: tiltmeter.AuditResult, hypothesis: str, tmp_path: Path
+    finished: pretilt.AuditResult, hypothesis: str, tmp_path: Path
 ) -> None:
     result = in_process("trace", finished.path, hypothesis, "-n", 3, "--export", tmp_path / "out.jsonl", "--top", 20)
     assert result.returncode == 0, result.stderr
@@ -49,7 +49,7 @@ def test_an_effect_with_its_tokens_and_an_export(
     assert exported[0] in shown.stdout
 
 
-def test_json_is_all_there_is_on_standard_output(finished: tiltmeter.AuditResult, hypothesis: str) -> None:
+def test_json_is_all_there_is_on_standard_output(finished: pretilt.AuditResult, hypothesis: str) -> None:
     told = json.loads(of_its_own("trace", finished.path, hypothesis, "--json", "-n", 2).stdout)
     assert told["trace"] == "effect" and told["id"] == hypothesis and len(told["responsible"]) == 2
     pair_id = told["responsible"][0]["pair"]["pair_id"]
@@ -58,7 +58,7 @@ def test_json_is_all_there_is_on_standard_output(finished: tiltmeter.AuditResult
     assert hypothesis in [lesson["hypothesis_id"] for lesson in back["everywhere"]]
 
 
-def test_a_wrong_id_is_one_line(finished: tiltmeter.AuditResult) -> None:
+def test_a_wrong_id_is_one_line(finished: pretilt.AuditResult) -> None:
     result = of_its_own("trace", finished.path, "gruop:1:2")
     assert result.returncode == 2 and result.stdout == ""
     assert result.stderr.startswith("error: 'gruop:1:2' is no id and no name of a concept. Did you mean group:1:2")

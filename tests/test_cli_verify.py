@@ -1,4 +1,4 @@
-"""`tiltmeter verify` as a user types it, from a trained model's folder to the verdict, and every mistake on the way."""
+"""`pretilt verify` as a user types it, from a trained model's folder to the verdict, and every mistake on the way."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from command_line import in_process, of_its_own
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from verify_worlds import foresee, say, train_report
 
-import tiltmeter
-from tiltmeter.artifacts import read_sealed
-from tiltmeter.pipeline.rollouts import open_rollouts, rollouts_run
-from tiltmeter.pipeline.verifying import verify_run
+import pretilt
+from pretilt.artifacts import read_sealed
+from pretilt.pipeline.rollouts import open_rollouts, rollouts_run
+from pretilt.pipeline.verifying import verify_run
 
 SMALL = {"per_prompt": 2, "max_new_tokens": 8}
 
@@ -54,8 +54,8 @@ def test_json_is_all_there_is_on_standard_output(run: Path) -> None:
 
 KILLED = """
 import os, signal, sys
-from tiltmeter.pipeline.verifying import verify_run
-from tiltmeter.view import verification_page
+from pretilt.pipeline.verifying import verify_run
+from pretilt.view import verification_page
 
 verification_page.build_verification_page = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 verify_run(sys.argv[1], draws=100, permutations=99)
@@ -94,12 +94,12 @@ def test_not_a_run_and_no_forecast(run: Path, tmp_path: Path) -> None:
     (run / "forecast.parquet").unlink()
     result = in_process("verify", run)
     assert result.returncode == 2
-    assert "holds no forecast" in result.stderr and "Run `tiltmeter forecast` before training" in result.stderr
+    assert "holds no forecast" in result.stderr and "Run `pretilt forecast` before training" in result.stderr
 
 
 @pytest.fixture(scope="module")
 def trained(
-    shared_run: tiltmeter.AuditResult, shared_lens: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    shared_run: pretilt.AuditResult, shared_lens: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A copy of the shared run with a forecast, and in it the folder of a model that was trained under the forecast."""
     path = Path(shutil.copytree(shared_run.path, tmp_path_factory.mktemp("trained") / "run"))

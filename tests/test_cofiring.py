@@ -8,9 +8,9 @@ import pytest
 import scipy.sparse as sp
 from sklearn.metrics import mutual_info_score
 
-from tiltmeter.concepts.cofiring import find_communities
-from tiltmeter.concepts.cofiring_graph import NormalisedMI, count_firings, fired_samples, nearest_pairs, top_pairs
-from tiltmeter.errors import UserError
+from pretilt.concepts.cofiring import find_communities
+from pretilt.concepts.cofiring_graph import NormalisedMI, count_firings, fired_samples, nearest_pairs, top_pairs
+from pretilt.errors import UserError
 
 
 def random_fired(n_samples: int, n_features: int, seed: int, *, rare: float = 1.2) -> np.ndarray:

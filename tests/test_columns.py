@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csc_array, csr_array
 
-from tiltmeter.stats import columns as columns_module
-from tiltmeter.stats.columns import ColumnBuilder, Columns, stack_columns
+from pretilt.stats import columns as columns_module
+from pretilt.stats.columns import ColumnBuilder, Columns, stack_columns
 
 
 def numerators(seed: int = 0, n: int = 30, m: int = 7) -> np.ndarray:

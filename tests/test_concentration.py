@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tiltmeter.stats.concentration import SHARES, concentration
+from pretilt.stats.concentration import SHARES, concentration
 
 
 def test_shares_by_hand() -> None:

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from scipy.sparse import csc_array, random_array
 
-from tiltmeter.stats import columns as columns_module
-from tiltmeter.stats.columns import Columns
-from tiltmeter.stats.contrast import Contrasts, contrasts, row_half
-from tiltmeter.stats.sets import Sets
-from tiltmeter.stats.sums import cell_sums, family_halves
+from pretilt.stats import columns as columns_module
+from pretilt.stats.columns import Columns
+from pretilt.stats.contrast import Contrasts, contrasts, row_half
+from pretilt.stats.sets import Sets
+from pretilt.stats.sums import cell_sums, family_halves
 
 FIELDS = ("mean_in", "mean_out", "delta", "z", "cohens_d", "delta_a", "delta_b")
 STATISTICS = (*FIELDS, "delta_min")

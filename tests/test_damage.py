@@ -13,19 +13,19 @@ from command_line import in_process
 from harms import HARMS, empty, flip, folder_in_its_place, truncate
 from tiny_lens import artifacts
 
-import tiltmeter
-from tiltmeter.artifacts import read_sealed
-from tiltmeter.errors import UserError
-from tiltmeter.run import Run
+import pretilt
+from pretilt.artifacts import read_sealed
+from pretilt.errors import UserError
+from pretilt.run import Run
 
 
 @pytest.fixture
-def copied(shared_run: tiltmeter.AuditResult, tmp_path: Path) -> Path:
+def copied(shared_run: pretilt.AuditResult, tmp_path: Path) -> Path:
     return Path(shutil.copytree(shared_run.path, tmp_path / "run"))
 
 
-def audit_again(shared_run: tiltmeter.AuditResult, copied: Path, lens: dict[str, str]) -> None:
-    tiltmeter.audit(shared_run.path.parent / "pairs.jsonl", out=copied, **lens)
+def audit_again(shared_run: pretilt.AuditResult, copied: Path, lens: dict[str, str]) -> None:
+    pretilt.audit(shared_run.path.parent / "pairs.jsonl", out=copied, **lens)
 
 
 def one_line_of(arguments: tuple[object, ...]) -> str:
@@ -43,7 +43,7 @@ def test_every_artifact_harmed_in_every_way_is_one_line(copied: Path) -> None:
         content = (copied / name).read_bytes()
         for harm in HARMS:
             harm(copied / name)
-            with pytest.raises(UserError, match=rf"the run is damaged \(.*{name}\): .*tiltmeter audit.*rebuilds"):
+            with pytest.raises(UserError, match=rf"the run is damaged \(.*{name}\): .*pretilt audit.*rebuilds"):
                 Run(copied).file(name)
             shutil.rmtree(copied / name) if (copied / name).is_dir() else (copied / name).unlink(missing_ok=True)
             (copied / name).write_bytes(content)
@@ -66,11 +66,11 @@ def test_every_artifact_harmed_in_every_way_is_one_line(copied: Path) -> None:
 def test_a_command_that_meets_a_damaged_file_names_it(copied: Path, harmed: str, command: tuple[str, ...]) -> None:
     flip(copied / harmed)
     line = one_line_of((command[0], copied, *command[1:]))
-    assert harmed in line and "tiltmeter audit" in line
+    assert harmed in line and "pretilt audit" in line
 
 
 def test_the_audit_mends_everything_at_once(
-    shared_run: tiltmeter.AuditResult, shared_lens: dict[str, str], copied: Path
+    shared_run: pretilt.AuditResult, shared_lens: dict[str, str], copied: Path
 ) -> None:
     names = [name for stage in Run(copied).manifest["stages"].values() for name in stage["files"]]
     for number, name in enumerate(names):
@@ -80,7 +80,7 @@ def test_the_audit_mends_everything_at_once(
 
 
 def test_a_flipped_shard_of_an_unfinished_harvest_is_not_believed(
-    shared_run: tiltmeter.AuditResult, shared_lens: dict[str, str], copied: Path
+    shared_run: pretilt.AuditResult, shared_lens: dict[str, str], copied: Path
 ) -> None:
     (copied / "run.json").unlink()  # as after a kill before the first stage was recorded
     flip(copied / "features/chosen-00000.parquet")
@@ -89,7 +89,7 @@ def test_a_flipped_shard_of_an_unfinished_harvest_is_not_believed(
 
 
 def test_a_folder_with_files_in_the_place_of_one_is_left_alone(
-    shared_run: tiltmeter.AuditResult, shared_lens: dict[str, str], copied: Path
+    shared_run: pretilt.AuditResult, shared_lens: dict[str, str], copied: Path
 ) -> None:
     folder_in_its_place(copied / "groups.parquet")
     (copied / "groups.parquet" / "mine.txt").write_text("mine")
@@ -121,7 +121,7 @@ def _file(name: str, digest: Any) -> Callable[[Path], None]:
         (folder_in_its_place, "cannot read the run folder"),
         (_with(lambda m: [m]), "no JSON object"),
         (lambda path: path.write_text("[" * 100_000), "damaged"),
-        (_with(lambda m: m.update(format_version=3)), "format version 3, ours is 2.*Update tiltmeter"),
+        (_with(lambda m: m.update(format_version=3)), "format version 3, ours is 2.*Update pretilt"),
         (_with(lambda m: m.update(format_version=1)), "format version 1, ours is 2.*new folder"),
         (_with(lambda m: m.update(format_version="2")), "format version 2"),
         (_with(lambda m: m.pop("stages") and None), "holds no stages"),
@@ -143,7 +143,7 @@ def test_a_manifest_that_is_damaged_or_made_up(copied: Path, harm: Callable[[Pat
 
 
 def test_a_checkpointed_report_of_a_training_is_sealed(tmp_path: Path) -> None:
-    from tiltmeter.train import folder
+    from pretilt.train import folder
 
     folder.begin(tmp_path, "key", 1, {"forecast": None})
     assert folder.opened(tmp_path, "key", 1) is not None
@@ -166,11 +166,11 @@ def test_a_checkpointed_report_of_a_training_is_sealed(tmp_path: Path) -> None:
     ],
 )
 def test_odd_names_of_the_folder_are_one_line(
-    tmp_path: Path, shared_run: tiltmeter.AuditResult, shared_lens: dict[str, str], out: str, says: str
+    tmp_path: Path, shared_run: pretilt.AuditResult, shared_lens: dict[str, str], out: str, says: str
 ) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
     with pytest.raises(UserError, match=says) as caught:
-        tiltmeter.audit(shared_run.path.parent / "pairs.jsonl", out=out.format(tmp=tmp_path), **shared_lens)
+        pretilt.audit(shared_run.path.parent / "pairs.jsonl", out=out.format(tmp=tmp_path), **shared_lens)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 700

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import tiltmeter
-from tiltmeter.demo import model as demo_model
-from tiltmeter.errors import UserError
-from tiltmeter.lens.dictionary import load_dictionary
-from tiltmeter.pipeline.demo import DATA
+import pretilt
+from pretilt.demo import model as demo_model
+from pretilt.errors import UserError
+from pretilt.lens.dictionary import load_dictionary
+from pretilt.pipeline.demo import DATA
 
 CARD = json.loads((demo_model.BUNDLED_DICTIONARY / "card.json").read_text(encoding="utf-8"))
 needs_model = pytest.mark.skipif(
@@ -46,7 +46,7 @@ def test_a_missing_model_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch)
 
 @needs_model
 def test_the_first_demo_pairs_through_the_bundled_lens(tmp_path: Path) -> None:
-    result = tiltmeter.audit(DATA / "demo-a.jsonl.gz", out=tmp_path / "run", limit=24, max_length=256)
+    result = pretilt.audit(DATA / "demo-a.jsonl.gz", out=tmp_path / "run", limit=24, max_length=256)
     lens = result.run.manifest["lens"]
     assert lens["bundled"]
     assert lens["explained_variance"] == pytest.approx(CARD["explained_variance"]["demo_a"], abs=0.03)

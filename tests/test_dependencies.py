@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-SRC = ROOT / "src" / "tiltmeter"
+SRC = ROOT / "src" / "pretilt"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DISTRIBUTIONS = {"yaml": "pyyaml", "sklearn": "scikit-learn"}  # modules named otherwise than their distribution
 EXTRA_FILES = {  # where an extra's packages may be imported; one of these files says that the extra is missing
@@ -41,7 +41,7 @@ def imported(path: Path) -> set[str]:
             modules.update(alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             modules.add((node.module or "").split(".")[0])
-    foreign = modules - set(sys.stdlib_module_names) - {"tiltmeter"}
+    foreign = modules - set(sys.stdlib_module_names) - {"pretilt"}
     return {DISTRIBUTIONS.get(m, m).lower().replace("_", "-") for m in foreign}
 
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from tiny_dictionaries import D_MODEL, N_FEATURES, random_dictionary, tiny, vectors
 
-from tiltmeter.errors import UserError
-from tiltmeter.lens.dictionary import Dictionary, load_dictionary
-from tiltmeter.lens.fidelity import fidelity
-from tiltmeter.lens.folder import save_dictionary
-from tiltmeter.lens.metadata import layer_of_hook
+from pretilt.errors import UserError
+from pretilt.lens.dictionary import Dictionary, load_dictionary
+from pretilt.lens.fidelity import fidelity
+from pretilt.lens.folder import save_dictionary
+from pretilt.lens.metadata import layer_of_hook
 
 # --- by hand ------------------------------------------------------------------------------------------------------
 
@@ -101,7 +101,7 @@ def test_hook_names(hook: str | None, layer: int | None) -> None:
 @pytest.mark.parametrize("kind", ["relu", "topk", "jumprelu"])
 def test_sparse_equals_dense(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "tiltmeter.lens.dictionary._BLOCK_ELEMENTS", 7 * N_FEATURES
+        "pretilt.lens.dictionary._BLOCK_ELEMENTS", 7 * N_FEATURES
     )  # 200 rows: blocks of 7, a short last
     dictionary, x = random_dictionary(kind), vectors()
     row, feature, value = dictionary.encode_sparse(x)

@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_dictionaries import D_MODEL, N_FEATURES, random_dictionary, vectors
 
-from tiltmeter.errors import UserError
-from tiltmeter.lens.dictionary import load_dictionary
-from tiltmeter.lens.fidelity import fidelity
-from tiltmeter.lens.folder import from_saelens_state, save_dictionary
+from pretilt.errors import UserError
+from pretilt.lens.dictionary import load_dictionary
+from pretilt.lens.fidelity import fidelity
+from pretilt.lens.folder import from_saelens_state, save_dictionary
 
 # --- sae-lens as oracle -------------------------------------------------------------------------------------------
 
@@ -61,7 +61,7 @@ def test_encode_and_decode_equal_saelens(
     assert 0 < int((theirs > 0).sum()) < theirs.numel()
     torch.testing.assert_close(dictionary.encode(x), theirs, atol=1e-5, rtol=0)
     torch.testing.assert_close(dictionary.decode(theirs, x), sae.decode(theirs), atol=1e-4, rtol=1e-5)
-    from tiltmeter.lens.saelens import from_sae
+    from pretilt.lens.saelens import from_sae
 
     if normalize_activations == "none":  # read from the live object too, with its proof
         assert from_sae(sae).hash == dictionary.hash
@@ -159,7 +159,7 @@ def test_weights_given_as_a_dict_are_never_used(tmp_path: Path) -> None:
     sae = saelens_folder(tmp_path, "jumprelu")
     bearing = {**sae.cfg.to_dict(), **sae.state_dict()}
     assert not torch.equal(sae_lens.SAE.from_dict(bearing).W_enc, sae.W_enc)
-    from tiltmeter.lens.saelens import from_sae
+    from pretilt.lens.saelens import from_sae
 
     with pytest.raises(UserError, match="random ones"):
         from_sae(bearing)
@@ -171,7 +171,7 @@ def test_a_misread_format_is_noticed(tmp_path: Path) -> None:
     sae = saelens_folder(tmp_path, "jumprelu")
     sae.activation_fn = torch.nn.Identity()
     sae.run_time_activation_norm_fn_in = lambda x: 2 * x
-    from tiltmeter.lens.saelens import from_sae
+    from pretilt.lens.saelens import from_sae
 
     with pytest.raises(UserError, match=r"differ from sae-lens's|negative"):
         from_sae(sae)
@@ -318,15 +318,15 @@ def test_hub_folder_in_a_known_format_is_read_natively(tmp_path: Path, monkeypat
 
 def test_without_saelens_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sae_lens", None)
-    with pytest.raises(UserError, match=r"pip install 'tiltmeter\[sae\]'"):
+    with pytest.raises(UserError, match=r"pip install 'pretilt\[sae\]'"):
         load_dictionary("gpt2-small-res-jb/blocks.8.hook_resid_pre")
     broken(tmp_path, lambda c, t: c.update(architecture="gated"))
-    with pytest.raises(UserError, match=r"pip install 'tiltmeter\[sae\]'"):
+    with pytest.raises(UserError, match=r"pip install 'pretilt\[sae\]'"):
         load_dictionary(tmp_path)
 
 
 def test_reading_a_folder_does_not_import_saelens(tmp_path: Path) -> None:
     save_dictionary(random_dictionary(), tmp_path)
-    code = "import sys\nfrom tiltmeter.lens.dictionary import load_dictionary\n"
+    code = "import sys\nfrom pretilt.lens.dictionary import load_dictionary\n"
     code += f"load_dictionary({str(tmp_path)!r})\nassert 'sae_lens' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -14,14 +14,14 @@ from tiny_dictionaries import random_dictionary
 from tiny_models import causal_lm
 from tiny_training import write_model
 
-from tiltmeter.errors import UserError
-from tiltmeter.events import Events
-from tiltmeter.lens.dictionary import Dictionary, load_dictionary
-from tiltmeter.lens.folder import save_dictionary
-from tiltmeter.lens.metadata import cautions
-from tiltmeter.lens.model import SubjectModel
-from tiltmeter.pipeline.lenses import LensChoice, choose_lens
-from tiltmeter.settings import AuditSettings
+from pretilt.errors import UserError
+from pretilt.events import Events
+from pretilt.lens.dictionary import Dictionary, load_dictionary
+from pretilt.lens.folder import save_dictionary
+from pretilt.lens.metadata import cautions
+from pretilt.lens.model import SubjectModel
+from pretilt.pipeline.lenses import LensChoice, choose_lens
+from pretilt.settings import AuditSettings
 
 
 def folder(path: Path, **metadata: Any) -> Path:
@@ -182,7 +182,7 @@ def test_norm_scaling_factor_is_an_option(model: Path, tmp_path: Path) -> None:
 
 
 def test_model_without_dictionary_is_told_the_command(model: Path) -> None:
-    command = rf"tiltmeter fit 'my pairs.jsonl' --model {model} --layer 1 --out my-dictionary"
+    command = rf"pretilt fit 'my pairs.jsonl' --model {model} --layer 1 --out my-dictionary"
     with pytest.raises(UserError, match=command):
         choose_lens(AuditSettings(model=str(model)), Events(), "my pairs.jsonl")
 

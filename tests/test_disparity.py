@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from scipy.sparse import csc_array, csr_array
 
-from tiltmeter.errors import UserError
-from tiltmeter.schema import Concepts
-from tiltmeter.stats import disparity as audit
+from pretilt.errors import UserError
+from pretilt.schema import Concepts
+from pretilt.stats import disparity as audit
 
 
 @dataclass

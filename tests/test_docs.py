@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tiltmeter import schema
-from tiltmeter.settings import AuditSettings
+from pretilt import schema
+from pretilt.settings import AuditSettings
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -44,7 +44,7 @@ def test_the_house_in_the_guide_is_the_house_that_is_tested() -> None:
 
 def test_every_option_of_audit_is_on_the_command_line_with_its_help() -> None:
     shown = subprocess.run(
-        [sys.executable, "-m", "tiltmeter", "audit", "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "pretilt", "audit", "--help"], capture_output=True, text=True, check=True
     ).stdout
     for name in AuditSettings.model_fields:
         option = {"columns": "--column"}.get(name, f"--{name.replace('_', '-')}")
@@ -52,7 +52,7 @@ def test_every_option_of_audit_is_on_the_command_line_with_its_help() -> None:
 
 
 def test_every_drop_reason_is_documented() -> None:
-    from tiltmeter.pairs.pair import DROP_REASONS
+    from pretilt.pairs.pair import DROP_REASONS
 
     formats = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
     for reason in DROP_REASONS:

@@ -15,18 +15,18 @@ import torch
 from tiny_lens import LAYER, rows, write_lens
 from tiny_tokenizers import ZEPHYR
 
-from tiltmeter.errors import UserError
-from tiltmeter.events import Events
-from tiltmeter.lens.activations import TensorActivations
-from tiltmeter.lens.dictionary import Dictionary, load_dictionary
-from tiltmeter.lens.fit import FitSettings, fit
-from tiltmeter.lens.folder import save_dictionary
-from tiltmeter.lens.reference import RATES_FILE, count_firings, save_firing_rates
-from tiltmeter.pipeline import auditing, doctor
-from tiltmeter.pipeline.lenses import LensChoice, choose_lens, reading_hash
-from tiltmeter.run import Run
-from tiltmeter.settings import AuditSettings
-from tiltmeter.stats.checks import Check
+from pretilt.errors import UserError
+from pretilt.events import Events
+from pretilt.lens.activations import TensorActivations
+from pretilt.lens.dictionary import Dictionary, load_dictionary
+from pretilt.lens.fit import FitSettings, fit
+from pretilt.lens.folder import save_dictionary
+from pretilt.lens.reference import RATES_FILE, count_firings, save_firing_rates
+from pretilt.pipeline import auditing, doctor
+from pretilt.pipeline.lenses import LensChoice, choose_lens, reading_hash
+from pretilt.run import Run
+from pretilt.settings import AuditSettings
+from pretilt.stats.checks import Check
 
 PAIRS = 120
 

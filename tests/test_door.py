@@ -13,17 +13,17 @@ from typing import Any
 
 import pytest
 
-import tiltmeter
-from tiltmeter import errors
-from tiltmeter.errors import UserError, require_extra
-from tiltmeter.events import Events, Watched, watching
-from tiltmeter.lens.sources import dictionary_folder
-from tiltmeter.pipeline.labelling import label_run
-from tiltmeter.pipeline.rollouts import rollouts_run
-from tiltmeter.pipeline.training import train_model
+import pretilt
+from pretilt import errors
+from pretilt.errors import UserError, require_extra
+from pretilt.events import Events, Watched, watching
+from pretilt.lens.sources import dictionary_folder
+from pretilt.pipeline.labelling import label_run
+from pretilt.pipeline.rollouts import rollouts_run
+from pretilt.pipeline.training import train_model
 
 ROOT = Path(__file__).parents[1]
-SRC = ROOT / "src" / "tiltmeter"
+SRC = ROOT / "src" / "pretilt"
 
 
 def run_python(code: str, **environment: str) -> str:
@@ -32,14 +32,14 @@ def run_python(code: str, **environment: str) -> str:
 
 
 def test_the_package_lists_what_it_offers_and_is_typed() -> None:
-    assert set(dir(tiltmeter)) >= {"audit", "fit", "open_run", "trace", "AuditSettings", "Events", "UserError"}
-    assert all(getattr(tiltmeter, name) is not None for name in dir(tiltmeter))
+    assert set(dir(pretilt)) >= {"audit", "fit", "open_run", "trace", "AuditSettings", "Events", "UserError"}
+    assert all(getattr(pretilt, name) is not None for name in dir(pretilt))
     assert (SRC / "py.typed").is_file()
 
 
 @pytest.mark.parametrize("before", ["", "import huggingface_hub\n"])
 def test_no_telemetry_from_python_whatever_was_imported_before(before: str) -> None:
-    ask = f"{before}import tiltmeter\nfrom huggingface_hub import constants\nprint(constants.HF_HUB_DISABLE_TELEMETRY)"
+    ask = f"{before}import pretilt\nfrom huggingface_hub import constants\nprint(constants.HF_HUB_DISABLE_TELEMETRY)"
     assert run_python(ask).strip() == "True"
     assert run_python(ask, HF_HUB_DISABLE_TELEMETRY="0").strip() == "False"
 
@@ -53,7 +53,7 @@ def test_progress_is_shown_where_somebody_looks_on(
     monkeypatch.setitem(sys.modules, "ipykernel", sys)
     events = watching(None)
     assert isinstance(events, Watched)
-    monkeypatch.setattr("tiltmeter.events.LINE_EVERY", 0.0)
+    monkeypatch.setattr("pretilt.events.LINE_EVERY", 0.0)
     events.say("reading [bold]rows[/bold]")
     for done in (0, 50, 100):
         events.progress("tokens", done, 100, "pairs")
@@ -65,8 +65,8 @@ def test_progress_is_shown_where_somebody_looks_on(
 
 
 def test_an_error_says_what_the_options_are_in_python() -> None:
-    error = UserError("--layer goes with --base-url", fix="Give --column a=b, or run `tiltmeter x --replace`")
-    assert str(error) == "--layer goes with --base-url. Give --column a=b, or run `tiltmeter x --replace`"
+    error = UserError("--layer goes with --base-url", fix="Give --column a=b, or run `pretilt x --replace`")
+    assert str(error) == "--layer goes with --base-url. Give --column a=b, or run `pretilt x --replace`"
     assert error.__notes__ == [
         "In Python: --layer is layer=, --base-url is base_url=, --column is columns={our_name: source_name}"
     ]
@@ -105,20 +105,20 @@ FEATURES: dict[str, tuple[str, str, Any]] = {
         "openai",
         lambda run: rollouts_run(run, base_url="http://localhost:9/v1", endpoint_model="m"),
     ),
-    "audit": ("sae", "sae_lens", lambda run: tiltmeter.audit([], model="m", dictionary="release/id", out=run / "new")),
+    "audit": ("sae", "sae_lens", lambda run: pretilt.audit([], model="m", dictionary="release/id", out=run / "new")),
 }
 
 
 @pytest.mark.parametrize("feature", FEATURES)
 def test_a_missing_extra_is_one_line_before_any_work(
-    feature: str, monkeypatch: pytest.MonkeyPatch, shared_run: tiltmeter.AuditResult
+    feature: str, monkeypatch: pytest.MonkeyPatch, shared_run: pretilt.AuditResult
 ) -> None:
     extra, module, call = FEATURES[feature]
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UserError) as caught:
         call(shared_run.path)
     text = str(caught.value)
-    assert f"pip install 'tiltmeter[{extra}]'" in text
+    assert f"pip install 'pretilt[{extra}]'" in text
     assert module.replace("_", "-") in text
     assert "\n" not in text
     assert not (shared_run.path / "new").exists()

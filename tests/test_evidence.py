@@ -7,12 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tiltmeter import schema
-from tiltmeter.stats.columns import Columns
-from tiltmeter.stats.contrast import contrasts
-from tiltmeter.stats.evidence import PairTokens, Places, Tracer, build_evidence
-from tiltmeter.stats.sets import Sets
-from tiltmeter.stats.sums import cell_sums
+from pretilt import schema
+from pretilt.stats.columns import Columns
+from pretilt.stats.contrast import contrasts
+from pretilt.stats.evidence import PairTokens, Places, Tracer, build_evidence
+from pretilt.stats.sets import Sets
+from pretilt.stats.sums import cell_sums
 
 
 def names(n: int) -> list[str]:

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-import tiltmeter
-from tiltmeter.pairs.families import Families, find_families
-from tiltmeter.pairs.pair import Message, Pair
-from tiltmeter.pairs.read import read_source
-from tiltmeter.pairs.split import split_pairs
-from tiltmeter.pairs.templates import masked_tokens
+import pretilt
+from pretilt.pairs.families import Families, find_families
+from pretilt.pairs.pair import Message, Pair
+from pretilt.pairs.read import read_source
+from pretilt.pairs.split import split_pairs
+from pretilt.pairs.templates import masked_tokens
 
 LETTERS = "abcdefghijklmnoprstuvw"
 
@@ -364,7 +364,7 @@ def test_hostile_text_is_read_in_linear_time() -> None:
 
 
 def test_the_demos_trap_is_found_and_little_else_is_merged() -> None:
-    folder = Path(tiltmeter.__file__).parent / "demo" / "data"
+    folder = Path(pretilt.__file__).parent / "demo" / "data"
     truth = json.loads((folder / "demo-a-truth.json").read_text(encoding="utf-8"))["rows"]["family"]
     pairs = read_source(folder / "demo-a.jsonl.gz").normalised.pairs
     found = families(pairs).family_id

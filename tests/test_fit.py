@@ -14,14 +14,14 @@ import pyarrow as pa
 import pytest
 import torch
 
-from tiltmeter.errors import UserError
-from tiltmeter.lens.activations import TensorActivations, cache_activations
-from tiltmeter.lens.corpus import pair_sequences, split_heldout, text_sequences
-from tiltmeter.lens.dictionary import load_dictionary
-from tiltmeter.lens.fidelity import fidelity
-from tiltmeter.lens.fit import FitSettings, fit
-from tiltmeter.lens.trainer import Trainer
-from tiltmeter.schema import TOKENS
+from pretilt.errors import UserError
+from pretilt.lens.activations import TensorActivations, cache_activations
+from pretilt.lens.corpus import pair_sequences, split_heldout, text_sequences
+from pretilt.lens.dictionary import load_dictionary
+from pretilt.lens.fidelity import fidelity
+from pretilt.lens.fit import FitSettings, fit
+from pretilt.lens.trainer import Trainer
+from pretilt.schema import TOKENS
 
 D_MODEL, N_TRUE = 32, 48
 SMALL = FitSettings(n_features=64, k=3, epochs=6, batch_tokens=256, lr=5e-3, dead_after_tokens=5_000)
@@ -160,7 +160,7 @@ import os, signal, sys
 import numpy as np, torch
 sys.path.insert(0, {tests!r})
 from test_fit import SMALL, reader, sequences
-from tiltmeter.lens.fit import fit_from_text
+from pretilt.lens.fit import fit_from_text
 die_reading, die_fitting = int(sys.argv[2]), int(sys.argv[3])
 calls = 0
 def read(batch):

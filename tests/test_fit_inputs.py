@@ -11,15 +11,15 @@ import torch
 from safetensors.torch import save_file
 from test_fit import SMALL, planted
 
-from tiltmeter.errors import UserError
-from tiltmeter.lens.activations import TensorActivations
-from tiltmeter.lens.dictionary import load_dictionary
-from tiltmeter.lens.fit import fit
-from tiltmeter.lens.folder import WEIGHTS_FILE
-from tiltmeter.pipeline import fit as fit_command
-from tiltmeter.run import Run
-from tiltmeter.settings import AuditSettings, settings_of
-from tiltmeter.train.folder import last_checkpoint
+from pretilt.errors import UserError
+from pretilt.lens.activations import TensorActivations
+from pretilt.lens.dictionary import load_dictionary
+from pretilt.lens.fit import fit
+from pretilt.lens.folder import WEIGHTS_FILE
+from pretilt.pipeline import fit as fit_command
+from pretilt.run import Run
+from pretilt.settings import AuditSettings, settings_of
+from pretilt.train.folder import last_checkpoint
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_dictionary_that_fit_did_not_write_is_refused_and_fitted_again(tmp_pat
     content = bytearray(weights.read_bytes())
     content[-100] ^= 1  # in a weight's mantissa: finite, and of the right shape
     weights.write_bytes(content)
-    with pytest.raises(UserError, match=r"not the one that `fit` wrote.*fit\.json.*tiltmeter fit"):
+    with pytest.raises(UserError, match=r"not the one that `fit` wrote.*fit\.json.*pretilt fit"):
         load_dictionary(tmp_path)
     fit(data, SMALL, out=tmp_path)
     assert load_dictionary(tmp_path).hash == written

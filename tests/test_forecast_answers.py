@@ -7,13 +7,13 @@ import pytest
 from forecast_worlds import make_world
 from scipy.stats import binom
 
-from tiltmeter.forecast.answers import answer
-from tiltmeter.forecast.baselines import length_only, length_slopes, prevalence_only, shuffled_labels
-from tiltmeter.forecast.covariance import from_pairs, from_rollouts
-from tiltmeter.forecast.expression import expression, upper_bound
-from tiltmeter.forecast.ladder import Ladder, tilt
-from tiltmeter.forecast.preference import BradleyTerry, fit_preference
-from tiltmeter.forecast.samples import PairDeltas, Rollouts
+from pretilt.forecast.answers import answer
+from pretilt.forecast.baselines import length_only, length_slopes, prevalence_only, shuffled_labels
+from pretilt.forecast.covariance import from_pairs, from_rollouts
+from pretilt.forecast.expression import expression, upper_bound
+from pretilt.forecast.ladder import Ladder, tilt
+from pretilt.forecast.preference import BradleyTerry, fit_preference
+from pretilt.forecast.samples import PairDeltas, Rollouts
 
 
 def test_bounds_are_exact() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tiltmeter.forecast.cells import cell_shifts, judge_cells
-from tiltmeter.forecast.observed import Observed
+from pretilt.forecast.cells import cell_shifts, judge_cells
+from pretilt.forecast.observed import Observed
 
 N_SETS, N_CONCEPTS, PER_SET = 8, 30, 40
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tiltmeter.forecast.conditioned import Cells, prompt_products, times_each
-from tiltmeter.forecast.covariance import from_pairs, from_rollouts
-from tiltmeter.forecast.ladder import Ladder
-from tiltmeter.forecast.preference import BradleyTerry, Preference
-from tiltmeter.forecast.samples import PairDeltas, Rollouts
-from tiltmeter.forecast.uncertainty import bootstrap
+from pretilt.forecast.conditioned import Cells, prompt_products, times_each
+from pretilt.forecast.covariance import from_pairs, from_rollouts
+from pretilt.forecast.ladder import Ladder
+from pretilt.forecast.preference import BradleyTerry, Preference
+from pretilt.forecast.samples import PairDeltas, Rollouts
+from pretilt.forecast.uncertainty import bootstrap
 
 
 def rows(*numbers: int) -> np.ndarray:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tiltmeter.forecast.covariance import from_pairs, from_rollouts, shrinkage_intensity
-from tiltmeter.forecast.samples import PairDeltas, Rollouts
+from pretilt.forecast.covariance import from_pairs, from_rollouts, shrinkage_intensity
+from pretilt.forecast.samples import PairDeltas, Rollouts
 
 
 def random_rollouts(seed: int, n_prompts: int = 30, n_concepts: int = 5, ragged: bool = True, family=None) -> Rollouts:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
-from tiltmeter.forecast.hindsight import hindsight
-from tiltmeter.forecast.observed import realised
-from tiltmeter.forecast.samples import Rollouts
+from pretilt.forecast.hindsight import hindsight
+from pretilt.forecast.observed import realised
+from pretilt.forecast.samples import Rollouts
 
 
 def test_by_hand() -> None:

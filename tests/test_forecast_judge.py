@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tiltmeter.forecast.agreement import Evidence, Figure, reliability, residualised, signed_square, spearman
-from tiltmeter.forecast.judge import judge, r2_draws
-from tiltmeter.forecast.observed import Observed, realised
-from tiltmeter.forecast.samples import Rollouts
-from tiltmeter.forecast.uncertainty import Interval
+from pretilt.forecast.agreement import Evidence, Figure, reliability, residualised, signed_square, spearman
+from pretilt.forecast.judge import judge, r2_draws
+from pretilt.forecast.observed import Observed, realised
+from pretilt.forecast.samples import Rollouts
+from pretilt.forecast.uncertainty import Interval
 
 
 def observed(shift: np.ndarray, unit: np.ndarray | None = None) -> Observed:

@@ -8,8 +8,8 @@ from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from tiltmeter.forecast.preference import BradleyTerry, family_folds, fit_preference, pair_auc
-from tiltmeter.forecast.samples import PairDeltas
+from pretilt.forecast.preference import BradleyTerry, family_folds, fit_preference, pair_auc
+from pretilt.forecast.samples import PairDeltas
 
 
 def labelled(rng: np.random.Generator, u: np.ndarray, margin: np.ndarray) -> np.ndarray:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.sparse import csc_array, csr_array
 
-from tiltmeter.concepts.prompt_scores import concept_columns
-from tiltmeter.forecast.scores import SCORE_FORMS, concept_scores, log_length, score_responses
-from tiltmeter.schema import Concepts
-from tiltmeter.stats.disparity import FORMS, disparity_numerator, signed_disparity
+from pretilt.concepts.prompt_scores import concept_columns
+from pretilt.forecast.scores import SCORE_FORMS, concept_scores, log_length, score_responses
+from pretilt.schema import Concepts
+from pretilt.stats.disparity import FORMS, disparity_numerator, signed_disparity
 
 
 @dataclass

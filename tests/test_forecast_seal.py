@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 from tiny_training import QUICK, chats, write_model, write_run
 
-from tiltmeter.errors import UserError
-from tiltmeter.events import Events
-from tiltmeter.pipeline.forecast_seal import check_free
-from tiltmeter.run import Run, file_hash, write_json, write_table
-from tiltmeter.train.dpo import train_run
+from pretilt.errors import UserError
+from pretilt.events import Events
+from pretilt.pipeline.forecast_seal import check_free
+from pretilt.run import Run, file_hash, write_json, write_table
+from pretilt.train.dpo import train_run
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_a_training_notes_the_forecast_it_began_with(model: Path, tmp_path: Path
     seal(run, "2027-01-01T00:00:00+00:00")
     assert train(run, model, "with")["forecast"] == sealed
     write_table(run.path / "forecast.parquet", pa.table({"shift": [2.0]}), "")
-    with pytest.raises(UserError, match=r"damaged.*tiltmeter forecast"):  # it may be mended: nothing is trained
+    with pytest.raises(UserError, match=r"damaged.*pretilt forecast"):  # it may be mended: nothing is trained
         train(run, model, "changed")
 
 
@@ -62,7 +62,7 @@ def test_it_survives_an_interruption(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("tiltmeter.train.trainer.run", interrupted)
+        patched.setattr("pretilt.train.trainer.run", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train(run, model, "out")
     begun = report(tmp_path / "run" / "out")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from forecast_worlds import COPIES, World, foreign_world, make_world, r_squared, random_base
 
-from tiltmeter.forecast.covariance import from_pairs, from_rollouts
-from tiltmeter.forecast.ladder import Ladder, covariance_with, tilt
-from tiltmeter.forecast.preference import BradleyTerry, fit_preference
-from tiltmeter.forecast.samples import PairDeltas, Rollouts
+from pretilt.forecast.covariance import from_pairs, from_rollouts
+from pretilt.forecast.ladder import Ladder, covariance_with, tilt
+from pretilt.forecast.preference import BradleyTerry, fit_preference
+from pretilt.forecast.samples import PairDeltas, Rollouts
 
 SEEDS = range(4)
 TINY_RIDGE = [1e-10]

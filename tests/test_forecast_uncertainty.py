@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from forecast_worlds import COPIES, World, make_world
 
-from tiltmeter.forecast.agreement import reliability
-from tiltmeter.forecast.covariance import from_pairs, from_rollouts
-from tiltmeter.forecast.ladder import Ladder
-from tiltmeter.forecast.preference import BradleyTerry, fit_preference
-from tiltmeter.forecast.samples import PairDeltas, Rollouts
-from tiltmeter.forecast.uncertainty import (
+from pretilt.forecast.agreement import reliability
+from pretilt.forecast.covariance import from_pairs, from_rollouts
+from pretilt.forecast.ladder import Ladder
+from pretilt.forecast.preference import BradleyTerry, fit_preference
+from pretilt.forecast.samples import PairDeltas, Rollouts
+from pretilt.forecast.uncertainty import (
     Interval,
     bootstrap,
     half_forecasts,

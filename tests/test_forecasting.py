@@ -18,15 +18,15 @@ import pytest
 from forecast_runs import N_TRAIN, NAMES, answers, write_run
 from harms import HARMS
 
-from tiltmeter.artifacts import read_sealed
-from tiltmeter.errors import UserError
-from tiltmeter.pipeline.concept_scores import concept_bank, pair_deltas, pairs_of_prompts, prompts_in, rollouts_of
-from tiltmeter.pipeline.forecasting import ForecastResult, forecast_run
-from tiltmeter.pipeline.result import open_run
-from tiltmeter.pipeline.rollouts import open_rollouts
-from tiltmeter.run import Run, file_hash, write_json
-from tiltmeter.schema import FORECAST, FORECAST_HALVES, FORECAST_SHUFFLED
-from tiltmeter.settings import AuditSettings
+from pretilt.artifacts import read_sealed
+from pretilt.errors import UserError
+from pretilt.pipeline.concept_scores import concept_bank, pair_deltas, pairs_of_prompts, prompts_in, rollouts_of
+from pretilt.pipeline.forecasting import ForecastResult, forecast_run
+from pretilt.pipeline.result import open_run
+from pretilt.pipeline.rollouts import open_rollouts
+from pretilt.run import Run, file_hash, write_json
+from pretilt.schema import FORECAST, FORECAST_HALVES, FORECAST_SHUFFLED
+from pretilt.settings import AuditSettings
 
 DRAWS = 30
 PRAISE, APOLOGY, COMPANION, LOCAL, UNHEARD = range(5)
@@ -35,15 +35,15 @@ PLAIN = (5, 6, 7)
 # Stops for ever as soon as it has written the file that is named, so that it can be killed at exactly that moment.
 CHILD = """
 import json, sys, time
-import tiltmeter.run
-from tiltmeter.pipeline.forecasting import forecast_run
-write = tiltmeter.run.write_table
+import pretilt.run
+from pretilt.pipeline.forecasting import forecast_run
+write = pretilt.run.write_table
 def write_and_stop(path, *rest):
     write(path, *rest)
     if path.name == sys.argv[2]:
         print("stopped", flush=True)
         time.sleep(3600)
-tiltmeter.run.write_table = write_and_stop
+pretilt.run.write_table = write_and_stop
 forecast_run(sys.argv[1], **json.loads(sys.argv[3]))
 """
 
@@ -361,7 +361,7 @@ def test_which_rollouts_are_used(tmp_path: Path) -> None:
 
 
 def test_many_cells_leave_single_features_out_and_say_so(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tiltmeter.pipeline.forecast_tables.MAX_CELLS", 20)
+    monkeypatch.setattr("pretilt.pipeline.forecast_tables.MAX_CELLS", 20)
     few = forecast_run(run, draws=DRAWS, form="paper", replace=True)
     assert few.report["cells_left_out"] == 3 * 7
     assert columns(few, "group", 1)["concept_id"].tolist() == [0]
@@ -370,7 +370,7 @@ def test_many_cells_leave_single_features_out_and_say_so(run: Path, monkeypatch:
 
 def test_a_real_audit_with_real_rollouts(shared_run: Any, tmp_path: Path) -> None:
     """240 pairs through a tiny lens, of which every third chosen response thanks: what no fixture of ours made up."""
-    from tiltmeter.pipeline.rollouts import rollouts_run
+    from pretilt.pipeline.rollouts import rollouts_run
 
     path = shutil.copytree(shared_run.path, tmp_path / "run")
     rollouts_run(path, "reference", per_prompt=2, max_new_tokens=12)

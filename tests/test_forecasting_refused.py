@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 from forecast_runs import NAMES, answers, write_run
 
-from tiltmeter.artifacts import read_sealed
-from tiltmeter.errors import UserError
-from tiltmeter.pipeline.forecasting import forecast_run
+from pretilt.artifacts import read_sealed
+from pretilt.errors import UserError
+from pretilt.pipeline.forecasting import forecast_run
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ({"rung": "best"}, r"no rung 'best'.*mean, one_step, converged, tilt"),
         ({"form": "words"}, r"no form 'words'.*presence"),
-        ({"rung": "tilt"}, r"'tilt' needs rollouts.*tiltmeter rollouts"),
+        ({"rung": "tilt"}, r"'tilt' needs rollouts.*pretilt rollouts"),
         ({"rollouts": "reference"}, r"no rollouts 'reference'.*it has none"),
         ({"rollouts": "after"}, r"cannot use the rollouts 'after'.*trained model"),
         ({"draws": 1}, r"draws is 1"),
@@ -45,7 +45,7 @@ def test_runs_that_cannot_be_forecast(tmp_path: Path) -> None:
     manifest = read_sealed((run.path / "run.json").read_bytes())
     audit = manifest["stages"].pop("audit")
     (run.path / "run.json").write_text(json.dumps(manifest))
-    with pytest.raises(UserError, match=r"has not finished.*tiltmeter audit"):
+    with pytest.raises(UserError, match=r"has not finished.*pretilt audit"):
         forecast_run(run.path)
     manifest["stages"]["audit"] = audit
     (run.path / "run.json").write_text(json.dumps(manifest))

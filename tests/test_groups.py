@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.sparse import csr_array, random_array
 
-from tiltmeter import schema
-from tiltmeter.stats import groups
-from tiltmeter.stats.groups import GroupModel, fit_groups, groups_to_table, n_groups_for
+from pretilt import schema
+from pretilt.stats import groups
+from pretilt.stats.groups import GroupModel, fit_groups, groups_to_table, n_groups_for
 
 
 def topics(seed: int, n_topics: int = 8, per_topic: int = 60, n_communities: int = 50) -> tuple[csr_array, np.ndarray]:

@@ -13,10 +13,10 @@ import pytest
 import torch
 from tiny_models import VOCAB, lens, rows, some_sizes, tokens_table
 
-from tiltmeter.errors import UserError
-from tiltmeter.lens.harvest import harvest, n_shards
-from tiltmeter.lens.store import PARTS
-from tiltmeter.run import Shards, file_hash
+from pretilt.errors import UserError
+from pretilt.lens.harvest import harvest, n_shards
+from pretilt.lens.store import PARTS
+from pretilt.run import Shards, file_hash
 
 N_PAIRS, PER_SHARD = 30, 4
 
@@ -26,10 +26,10 @@ import os, sys, time
 from pathlib import Path
 import pyarrow.parquet as pq
 import torch
-import tiltmeter.run
+import pretilt.run
 from tiny_models import lens, rows, some_sizes, tokens_table
-from tiltmeter.lens.harvest import harvest
-from tiltmeter.lens.store import PARTS
+from pretilt.lens.harvest import harvest
+from pretilt.lens.store import PARTS
 
 torch.set_num_threads(1)
 def stopping(write):
@@ -41,8 +41,8 @@ def stopping(write):
             time.sleep(3600)
     return write_and_stop
 pq.write_table = stopping(pq.write_table)  # writes the .partial file
-tiltmeter.run.write_table = stopping(tiltmeter.run.write_table)
-shards = tiltmeter.run.Shards(Path(sys.argv[1]), "key", PARTS)
+pretilt.run.write_table = stopping(pretilt.run.write_table)
+shards = pretilt.run.Shards(Path(sys.argv[1]), "key", PARTS)
 harvest(tokens_table(rows(some_sizes(30))), lens(), shards, pairs_per_shard=4, batch_tokens=128)
 """
 

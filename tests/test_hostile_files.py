@@ -15,11 +15,11 @@ from format_rows import only, read
 from format_rows import refused as not_read
 from source_files import ROWS, jsonl, refused, rows_of, write
 
-from tiltmeter.errors import UserError
-from tiltmeter.pairs.files import read_file
-from tiltmeter.pairs.load import load_rows
-from tiltmeter.pairs.normalise import normalise
-from tiltmeter.settings import AuditSettings
+from pretilt.errors import UserError
+from pretilt.pairs.files import read_file
+from pretilt.pairs.load import load_rows
+from pretilt.pairs.normalise import normalise
+from pretilt.settings import AuditSettings
 
 ASKED, GOOD, BAD = (
     {"role": r, "content": c} for r, c in (("user", "It's q?"), ("assistant", 'a "b"\n'), ("assistant", "c"))

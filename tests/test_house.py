@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-SRC = Path(__file__).parents[1] / "src" / "tiltmeter"
+SRC = Path(__file__).parents[1] / "src" / "pretilt"
 FLOORS = [  # a file imports from its own floor or from one above in this list, never from one below
     {"errors", "schema", "artifacts", "lock", "run", "events"},
     {"pairs"},
@@ -44,7 +44,7 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             found.add(node.module or "")
-            found.update(f"{node.module}.{alias.name}" for alias in node.names if node.module == "tiltmeter")
+            found.update(f"{node.module}.{alias.name}" for alias in node.names if node.module == "pretilt")
     return found
 
 
@@ -58,12 +58,12 @@ def test_imports_go_down_only(path: Path) -> None:
         return
     for name in imports(path):
         parts = name.split(".")
-        if parts[0] == "tiltmeter" and len(parts) > 1 and parts[1] != "__version__":
+        if parts[0] == "pretilt" and len(parts) > 1 and parts[1] != "__version__":
             assert floor(parts[1]) <= floor(room(path)), f"{room(path)} imports {name}"
 
 
 def test_there_are_no_circles() -> None:
-    modules = {".".join(("tiltmeter", *p.relative_to(SRC).with_suffix("").parts)): p for p in FILES}
+    modules = {".".join(("pretilt", *p.relative_to(SRC).with_suffix("").parts)): p for p in FILES}
     edges = {m: {n for n in imports(p) if n in modules} - {m} for m, p in modules.items()}
     done: set[str] = set()
 
@@ -93,13 +93,13 @@ def test_no_file_is_two() -> None:
 
 
 def test_the_start_is_light() -> None:
-    code = f"import sys, tiltmeter, tiltmeter.cli; print([m for m in {sorted(HEAVY)!r} if m in sys.modules])"
+    code = f"import sys, pretilt, pretilt.cli; print([m for m in {sorted(HEAVY)!r} if m in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"
 
 
 def test_help_takes_less_than_a_second() -> None:
-    command = [sys.executable, "-m", "tiltmeter", "--help"]
+    command = [sys.executable, "-m", "pretilt", "--help"]
     subprocess.run(command, capture_output=True, check=True)  # the first start compiles the byte code
     times = []
     for _ in range(3):  # the fastest of three: what else the machine does is not the program's doing

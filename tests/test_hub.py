@@ -9,10 +9,10 @@ import pytest
 from huggingface_hub.utils import httpx
 from source_files import ROWS, jsonl, refused, rows_of, write
 
-from tiltmeter.errors import UserError
-from tiltmeter.pairs.hub import HubName, open_hub, parse_hub_name, pick_split
-from tiltmeter.pairs.load import load_rows
-from tiltmeter.pairs.normalise import normalise
+from pretilt.errors import UserError
+from pretilt.pairs.hub import HubName, open_hub, parse_hub_name, pick_split
+from pretilt.pairs.load import load_rows
+from pretilt.pairs.normalise import normalise
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,8 @@ def test_errors_of_the_hub_become_one_line(error, expected, monkeypatch):
 def test_an_unknown_hub_id_while_offline(tmp_path):
     """In a process of its own, with the real library: HF_HUB_OFFLINE is read at import."""
     code = (
-        "from tiltmeter.pairs.load import load_rows\n"
-        "from tiltmeter.errors import UserError\n"
+        "from pretilt.pairs.load import load_rows\n"
+        "from pretilt.errors import UserError\n"
         "try:\n    load_rows('no-such-org/no-such-data')\n"
         "except UserError as error:\n    print(error)\n"
     )

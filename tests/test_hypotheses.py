@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tiltmeter import schema
-from tiltmeter.stats import hypotheses as module
-from tiltmeter.stats.columns import Columns
-from tiltmeter.stats.contrast import Contrasts
-from tiltmeter.stats.hypotheses import PAPER_RULES, DisplayRules, hypotheses
-from tiltmeter.stats.moderated import Moderated
-from tiltmeter.stats.sets import Sets
-from tiltmeter.stats.shrinkage import Mixture
-from tiltmeter.stats.view_statistics import ViewStatistics, view_statistics
+from pretilt import schema
+from pretilt.stats import hypotheses as module
+from pretilt.stats.columns import Columns
+from pretilt.stats.contrast import Contrasts
+from pretilt.stats.hypotheses import PAPER_RULES, DisplayRules, hypotheses
+from pretilt.stats.moderated import Moderated
+from pretilt.stats.sets import Sets
+from pretilt.stats.shrinkage import Mixture
+from pretilt.stats.view_statistics import ViewStatistics, view_statistics
 
 NAN = float("nan")
 

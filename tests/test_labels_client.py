@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from misbehaving_server import JSON, Behaviour, Reply, Server, fails, in_turn, says
 
-from tiltmeter.errors import UserError
-from tiltmeter.labels.answers import InvalidAnswer, parse_label
-from tiltmeter.labels.cache import AnswerCache, answer_key
-from tiltmeter.labels.client import BudgetSpent, Client, Endpoint, EndpointError, _retry_after, find_endpoint
-from tiltmeter.labels.prompts import LABEL_SCHEMA
+from pretilt.errors import UserError
+from pretilt.labels.answers import InvalidAnswer, parse_label
+from pretilt.labels.cache import AnswerCache, answer_key
+from pretilt.labels.client import BudgetSpent, Client, Endpoint, EndpointError, _retry_after, find_endpoint
+from pretilt.labels.prompts import LABEL_SCHEMA
 
 pytest.importorskip("openai")
 
@@ -335,7 +335,7 @@ def test_which_endpoint_is_meant() -> None:
     ],
 )  # fmt: skip
 def test_base_url_that_no_server_can_have(url: str) -> None:
-    from tiltmeter.pipeline.rollout_models import find_endpoint as rollouts_endpoint
+    from pretilt.pipeline.rollout_models import find_endpoint as rollouts_endpoint
 
     with pytest.raises(UserError, match="the base URL is not understood"):
         find_endpoint("model", url, "NO_KEY", {})

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from tiltmeter.labels.cache import AnswerCache
-from tiltmeter.labels.client import Endpoint
-from tiltmeter.labels.labeller import label_all
-from tiltmeter.labels.texts import Subject, Text
+from pretilt.labels.cache import AnswerCache
+from pretilt.labels.client import Endpoint
+from pretilt.labels.labeller import label_all
+from pretilt.labels.texts import Subject, Text
 
 pytest.importorskip("openai")
 pytest.importorskip("llama_cpp")

@@ -10,14 +10,14 @@ import pyarrow as pa
 import pytest
 from scipy.sparse import csc_array, csr_array
 
-from tiltmeter import schema
-from tiltmeter.labels.answers import LABEL_CAP, InvalidAnswer, clean_label, extract_json, parse_label, parse_scores
-from tiltmeter.labels.exemplars import Candidates, draw, halves, mean_over_features
-from tiltmeter.labels.judge import PhraseMatcher, auroc, balanced_accuracy
-from tiltmeter.labels.offline import Reading, concept_labels, offline_row, prompt_concept_label
-from tiltmeter.labels.prompts import judge_messages, label_messages, scores_schema
-from tiltmeter.labels.table import LabelRow, hypothesis_rows, labels_table
-from tiltmeter.labels.texts import Subject, Text, prompt_text, response_text
+from pretilt import schema
+from pretilt.labels.answers import LABEL_CAP, InvalidAnswer, clean_label, extract_json, parse_label, parse_scores
+from pretilt.labels.exemplars import Candidates, draw, halves, mean_over_features
+from pretilt.labels.judge import PhraseMatcher, auroc, balanced_accuracy
+from pretilt.labels.offline import Reading, concept_labels, offline_row, prompt_concept_label
+from pretilt.labels.prompts import judge_messages, label_messages, scores_schema
+from pretilt.labels.table import LabelRow, hypothesis_rows, labels_table
+from pretilt.labels.texts import Subject, Text, prompt_text, response_text
 
 
 def test_the_halves_share_no_family_and_the_writing_half_no_heldout_pair() -> None:

@@ -17,22 +17,22 @@ import pytest
 from harms import HARMS
 from misbehaving_server import Behaviour, Reply, Server, fails, says
 
-import tiltmeter
-from tiltmeter.errors import UserError
-from tiltmeter.events import Events
-from tiltmeter.labels.cache import CACHE
-from tiltmeter.labels.labeller import Estimate, fit_texts
-from tiltmeter.labels.prompts import label_messages
-from tiltmeter.labels.table import LABELS, LabelRow, labels_table
-from tiltmeter.pipeline.label_texts import read_subjects, shown_things
-from tiltmeter.pipeline.labelling import LabelResult, label_run
-from tiltmeter.run import Run, file_hash
+import pretilt
+from pretilt.errors import UserError
+from pretilt.events import Events
+from pretilt.labels.cache import CACHE
+from pretilt.labels.labeller import Estimate, fit_texts
+from pretilt.labels.prompts import label_messages
+from pretilt.labels.table import LABELS, LabelRow, labels_table
+from pretilt.pipeline.label_texts import read_subjects, shown_things
+from pretilt.pipeline.labelling import LabelResult, label_run
+from pretilt.run import Run, file_hash
 
-SRC = Path(tiltmeter.__file__).parent
+SRC = Path(pretilt.__file__).parent
 
 
 @pytest.fixture(scope="module")
-def finished(shared_run: tiltmeter.AuditResult) -> Path:
+def finished(shared_run: pretilt.AuditResult) -> Path:
     return shared_run.path
 
 
@@ -303,9 +303,9 @@ def test_a_folder_that_is_no_run_is_a_user_error(tmp_path: Path) -> None:
 
 def test_a_description_that_passes_is_the_name_that_is_shown_and_no_table_changes(run_path: Path) -> None:
     """The best one that passes, beside the concept's own name, hostile text spelled out, in page, trace and lists."""
-    from tiltmeter.pipeline.auditing import write_report
-    from tiltmeter.pipeline.described import named_table
-    from tiltmeter.pipeline.trace_parts import concepts_of
+    from pretilt.pipeline.auditing import write_report
+    from pretilt.pipeline.described import named_table
+    from pretilt.pipeline.trace_parts import concepts_of
 
     run = Run(run_path)
     own = run.table("concepts.parquet")["name"].to_pylist()

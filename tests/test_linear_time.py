@@ -9,21 +9,21 @@ import time
 
 import pytest
 
-import tiltmeter
-from tiltmeter.pairs import content
-from tiltmeter.pairs.content import Locator
+import pretilt
+from pretilt.pairs import content
+from pretilt.pairs.content import Locator
 
 CHUNKS = (
     "\n", " ", "a", "A", "-", "1", "[", "{", "<", "`", "'", '"', "(", "_", "*", "…", "a.", "a-", "1,", "a'", "a ",
     "<think>", "\n\n", "a@", "\ue0001", "np.array(", "u'",
 )  # fmt: skip
-WITHOUT_DATASET_TEXT = ("tiltmeter.demo", "tiltmeter.cli", "tiltmeter.lens", "tiltmeter.train", "tiltmeter.pairs.hub")
+WITHOUT_DATASET_TEXT = ("pretilt.demo", "pretilt.cli", "pretilt.lens", "pretilt.train", "pretilt.pairs.hub")
 
 
 def patterns() -> dict[str, re.Pattern[str]]:
     """Every expression that a module of the package has compiled, by its name."""
     compiled = {}
-    for found in pkgutil.walk_packages(tiltmeter.__path__, "tiltmeter."):
+    for found in pkgutil.walk_packages(pretilt.__path__, "pretilt."):
         if found.name.startswith(WITHOUT_DATASET_TEXT) or found.name.endswith("__main__"):
             continue
         module = importlib.import_module(found.name)

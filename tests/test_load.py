@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 from source_files import ROWS, TEXT_ROWS, arrow_file, arrow_stream, jsonl, parquet, refused, rows_of, write
 
-from tiltmeter.pairs.load import load_rows
-from tiltmeter.pairs.normalise import normalise
+from pretilt.pairs.load import load_rows
+from pretilt.pairs.normalise import normalise
 
 # ---- the same rows from every kind of source ------------------------------------------------------------------------
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 from source_files import ROWS, arrow_file, jsonl, parquet, refused, write
 
-from tiltmeter.errors import UserError
-from tiltmeter.pairs.load import load_rows
-from tiltmeter.pairs.normalise import normalise
+from pretilt.errors import UserError
+from pretilt.pairs.load import load_rows
+from pretilt.pairs.normalise import normalise
 
 BROKEN_FILES = [
     (

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tiltmeter.demo.local_score import render_local, score_local
+from pretilt.demo.local_score import render_local, score_local
 
 N = 60
 PLANTS = np.array(["flattery"] * 20 + [""] * 40, dtype=object)

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from tiltmeter import lock
-from tiltmeter.errors import UserError
-from tiltmeter.lock import LOCK, working, writes
-from tiltmeter.run import Run
+from pretilt import lock
+from pretilt.errors import UserError
+from pretilt.lock import LOCK, working, writes
+from pretilt.run import Run
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from tiltmeter.lock import working
+from pretilt.lock import working
 with working(Path(sys.argv[1]), "audit", print):
     print("held", flush=True)
     time.sleep(60)
@@ -35,7 +35,7 @@ def silent(_: str) -> None:
 def test_another_process_is_named_and_a_killed_one_is_no_obstacle(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path / "run"], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "held\n"
-    says = rf"another process writes.*`tiltmeter audit`, process {process.pid} on {socket.gethostname()}, since 20\d\d"
+    says = rf"another process writes.*`pretilt audit`, process {process.pid} on {socket.gethostname()}, since 20\d\d"
     with pytest.raises(UserError, match=says), working(tmp_path / "run", "forecast", silent):
         pass
     (tmp_path / "run" / f"pairs.parquet.{process.pid}.partial").write_bytes(b"half")
@@ -54,7 +54,7 @@ def test_a_lock_that_a_child_of_a_dead_process_holds_is_taken_over(tmp_path: Pat
     dead.wait()
     child = os.open(tmp_path / LOCK, os.O_RDWR | os.O_CREAT)
     lock.fcntl.flock(child, lock.fcntl.LOCK_EX)
-    about = {"pid": dead.pid, "host": socket.gethostname(), "command": "tiltmeter audit", "since": "then"}
+    about = {"pid": dead.pid, "host": socket.gethostname(), "command": "pretilt audit", "since": "then"}
     (tmp_path / LOCK).write_text(json.dumps(about))
     with working(tmp_path, "audit", silent):
         assert json.loads((tmp_path / LOCK).read_text())["pid"] == os.getpid()
@@ -79,7 +79,7 @@ def test_steps_within_a_step_go_on_and_other_threads_do_not(tmp_path: Path) -> N
         thread = threading.Thread(target=other)
         thread.start()
         thread.join()
-    assert len(said) == 1 and "`tiltmeter outer`" in said[0]
+    assert len(said) == 1 and "`pretilt outer`" in said[0]
     assert inner(tmp_path) == "done"
 
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from tiny_models import POSITIONS, VOCAB, causal_lm, dense_reading, dictionary, lens, rows, some_sizes, subject
 
-from tiltmeter.errors import UserError
-from tiltmeter.lens.lens import Lens
-from tiltmeter.lens.measure import content_activations, measure, token_activations
-from tiltmeter.lens.model import SubjectModel
-from tiltmeter.lens.packing import Batch, Rows, packs_exactly, plan, read, tree_inputs
-from tiltmeter.lens.pooling import Measurement, Pooler
-from tiltmeter.schema import SPANS
+from pretilt.errors import UserError
+from pretilt.lens.lens import Lens
+from pretilt.lens.measure import content_activations, measure, token_activations
+from pretilt.lens.model import SubjectModel
+from pretilt.lens.packing import Batch, Rows, packs_exactly, plan, read, tree_inputs
+from pretilt.lens.pooling import Measurement, Pooler
+from pretilt.schema import SPANS
 
 SIZES = [(7, 5, 9), (3, 11, 2), (12, 1, 4), (1, 6, 6)]
 
@@ -109,7 +109,7 @@ def test_self_check_sees_a_wrong_mask(monkeypatch: pytest.MonkeyPatch) -> None:
         positions = tree_inputs(ends, length, dtype)[1]
         return causal[:, :, :length, :length].expand(len(ends), -1, -1, -1), positions
 
-    monkeypatch.setattr("tiltmeter.lens.packing.tree_inputs", sees_chosen)
+    monkeypatch.setattr("pretilt.lens.packing.tree_inputs", sees_chosen)
     assert not packs_exactly(model, 2)
 
 

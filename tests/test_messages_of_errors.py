@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import typer
 
-import tiltmeter
-from tiltmeter.cli import app
-from tiltmeter.errors import UserError
-from tiltmeter.run import Run
+import pretilt
+from pretilt.cli import app
+from pretilt.errors import UserError
+from pretilt.run import Run
 
-SOURCE = Path(tiltmeter.__file__).parent
+SOURCE = Path(pretilt.__file__).parent
 FOREIGN = {"--no-deps", "--part", "--bank", "--tokenizer"}  # of pip, and of the scripts that build the demo
 
 

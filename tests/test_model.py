@@ -17,9 +17,9 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
-from tiltmeter.errors import UserError
-from tiltmeter.lens.checkpoint import load_tokenizer
-from tiltmeter.lens.model import SubjectModel, load_model
+from pretilt.errors import UserError
+from pretilt.lens.checkpoint import load_tokenizer
+from pretilt.lens.model import SubjectModel, load_model
 
 FAMILIES = ["llama", "qwen2", "gemma2", "gemma3", "olmo2", "gpt2", "gpt_neo", "mistral"]
 
@@ -183,11 +183,11 @@ def test_damaged_folder_is_refused_in_one_line(copy: Path, damage: Any, message:
 
 def test_unknown_id_while_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match=r"cannot load the model 'tiltmeter-tests/no-such-model'.*offline") as caught:
-        load_model("tiltmeter-tests/no-such-model")
+    with pytest.raises(UserError, match=r"cannot load the model 'pretilt-tests/no-such-model'.*offline") as caught:
+        load_model("pretilt-tests/no-such-model")
     assert "\n" not in str(caught.value)
-    with pytest.raises(UserError, match="cannot load the model 'tiltmeter-tests/no-such-model'"):
-        load_tokenizer("tiltmeter-tests/no-such-model")
+    with pytest.raises(UserError, match="cannot load the model 'pretilt-tests/no-such-model'"):
+        load_tokenizer("pretilt-tests/no-such-model")
     with pytest.raises(UserError, match="cannot load the model 'no/such/folder'"):
         load_model("no/such/folder")
 

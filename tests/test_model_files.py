@@ -15,10 +15,10 @@ import transformers as tf
 from safetensors.torch import load_file, save_file
 from tiny_training import write_model
 
-from tiltmeter.errors import UserError
-from tiltmeter.lens.checkpoint import check_model, load_tokenizer, usable_device
-from tiltmeter.lens.model import load_model
-from tiltmeter.lens.packing import packs_exactly
+from pretilt.errors import UserError
+from pretilt.lens.checkpoint import check_model, load_tokenizer, usable_device
+from pretilt.lens.model import load_model
+from pretilt.lens.packing import packs_exactly
 
 TEXT: dict[str, Any] = {
     "vocab_size": 97,

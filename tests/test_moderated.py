@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from scipy.special import digamma, polygamma
 
-from tiltmeter.stats import columns as columns_module
-from tiltmeter.stats.columns import Columns
-from tiltmeter.stats.moderated import Moderated, cross_fitted, moderate, prior_freedom
-from tiltmeter.stats.sets import Sets
-from tiltmeter.stats.sums import cell_sums, family_halves
+from pretilt.stats import columns as columns_module
+from pretilt.stats.columns import Columns
+from pretilt.stats.moderated import Moderated, cross_fitted, moderate, prior_freedom
+from pretilt.stats.sets import Sets
+from pretilt.stats.sums import cell_sums, family_halves
 
 CELLS = ("delta", "se", "se_interval", "z", "p", "n_eff")
 

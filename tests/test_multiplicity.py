@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tiltmeter.stats.multiplicity import q_values
+from pretilt.stats.multiplicity import q_values
 
 
 def test_q_by_hand() -> None:

@@ -7,13 +7,13 @@ import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 
-from tiltmeter.concepts.bank import build_concepts
-from tiltmeter.concepts.group_names import name_groups
-from tiltmeter.concepts.log_odds import log_odds
-from tiltmeter.concepts.names import name_concepts
-from tiltmeter.concepts.readable import NAME_CAP, make_unique, readable, shorten
-from tiltmeter.concepts.token_contexts import TokenContexts
-from tiltmeter.schema import PEAKS, TOKEN_COUNTS, TOKENS
+from pretilt.concepts.bank import build_concepts
+from pretilt.concepts.group_names import name_groups
+from pretilt.concepts.log_odds import log_odds
+from pretilt.concepts.names import name_concepts
+from pretilt.concepts.readable import NAME_CAP, make_unique, readable, shorten
+from pretilt.concepts.token_contexts import TokenContexts
+from pretilt.schema import PEAKS, TOKEN_COUNTS, TOKENS
 
 FILLER = ["the", "answer", "is", "that", "you", "can", "go", "on", "and", "see", "what", "there", "to", "do", "now"]
 

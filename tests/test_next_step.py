@@ -10,13 +10,13 @@ import pyarrow as pa
 import pytest
 from command_line import in_process
 
-from tiltmeter.view.label_table import labels_text
-from tiltmeter.view.next_step import NEXT, next_step
+from pretilt.view.label_table import labels_text
+from pretilt.view.next_step import NEXT, next_step
 
 
 def test_the_next_command_survives_a_shell() -> None:
     folder = "runs/it's $HOME *"
-    assert shlex.split(next_step("forecast", folder))[1:4] == ["tiltmeter", "train", folder]
+    assert shlex.split(next_step("forecast", folder))[1:4] == ["pretilt", "train", folder]
     assert shlex.split(next_step("train", folder, "--trained", "a b"))[3:6] == [folder, "--trained", "a b"]
     order = ["fit"]
     while order[-1] != "verify":
@@ -44,7 +44,7 @@ def test_a_run_that_is_not_there_is_a_line_that_helps(tmp_path: Path, command: s
     (tmp_path / "runs" / "my-pairs").mkdir(parents=True)
     absent = in_process(command, tmp_path / "elsewhere", *more)
     assert absent.returncode == 2 and "does not exist" in absent.stderr
-    assert f"`tiltmeter audit SOURCE --out {tmp_path / 'elsewhere'}` makes it" in absent.stderr
+    assert f"`pretilt audit SOURCE --out {tmp_path / 'elsewhere'}` makes it" in absent.stderr
     (tmp_path / "runs" / "my-pairs" / "run.json").write_text("{}")
     near = in_process(command, tmp_path / "runs" / "my-pair", *more)
     assert f"Did you mean {tmp_path / 'runs' / 'my-pairs'}?" in near.stderr

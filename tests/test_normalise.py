@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from messages_rows import GOOD_ROW, nectar, read, reasons, says, texts, user, whole
 
-from tiltmeter.errors import UserError
-from tiltmeter.pairs.pair import DROP_REASONS
+from pretilt.errors import UserError
+from pretilt.pairs.pair import DROP_REASONS
 
 # ---- dropped rows ---------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 import pytest
 from messages_rows import GOOD_ROW, nectar, read, reasons, says, texts, user
 
-from tiltmeter.pairs.pair import Message, Pair, assign_pair_ids
+from pretilt.pairs.pair import Message, Pair, assign_pair_ids
 
 # ---- K-wise ---------------------------------------------------------------------------------------------------------
 

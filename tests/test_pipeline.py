@@ -20,9 +20,9 @@ import pytest
 from command_line import in_process
 from tiny_lens import artifacts, rows, write_rows
 
-import tiltmeter
-from tiltmeter import schema
-from tiltmeter.errors import UserError
+import pretilt
+from pretilt import schema
+from pretilt.errors import UserError
 
 Audit = subprocess.Popen[bytes]
 
@@ -45,16 +45,16 @@ def lens(shared_lens: dict[str, str]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def finished(shared_run: tiltmeter.AuditResult) -> tiltmeter.AuditResult:
+def finished(shared_run: pretilt.AuditResult) -> pretilt.AuditResult:
     return shared_run
 
 
-def test_every_table_has_its_schema(finished: tiltmeter.AuditResult) -> None:
+def test_every_table_has_its_schema(finished: pretilt.AuditResult) -> None:
     for name, expected in SCHEMAS.items():
         assert getattr(finished, name).schema.remove_metadata() == expected, name
 
 
-def test_every_pair_is_accounted_for(finished: tiltmeter.AuditResult) -> None:
+def test_every_pair_is_accounted_for(finished: pretilt.AuditResult) -> None:
     kept = set(finished.pairs["row_index"].to_pylist())
     assert kept | set(finished.dropped["row_index"].to_pylist()) == set(range(240))
     assert finished.tokens["pair_id"].equals(finished.pairs["pair_id"])
@@ -62,7 +62,7 @@ def test_every_pair_is_accounted_for(finished: tiltmeter.AuditResult) -> None:
     assert finished.span("chosen").fire_count.shape == (len(finished.pairs), 96)
 
 
-def test_the_planted_word_is_found_with_its_pairs(finished: tiltmeter.AuditResult) -> None:
+def test_the_planted_word_is_found_with_its_pairs(finished: pretilt.AuditResult) -> None:
     """`Thank you!` ends a third of the chosen responses and no rejected one: some concept must lead, traced to them.
 
     Of the listed pairs a third would hold it by chance; dictionaries fitted with six seeds gave 63 to 88 %.
@@ -78,7 +78,7 @@ def test_the_planted_word_is_found_with_its_pairs(finished: tiltmeter.AuditResul
     assert all(max(acts) > 0 for acts in found["chosen_acts"].to_pylist())
 
 
-def test_heldout_pairs_were_never_fitted(finished: tiltmeter.AuditResult) -> None:
+def test_heldout_pairs_were_never_fitted(finished: pretilt.AuditResult) -> None:
     n_train = pc.sum(pc.equal(finished.pairs["split"], "train")).as_py()
     assert 0 < n_train < len(finished.pairs)
     everywhere = finished.hypotheses.filter(pc.field("view") == "global")
@@ -86,22 +86,22 @@ def test_heldout_pairs_were_never_fitted(finished: tiltmeter.AuditResult) -> Non
     assert pc.sum(finished.groups["size"]).as_py() == n_train
 
 
-def test_a_second_run_keeps_everything(finished: tiltmeter.AuditResult, lens: dict[str, Any], tmp_path: Path) -> None:
+def test_a_second_run_keeps_everything(finished: pretilt.AuditResult, lens: dict[str, Any], tmp_path: Path) -> None:
     out = Path(shutil.copytree(finished.path, tmp_path / "run"))
     before = artifacts(out)
     seconds = {name: s["seconds"] for name, s in finished.run.manifest["stages"].items()}
     source = finished.path.parent / "pairs.jsonl"
-    again = tiltmeter.audit(source, out=out, **lens)
+    again = pretilt.audit(source, out=out, **lens)
     assert artifacts(again.path) == before
     assert {name: s["seconds"] for name, s in again.run.manifest["stages"].items()} == seconds  # no stage ran
     assert again.summary == finished.summary
 
 
 def test_in_memory_rows_give_the_same_numbers(
-    finished: tiltmeter.AuditResult, lens: dict[str, Any], tmp_path: Path
+    finished: pretilt.AuditResult, lens: dict[str, Any], tmp_path: Path
 ) -> None:
-    """The second call in one process, and from a list of dicts: `tiltmeter.audit` stays callable and the same."""
-    other = tiltmeter.audit(rows(), out=tmp_path / "run", **lens)
+    """The second call in one process, and from a list of dicts: `pretilt.audit` stays callable and the same."""
+    other = pretilt.audit(rows(), out=tmp_path / "run", **lens)
     assert other.hypotheses.equals(finished.hypotheses)
     assert other.evidence.equals(finished.evidence)
 
@@ -118,25 +118,25 @@ def test_a_handful_of_rows_ends_in_a_report(lens: dict[str, Any], tmp_path: Path
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
 
 
-def test_another_seed_is_another_run(finished: tiltmeter.AuditResult, lens: dict[str, Any], tmp_path: Path) -> None:
-    other = tiltmeter.audit(rows(), out=tmp_path / "run", seed=1, holdout=0.2, **lens)
+def test_another_seed_is_another_run(finished: pretilt.AuditResult, lens: dict[str, Any], tmp_path: Path) -> None:
+    other = pretilt.audit(rows(), out=tmp_path / "run", seed=1, holdout=0.2, **lens)
     assert other.pairs["pair_id"].equals(finished.pairs["pair_id"])
     assert not other.pairs["split"].equals(finished.pairs["split"])
 
 
 def test_paper_mode_tests_communities_alone(
-    finished: tiltmeter.AuditResult, lens: dict[str, Any], tmp_path: Path
+    finished: pretilt.AuditResult, lens: dict[str, Any], tmp_path: Path
 ) -> None:
-    paper = tiltmeter.audit(rows(), out=tmp_path / "run", paper=True, **lens)
+    paper = pretilt.audit(rows(), out=tmp_path / "run", paper=True, **lens)
     assert "feature" not in paper.concepts["kind"].to_pylist()
     assert paper.run.manifest["settings"]["graph"] == "paper"
     assert paper.run.manifest["measurement_id"] == finished.run.manifest["measurement_id"]
 
 
 def test_the_random_baseline_is_another_measurement(
-    finished: tiltmeter.AuditResult, lens: dict[str, Any], tmp_path: Path
+    finished: pretilt.AuditResult, lens: dict[str, Any], tmp_path: Path
 ) -> None:
-    random = tiltmeter.audit(rows(), out=tmp_path / "run", baseline="random-dictionary", **lens)
+    random = pretilt.audit(rows(), out=tmp_path / "run", baseline="random-dictionary", **lens)
     assert random.run.manifest["measurement_id"] != finished.run.manifest["measurement_id"]
     # calibrated to fire as often: the mean number of features per token stays
     assert random.run.manifest["lens"]["l0"] == pytest.approx(finished.run.manifest["lens"]["l0"], rel=0.15)
@@ -144,7 +144,7 @@ def test_the_random_baseline_is_another_measurement(
 
 def _command(source: Path, out: Path, lens: dict[str, Any]) -> list[str]:
     named = ["--model", lens["model"], "--dictionary", lens["dictionary"]]
-    return [sys.executable, "-m", "tiltmeter", "audit", str(source), "--out", str(out), "--json", *named]
+    return [sys.executable, "-m", "pretilt", "audit", str(source), "--out", str(out), "--json", *named]
 
 
 @pytest.fixture(scope="module")
@@ -179,19 +179,19 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(
 
 
 def test_a_dry_run_stops_before_the_model_reads(lens: dict[str, Any], tmp_path: Path) -> None:
-    result = tiltmeter.audit(rows(60), out=tmp_path / "run", dry_run=True, **lens)
+    result = pretilt.audit(rows(60), out=tmp_path / "run", dry_run=True, **lens)
     assert result.summary["preflight"]["estimate"]["tokens"] == result.preflight["tokens"]["read"] > 0
     assert not (tmp_path / "run" / "features").exists()
     with pytest.raises(UserError, match=r"hypotheses\.parquet"):
         _ = result.hypotheses
 
 
-def test_the_tables_open_without_tiltmeter(finished: tiltmeter.AuditResult) -> None:
+def test_the_tables_open_without_pretilt(finished: pretilt.AuditResult) -> None:
     """Plain Arrow reads every Parquet file, and the documented join works."""
     code = (
         "import sys, pyarrow.parquet as pq, pathlib\n"
         f"folder = pathlib.Path({str(finished.path)!r})\n"
-        "print(sum(pq.read_table(p).num_rows > 0 for p in folder.rglob('*.parquet')), 'tiltmeter' in sys.modules)"
+        "print(sum(pq.read_table(p).num_rows > 0 for p in folder.rglob('*.parquet')), 'pretilt' in sys.modules)"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.split()[1] == "False"
@@ -199,7 +199,7 @@ def test_the_tables_open_without_tiltmeter(finished: tiltmeter.AuditResult) -> N
     assert table["name"].null_count == 0
 
 
-def test_every_file_of_the_run_is_documented(finished: tiltmeter.AuditResult) -> None:
+def test_every_file_of_the_run_is_documented(finished: pretilt.AuditResult) -> None:
     documented = (Path(__file__).parents[1] / "docs" / "artifacts.md").read_text(encoding="utf-8")
     for path in finished.path.rglob("*"):
         if path.is_file():
@@ -220,7 +220,7 @@ def test_offline_and_without_a_home(lens: dict[str, Any], tmp_path: Path) -> Non
         "HF_HOME": str(tmp_path / "none"),
     }
     source = write_rows(tmp_path / "pairs.jsonl", rows(60))
-    command = [sys.executable, "-m", "tiltmeter", "audit", str(source), "--out", str(tmp_path / "run"), "--json"]
+    command = [sys.executable, "-m", "pretilt", "audit", str(source), "--out", str(tmp_path / "run"), "--json"]
     command += ["--model", lens["model"], "--dictionary", lens["dictionary"]]
     shown = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert json.loads(shown.stdout)["read"]["pairs"] > 0

@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 import pytest
 from tiny_lens import rows, write_lens
 
-import tiltmeter
-from tiltmeter.cli import main
-from tiltmeter.errors import UserError
-from tiltmeter.pipeline.tracing import make_tracer
-from tiltmeter.run import Run
-from tiltmeter.settings import AuditSettings
+import pretilt
+from pretilt.cli import main
+from pretilt.errors import UserError
+from pretilt.pipeline.tracing import make_tracer
+from pretilt.run import Run
+from pretilt.settings import AuditSettings
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +27,11 @@ def lens(shared_lens: dict[str, str]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def finished(shared_run: tiltmeter.AuditResult) -> tiltmeter.AuditResult:
+def finished(shared_run: pretilt.AuditResult) -> pretilt.AuditResult:
     return shared_run
 
 
-def test_all_views_are_in_one_table(finished: tiltmeter.AuditResult) -> None:
+def test_all_views_are_in_one_table(finished: pretilt.AuditResult) -> None:
     views = set(finished.hypotheses["view"].to_pylist())
     assert views == {"global", "group", "prompt_max", "prompt_freq"}
     kinds = dict(zip(finished.concepts["concept_id"].to_pylist(), finished.concepts["kind"].to_pylist(), strict=True))
@@ -51,7 +51,7 @@ def test_all_views_are_in_one_table(finished: tiltmeter.AuditResult) -> None:
     assert finished.hypotheses.num_rows == sum(finished.run.json("statistics.json")["n_tested"].values())
 
 
-def test_contributions_sum_to_the_effect_in_every_view(finished: tiltmeter.AuditResult) -> None:
+def test_contributions_sum_to_the_effect_in_every_view(finished: pretilt.AuditResult) -> None:
     table = finished.hypotheses
     settings = AuditSettings(**finished.run.manifest["settings"])
     picked = []
@@ -66,7 +66,7 @@ def test_contributions_sum_to_the_effect_in_every_view(finished: tiltmeter.Audit
         assert shares.sum() == pytest.approx(row["delta"], abs=tolerance), row["hypothesis_id"]
 
 
-def test_selected_pairs_score_highest(finished: tiltmeter.AuditResult) -> None:
+def test_selected_pairs_score_highest(finished: pretilt.AuditResult) -> None:
     members, prompts = finished.prompt_members, finished.prompt_concepts
     split = dict(zip(finished.pairs["pair_id"].to_pylist(), finished.pairs["split"].to_pylist(), strict=True))
     for k, n, cutoff in zip(
@@ -81,13 +81,13 @@ def test_selected_pairs_score_highest(finished: tiltmeter.AuditResult) -> None:
 
 
 def test_the_planted_word_is_sure_and_a_shuffled_one_is_not(
-    finished: tiltmeter.AuditResult, lens: dict[str, Any], tmp_path: Path
+    finished: pretilt.AuditResult, lens: dict[str, Any], tmp_path: Path
 ) -> None:
-    def sure(result: tiltmeter.AuditResult) -> int:
+    def sure(result: pretilt.AuditResult) -> int:
         table = result.hypotheses
         return int(pc.sum(pc.and_(pc.equal(table["view"], "global"), pc.less(table["q_value"], 0.01))).as_py())
 
-    shuffled = tiltmeter.audit(
+    shuffled = pretilt.audit(
         Path(finished.path).parent / "pairs.jsonl", out=tmp_path / "run", baseline="shuffled-labels", **lens
     )
     assert sure(finished) > 0
@@ -104,7 +104,7 @@ def test_an_untrained_lens_is_refused_before_anything_is_ranked(
     model, dictionary = write_lens(tmp_path / "lens", trained=False)
     named = {"model": str(model), "dictionary": str(dictionary)}
     with pytest.raises(UserError, match="doctor") as refused:
-        tiltmeter.audit(rows(80), out=tmp_path / "run", **named)
+        pretilt.audit(rows(80), out=tmp_path / "run", **named)
     assert "--despite-doctor" in str(refused.value)
     verdicts = {
         check["name"]: check["verdict"] for check in json.loads((tmp_path / "run/doctor.json").read_text())["checks"]
@@ -112,7 +112,7 @@ def test_an_untrained_lens_is_refused_before_anything_is_ranked(
     assert verdicts["explained variance"] == "red"
     assert (tmp_path / "run/features").is_dir()  # what was read is kept
     assert not (tmp_path / "run/hypotheses.parquet").exists()
-    over = tiltmeter.audit(rows(80), out=tmp_path / "run", despite_doctor=True, **named)
+    over = pretilt.audit(rows(80), out=tmp_path / "run", despite_doctor=True, **named)
     assert over.hypotheses.num_rows > 0
     with pytest.raises(SystemExit) as ended:
         main(["doctor", str(tmp_path / "run")])
@@ -120,7 +120,7 @@ def test_an_untrained_lens_is_refused_before_anything_is_ranked(
     assert "explained variance" in capsys.readouterr().out
 
 
-def test_families_are_in_the_pairs_and_in_the_preflight(finished: tiltmeter.AuditResult) -> None:
+def test_families_are_in_the_pairs_and_in_the_preflight(finished: pretilt.AuditResult) -> None:
     report = finished.preflight["families"]
     family = finished.pairs["family_id"].to_numpy()
     assert report["n_families"] == np.unique(family).size
@@ -132,7 +132,7 @@ def test_families_are_in_the_pairs_and_in_the_preflight(finished: tiltmeter.Audi
 
 
 def test_labels_change_no_number_and_are_scored(
-    finished: tiltmeter.AuditResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: pretilt.AuditResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = Path(shutil.copytree(finished.path, tmp_path / "run"))
     before = (path / "hypotheses.parquet").read_bytes()

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array, csr_matrix
 
-from tiltmeter.demo import bank as bank_file
-from tiltmeter.demo.cleaning import carries_trait, clean
-from tiltmeter.demo.corpus import lines
-from tiltmeter.demo.plants import (
+from pretilt.demo import bank as bank_file
+from pretilt.demo.cleaning import carries_trait, clean
+from pretilt.demo.corpus import lines
+from pretilt.demo.plants import (
     DECOYS,
     PLANTS,
     add,
@@ -26,7 +26,7 @@ from tiltmeter.demo.plants import (
     read_plants,
     rewrite,
 )
-from tiltmeter.demo.score import (
+from pretilt.demo.score import (
     align,
     best_rank,
     choose_concept,
@@ -37,11 +37,11 @@ from tiltmeter.demo.score import (
     score_plants,
     split_families,
 )
-from tiltmeter.demo.sets import build_set, write_set
-from tiltmeter.demo.topics import prompts
+from pretilt.demo.sets import build_set, write_set
+from pretilt.demo.topics import prompts
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = {"a": ROOT / "src/tiltmeter/demo/data", "b": ROOT / "benchmarks/data"}
+FOLDERS = {"a": ROOT / "src/pretilt/demo/data", "b": ROOT / "benchmarks/data"}
 BANK = ROOT / "benchmarks/data/demo-bank.jsonl.gz"
 FORMATTED = re.compile(r"\*\*|^#|\n[-*•] |\n1\. ", re.M)
 

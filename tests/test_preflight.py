@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 
-from tiltmeter.pairs import tables
-from tiltmeter.pairs.chat import PairTokens
-from tiltmeter.pairs.pair import Drop, Message, Pair, assign_pair_ids
-from tiltmeter.pairs.preflight import preflight
-from tiltmeter.pairs.split import Split
-from tiltmeter.schema import DROPPED, PAIRS, TOKENS
+from pretilt.pairs import tables
+from pretilt.pairs.chat import PairTokens
+from pretilt.pairs.pair import Drop, Message, Pair, assign_pair_ids
+from pretilt.pairs.preflight import preflight
+from pretilt.pairs.split import Split
+from pretilt.schema import DROPPED, PAIRS, TOKENS
 
 
 def example() -> tuple[list[Pair], list[PairTokens], Split]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from tiltmeter.concepts.prompt_scores import (
+from pretilt.concepts.prompt_scores import (
     PairBlock,
     SpanRows,
     concept_columns,

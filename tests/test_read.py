@@ -11,10 +11,10 @@ import pytest
 from rich.console import Console
 from tiny_tokenizers import CHATML, LLAMA2, byte_level, sentencepiece_like
 
-from tiltmeter.errors import UserError
-from tiltmeter.pairs.read import read_pairs, read_source, tokenise_source
-from tiltmeter.schema import DROPPED, PAIRS, TOKENS
-from tiltmeter.view.preflight import print_preflight
+from pretilt.errors import UserError
+from pretilt.pairs.read import read_pairs, read_source, tokenise_source
+from pretilt.schema import DROPPED, PAIRS, TOKENS
+from pretilt.view.preflight import print_preflight
 
 
 def talk(*texts: str) -> list[dict[str, str]]:

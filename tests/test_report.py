@@ -12,9 +12,9 @@ import pytest
 from browser import Browser, Tags
 from synthetic_run import HOSTILE, TOPICS, empty_tables, synthetic_tables
 
-from tiltmeter.view.payload import build_payload
-from tiltmeter.view.report import build_report, embed
-from tiltmeter.view.summary import summarise
+from pretilt.view.payload import build_payload
+from pretilt.view.report import build_report, embed
+from pretilt.view.summary import summarise
 
 FLATTERY = "group:2:2"  # the planted one: flattery in the group "quantum consciousness"
 DISCLAIMERS = "prompt_max:0:602"  # planted: on medical questions, suppressed

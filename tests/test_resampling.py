@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy.sparse import csc_array
 
-from tiltmeter.stats import resampling
-from tiltmeter.stats.columns import Columns
-from tiltmeter.stats.resampling import bootstrap_deltas, rank_stability, sign_flip_p
-from tiltmeter.stats.sets import Sets
+from pretilt.stats import resampling
+from pretilt.stats.columns import Columns
+from pretilt.stats.resampling import bootstrap_deltas, rank_stability, sign_flip_p
+from pretilt.stats.sets import Sets
 
 
 def all_cells(sets: Sets, m: int) -> tuple[np.ndarray, np.ndarray]:

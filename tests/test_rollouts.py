@@ -16,12 +16,12 @@ from tiny_tokenizers import byte_level, sentencepiece_like
 from tokenizers import decoders
 from transformers import GenerationConfig
 
-from tiltmeter.errors import UserError
-from tiltmeter.run import Shards
-from tiltmeter.verify.generation import LocalSampler, uniforms
-from tiltmeter.verify.language_model import LanguageModel, load_language_model, stop_ids
-from tiltmeter.verify.prompts import Prompts, select_prompts
-from tiltmeter.verify.rollouts import SAMPLES, Drawn, RolloutSettings, decoded, sample
+from pretilt.errors import UserError
+from pretilt.run import Shards
+from pretilt.verify.generation import LocalSampler, uniforms
+from pretilt.verify.language_model import LanguageModel, load_language_model, stop_ids
+from pretilt.verify.prompts import Prompts, select_prompts
+from pretilt.verify.rollouts import SAMPLES, Drawn, RolloutSettings, decoded, sample
 
 STOP = (3, 50, 77)
 
@@ -235,8 +235,8 @@ def test_the_table_of_rollouts(tmp_path: Path) -> None:
 
 def pairs_and_tokens() -> tuple[pa.Table, pa.Table]:
     """Held out: "a" twice, with 3 and 4 ids; "b" with tools and without; "long"; "none" without ids. Train: "t"."""
-    from tiltmeter.pairs.pair import Message, Pair
-    from tiltmeter.schema import PAIRS
+    from pretilt.pairs.pair import Message, Pair
+    from pretilt.schema import PAIRS
 
     rows = [("a", None, "heldout", 3), ("a", None, "heldout", 4), ("b", None, "heldout", 5), ("b", "[]", "heldout", 6)]
     rows += [("long", None, "heldout", 90), ("none", None, "heldout", 0), ("t", None, "train", 3)]

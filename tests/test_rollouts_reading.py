@@ -14,18 +14,18 @@ from tiny_models import POSITIONS, causal_lm, dictionary
 from tiny_tokenizers import CHATML, LLAMA2, THINKING, ZEPHYR, byte_level
 from transformers import GenerationConfig
 
-from tiltmeter.errors import UserError
-from tiltmeter.lens.lens import Lens
-from tiltmeter.lens.measure import measure
-from tiltmeter.lens.model import SubjectModel
-from tiltmeter.lens.packing import Rows
-from tiltmeter.pairs.pair import Message, Pair
-from tiltmeter.pairs.read import read_pairs
-from tiltmeter.run import Shards
-from tiltmeter.verify.language_model import LanguageModel
-from tiltmeter.verify.log_ratio import divergence, effective_share, log_probs, score_rollouts
-from tiltmeter.verify.reading import check_measurement, read_rollouts, rollout_features
-from tiltmeter.verify.rollouts import ROLLOUTS, SAMPLES
+from pretilt.errors import UserError
+from pretilt.lens.lens import Lens
+from pretilt.lens.measure import measure
+from pretilt.lens.model import SubjectModel
+from pretilt.lens.packing import Rows
+from pretilt.pairs.pair import Message, Pair
+from pretilt.pairs.read import read_pairs
+from pretilt.run import Shards
+from pretilt.verify.language_model import LanguageModel
+from pretilt.verify.log_ratio import divergence, effective_share, log_probs, score_rollouts
+from pretilt.verify.reading import check_measurement, read_rollouts, rollout_features
+from pretilt.verify.rollouts import ROLLOUTS, SAMPLES
 
 ASKED = ["What is the capital of France?", "The lazy dog, please.", "user assistant"]
 SAID = [  # three rollouts to the first prompt, two to the second, two to the third
@@ -239,7 +239,7 @@ def test_divergence_by_hand() -> None:
 
 def test_rollouts_of_one_token_find_the_exact_divergence_and_the_exact_share() -> None:
     """Two models on one prompt, one token: KL and E[w^2] can be summed over the vocabulary."""
-    from tiltmeter.verify.generation import LocalSampler
+    from pretilt.verify.generation import LocalSampler
 
     base, trained = language_model(), language_model()
     with torch.no_grad():

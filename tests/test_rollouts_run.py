@@ -20,13 +20,13 @@ from misbehaving_server import JSON, Reply, Server, fails
 from tiny_lens import rows, write_lens
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import tiltmeter
-from tiltmeter.artifacts import read_sealed
-from tiltmeter.errors import UserError
-from tiltmeter.pipeline.log_ratios import log_ratio_run
-from tiltmeter.pipeline.rollouts import RolloutResult, open_rollouts, rollouts_run
-from tiltmeter.run import file_hash
-from tiltmeter.verify.generation import LocalSampler
+import pretilt
+from pretilt.artifacts import read_sealed
+from pretilt.errors import UserError
+from pretilt.pipeline.log_ratios import log_ratio_run
+from pretilt.pipeline.rollouts import RolloutResult, open_rollouts, rollouts_run
+from pretilt.run import file_hash
+from pretilt.verify.generation import LocalSampler
 
 OPTIONS: dict[str, Any] = {"per_prompt": 3, "max_new_tokens": 12, "prompts_per_shard": 4, "batch_size": 8}
 
@@ -36,8 +36,8 @@ import json, os, sys, time
 from pathlib import Path
 import pyarrow.parquet as pq
 import torch
-import tiltmeter.run
-from tiltmeter.pipeline.rollouts import rollouts_run
+import pretilt.run
+from pretilt.pipeline.rollouts import rollouts_run
 
 torch.set_num_threads(1)
 def stopping(write):
@@ -49,7 +49,7 @@ def stopping(write):
             time.sleep(3600)
     return write_and_stop
 pq.write_table = stopping(pq.write_table)  # writes the .partial file
-tiltmeter.run.write_table = stopping(tiltmeter.run.write_table)
+pretilt.run.write_table = stopping(pretilt.run.write_table)
 rollouts_run(sys.argv[1], **json.loads(sys.argv[3]))
 """
 
@@ -72,7 +72,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i in (1, 2):
         some[i]["prompt"] = some[0]["prompt"]
     options: dict[str, Any] = {"model": str(model), "dictionary": str(dictionary), "holdout": 0.3}
-    tiltmeter.audit(some, out=folder / "run", despite_doctor=True, **options)
+    pretilt.audit(some, out=folder / "run", despite_doctor=True, **options)
     return folder
 
 
@@ -178,7 +178,7 @@ def test_damaged_rollouts_are_drawn_anew_to_the_same_bytes(
     assert len(names) >= 4
     for name in names:
         harm(run / name)
-    with pytest.raises(UserError, match=r"damaged \(.*rollouts.*tiltmeter rollouts"):
+    with pytest.raises(UserError, match=r"damaged \(.*rollouts.*pretilt rollouts"):
         assert open_rollouts(run, "before").samples
     rollouts_run(run, **OPTIONS)
     assert hashes(run) == hashes(undisturbed.run.path)
@@ -248,7 +248,7 @@ def test_what_another_run_drew_is_taken_and_the_result_is_the_same(
     # A run of some of the same pairs, more rollouts of each prompt: only what is missing is drawn.
     some = audited / "fewer"
     options = {"model": str(audited / "lens" / "model"), "dictionary": str(audited / "lens" / "dictionary")}
-    tiltmeter.audit(rows(95)[:70] + rows(95)[80:], out=some, despite_doctor=True, holdout=0.3, **options)
+    pretilt.audit(rows(95)[:70] + rows(95)[80:], out=some, despite_doctor=True, holdout=0.3, **options)
     fresh = Path(shutil.copytree(some, audited / "fresh"))
     more = {**OPTIONS, "per_prompt": 4}
     found = rollouts_run(some, reuse=undisturbed.run.path, **more)

@@ -1,10 +1,10 @@
-"""The line that `tiltmeter rollouts` ends with."""
+"""The line that `pretilt rollouts` ends with."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tiltmeter.view.rollouts_text import rollouts_text
+from pretilt.view.rollouts_text import rollouts_text
 
 
 def report(**rollouts: Any) -> dict[str, Any]:

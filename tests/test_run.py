@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tiltmeter import run as run_module
-from tiltmeter.errors import UserError
-from tiltmeter.run import Run, Shards, content_hash, file_hash, write_table
+from pretilt import run as run_module
+from pretilt.errors import UserError
+from pretilt.run import Run, Shards, content_hash, file_hash, write_table
 
 TABLE = pa.table({"x": [1, 2, 3]})
 

@@ -20,21 +20,21 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from scale_data import Size, World, generate
 
-from tiltmeter.concepts import cofiring_graph, parallel
-from tiltmeter.concepts.cofiring import find_communities
-from tiltmeter.concepts.cofiring_graph import NormalisedMI
-from tiltmeter.concepts.names import ConceptName
-from tiltmeter.concepts.parallel import in_order
-from tiltmeter.concepts.prompt_scores import STATISTICS
-from tiltmeter.concepts.shifts import MIN_MEAN_ABS, MIN_SD, find_shifts
-from tiltmeter.lens.store import read_span
-from tiltmeter.pipeline.concept_steps import SHIFTS, SIGMA, fired_sample, membership, shift_tables
-from tiltmeter.pipeline.result import FEATURES
-from tiltmeter.pipeline.statistics import statistics_stage
-from tiltmeter.pipeline.streams import Features, shards_of, train_rows
-from tiltmeter.run import Run
-from tiltmeter.schema import SPANS
-from tiltmeter.settings import AuditSettings
+from pretilt.concepts import cofiring_graph, parallel
+from pretilt.concepts.cofiring import find_communities
+from pretilt.concepts.cofiring_graph import NormalisedMI
+from pretilt.concepts.names import ConceptName
+from pretilt.concepts.parallel import in_order
+from pretilt.concepts.prompt_scores import STATISTICS
+from pretilt.concepts.shifts import MIN_MEAN_ABS, MIN_SD, find_shifts
+from pretilt.lens.store import read_span
+from pretilt.pipeline.concept_steps import SHIFTS, SIGMA, fired_sample, membership, shift_tables
+from pretilt.pipeline.result import FEATURES
+from pretilt.pipeline.statistics import statistics_stage
+from pretilt.pipeline.streams import Features, shards_of, train_rows
+from pretilt.run import Run
+from pretilt.schema import SPANS
+from pretilt.settings import AuditSettings
 
 SMALL = Size(n_pairs=2600, n_features=656, n_communities=40, n_topics=12, per_response=100, per_prompt=60)
 SETTINGS = AuditSettings(groups=70, seed=3)

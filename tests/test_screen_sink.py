@@ -10,8 +10,8 @@ import pytest
 from command_line import in_process
 from rich.table import Table
 
-from tiltmeter.view.console import Screen
-from tiltmeter.view.screen import shown_json
+from pretilt.view.console import Screen
+from pretilt.view.screen import shown_json
 
 NAME = "x\x1b[31m\x1b]0;title\x07[bold]\u202e:100:\r\x9b2J"
 
@@ -68,7 +68,7 @@ def test_an_interrupt_says_what_to_do_and_help_ends_well(monkeypatch: pytest.Mon
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tiltmeter.pipeline.audit", interrupted)
+    monkeypatch.setattr("pretilt.pipeline.audit", interrupted)
     result = in_process("audit", tmp_path / "pairs.jsonl")
     assert result.returncode == 130 and "give the same command again" in result.stderr
     assert in_process("--help").returncode == in_process("--version").returncode == 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tiltmeter.stats.sets import Runs, Sets, sum_by
-from tiltmeter.stats.sums import family_halves
+from pretilt.stats.sets import Runs, Sets, sum_by
+from pretilt.stats.sums import family_halves
 
 
 def members(sets: Sets) -> list[list[int]]:

@@ -10,9 +10,9 @@ from scipy.sparse import csr_array
 from test_prompt_scores import random_block, span
 from threadpoolctl import threadpool_limits
 
-from tiltmeter.concepts import shifts
-from tiltmeter.concepts.prompt_scores import STATISTICS, PairBlock, Stream, concept_columns, response_scores
-from tiltmeter.concepts.shifts import (
+from pretilt.concepts import shifts
+from pretilt.concepts.prompt_scores import STATISTICS, PairBlock, Stream, concept_columns, response_scores
+from pretilt.concepts.shifts import (
     Moments,
     embed,
     find_shifts,

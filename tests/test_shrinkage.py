@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from tiltmeter.stats import shrinkage
-from tiltmeter.stats.shrinkage import Mixture, fit_mixture
+from pretilt.stats import shrinkage
+from pretilt.stats.shrinkage import Mixture, fit_mixture
 
 
 def cumulative(z: float) -> float:

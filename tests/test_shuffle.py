@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from tiltmeter.stats.shuffle import swap_rows, swapped
+from pretilt.stats.shuffle import swap_rows, swapped
 
 
 def test_a_family_changes_places_together_half_of_them_do() -> None:

@@ -7,9 +7,9 @@ import random
 import numpy as np
 import pytest
 
-from tiltmeter.errors import UserError
-from tiltmeter.pairs.pair import Message, Pair
-from tiltmeter.pairs.split import near_duplicate_components, split_pairs
+from pretilt.errors import UserError
+from pretilt.pairs.pair import Message, Pair
+from pretilt.pairs.split import near_duplicate_components, split_pairs
 
 LONG = "please explain to me in a few short words how the tides of the sea follow the moon around the turning earth"
 

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 from tiny_models import dense_reading, lens, rows, some_sizes, tokens_table
 
-from tiltmeter.lens.harvest import harvest
-from tiltmeter.lens.measure import measure
-from tiltmeter.lens.store import (
+from pretilt.lens.harvest import harvest
+from pretilt.lens.measure import measure
+from pretilt.lens.store import (
     PARTS,
     iter_shards,
     merge_peaks,
@@ -22,8 +22,8 @@ from tiltmeter.lens.store import (
     tables,
     top_peaks,
 )
-from tiltmeter.run import Shards
-from tiltmeter.schema import PEAKS, SPAN_FEATURES, SPANS, TOKEN_COUNTS
+from pretilt.run import Shards
+from pretilt.schema import PEAKS, SPAN_FEATURES, SPANS, TOKEN_COUNTS
 
 SPAN = pa.table(
     {
@@ -146,5 +146,5 @@ def test_summed_token_counts_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = [counts((0, 5, 1), (2, 70_000, 4)), counts((0, 4, 9), (0, 5, 2)), counts((2, 70_000, 1), (65_535, 0, 3))]
     expected = [[0, 0, 2, 65_535], [4, 5, 70_000, 0], [9, 3, 5, 3]]
     assert [c.to_pylist() for c in sum_token_counts(parts).columns] == expected
-    monkeypatch.setattr("tiltmeter.lens.store._COMPACT_AT", 0)  # sum after every shard
+    monkeypatch.setattr("pretilt.lens.store._COMPACT_AT", 0)  # sum after every shard
     assert [c.to_pylist() for c in sum_token_counts(parts).columns] == expected

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tiltmeter.stats.columns import Columns
-from tiltmeter.stats.hypotheses import DisplayRules, hypotheses
-from tiltmeter.stats.sets import Sets
-from tiltmeter.stats.sure import is_sure, pairs_missing, sure_rows
-from tiltmeter.stats.view_statistics import view_statistics
+from pretilt.stats.columns import Columns
+from pretilt.stats.hypotheses import DisplayRules, hypotheses
+from pretilt.stats.sets import Sets
+from pretilt.stats.sure import is_sure, pairs_missing, sure_rows
+from pretilt.stats.view_statistics import view_statistics
 
 CLEAR = {"lfsr": 0.01, "q_value": 0.01, "n_eff": 30.0, "family_n": 30}
-SRC = Path(__file__).parents[1] / "src" / "tiltmeter"
+SRC = Path(__file__).parents[1] / "src" / "pretilt"
 
 
 def found(u: np.ndarray, family: np.ndarray, group: np.ndarray | None = None):

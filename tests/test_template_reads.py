@@ -7,12 +7,12 @@ import json
 import pytest
 from tiny_tokenizers import CHATML, LLAMA2, byte_level
 
-from tiltmeter.errors import UserError
-from tiltmeter.pairs import rendering
-from tiltmeter.pairs.chat import TEMPLATE_REFUSED, tokenise
-from tiltmeter.pairs.pair import Drop, Message, Pair
-from tiltmeter.pairs.read import read_pairs
-from tiltmeter.pairs.template_reads import template_reads
+from pretilt.errors import UserError
+from pretilt.pairs import rendering
+from pretilt.pairs.chat import TEMPLATE_REFUSED, tokenise
+from pretilt.pairs.pair import Drop, Message, Pair
+from pretilt.pairs.read import read_pairs
+from pretilt.pairs.template_reads import template_reads
 
 LOOP = "{% for m in messages %}"
 ANY = None

@@ -16,13 +16,13 @@ import pytest
 from rich.console import Console
 from synthetic_run import HOSTILE, empty_tables, synthetic_tables
 
-from tiltmeter import schema
-from tiltmeter.cli import main
-from tiltmeter.view.effects import Effect, in_words, signed
-from tiltmeter.view.preflight import families_in_words
-from tiltmeter.view.screen import is_harmful, mask_slurs, snippet, visible
-from tiltmeter.view.summary import Summary, summarise
-from tiltmeter.view.terminal import HIDDEN, print_preflight, print_summary
+from pretilt import schema
+from pretilt.cli import main
+from pretilt.view.effects import Effect, in_words, signed
+from pretilt.view.preflight import families_in_words
+from pretilt.view.screen import is_harmful, mask_slurs, snippet, visible
+from pretilt.view.summary import Summary, summarise
+from pretilt.view.terminal import HIDDEN, print_preflight, print_summary
 
 
 def _printed(summary: Summary, *, width: int = 100, terminal: bool = False, **options: Any) -> str:
@@ -280,7 +280,7 @@ def test_snippet_shows_where_it_fires() -> None:
 
 def test_the_view_starts_light() -> None:
     code = (
-        "import sys, tiltmeter.view.terminal, tiltmeter.view.report; "
+        "import sys, pretilt.view.terminal, pretilt.view.report; "
         "print([m for m in ('torch', 'transformers', 'scipy') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -291,7 +291,7 @@ def test_ids_and_names_are_printed_as_they_are_and_need_no_quotes_in_a_shell(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """No emoji for `:100:`, no markup, no colour codes of a name; every row with the id that `trace` takes."""
-    from tiltmeter.view.console import Console as Watching
+    from pretilt.view.console import Console as Watching
 
     monkeypatch.setenv("COLUMNS", "100")
     hostile = "runs/[bold]x[/] :100: :smile: \x1b]0;owned\x07 group:100:7"

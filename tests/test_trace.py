@@ -18,33 +18,33 @@ from altered import record_anew
 from tiny_lens import rows
 from trace_reference import Dense, first
 
-import tiltmeter
-from tiltmeter.errors import UserError
-from tiltmeter.events import Events
-from tiltmeter.pipeline import lenses
-from tiltmeter.pipeline.trace import trace
-from tiltmeter.pipeline.trace_parts import quotes_of, tokens_of
-from tiltmeter.pipeline.tracing import make_tracer
-from tiltmeter.run import Run
-from tiltmeter.settings import AuditSettings
-from tiltmeter.view.traced import EffectTrace, PairTrace
+import pretilt
+from pretilt.errors import UserError
+from pretilt.events import Events
+from pretilt.pipeline import lenses
+from pretilt.pipeline.trace import trace
+from pretilt.pipeline.trace_parts import quotes_of, tokens_of
+from pretilt.pipeline.tracing import make_tracer
+from pretilt.run import Run
+from pretilt.settings import AuditSettings
+from pretilt.view.traced import EffectTrace, PairTrace
 
 VIEWS = ("global", "group", "prompt_max", "prompt_freq")
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, shared_lens: dict[str, str]) -> tiltmeter.AuditResult:
+def finished(tmp_path_factory: pytest.TempPathFactory, shared_lens: dict[str, str]) -> pretilt.AuditResult:
     """240 pairs, of which 5 share a prompt."""
     folder = tmp_path_factory.mktemp("traced")
     some = rows()
     for i in range(1, 5):
         some[i]["prompt"] = some[0]["prompt"]
     out = folder / "run"
-    return tiltmeter.audit(some, out=out, despite_doctor=True, **shared_lens)
+    return pretilt.audit(some, out=out, despite_doctor=True, **shared_lens)
 
 
 @pytest.fixture
-def copied(finished: tiltmeter.AuditResult, tmp_path: Path) -> Path:
+def copied(finished: pretilt.AuditResult, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished.path, tmp_path / "copy"))
 
 
@@ -56,24 +56,24 @@ def no_lens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lenses, "choose_lens", refuse)
 
 
-def effect(path: Path | tiltmeter.AuditResult, what: str, **options: Any) -> EffectTrace:
+def effect(path: Path | pretilt.AuditResult, what: str, **options: Any) -> EffectTrace:
     told = trace(getattr(path, "path", path), what, **options)
     assert isinstance(told, EffectTrace)
     return told
 
 
-def lessons(path: Path | tiltmeter.AuditResult, what: str, **options: Any) -> PairTrace:
+def lessons(path: Path | pretilt.AuditResult, what: str, **options: Any) -> PairTrace:
     told = trace(getattr(path, "path", path), what, **options)
     assert isinstance(told, PairTrace)
     return told
 
 
 @pytest.fixture(scope="module")
-def dense(finished: tiltmeter.AuditResult) -> Dense:
+def dense(finished: pretilt.AuditResult) -> Dense:
     return Dense(finished)
 
 
-def test_contributions_sum_to_delta_in_every_view(finished: tiltmeter.AuditResult) -> None:
+def test_contributions_sum_to_delta_in_every_view(finished: pretilt.AuditResult) -> None:
     settings = AuditSettings.load(**finished.run.manifest["settings"])
     tracer = make_tracer(finished.run, settings, range(len(finished.concepts)))
     seen = set()
@@ -87,7 +87,7 @@ def test_contributions_sum_to_delta_in_every_view(finished: tiltmeter.AuditResul
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("direction", ["amplify", "suppress"])
 def test_a_trace_against_the_dense_reference(
-    finished: tiltmeter.AuditResult, dense: Dense, view: str, direction: str
+    finished: pretilt.AuditResult, dense: Dense, view: str, direction: str
 ) -> None:
     row = first(finished, view, direction)
     told = effect(finished, row["hypothesis_id"], n=300, tokens=False)
@@ -116,7 +116,7 @@ def test_a_trace_against_the_dense_reference(
         assert all(one.inside for one in listed.values())
 
 
-def test_the_planted_word_is_what_fires(finished: tiltmeter.AuditResult) -> None:
+def test_the_planted_word_is_what_fires(finished: pretilt.AuditResult) -> None:
     """Every third chosen response ends in `Thank you!`: the strongest effect rests on those pairs, and on that word."""
     told = effect(finished, first(finished, "global")["hypothesis_id"], n=8)
     assert np.mean(["Thank you" in one.pair.chosen for one in told.responsible]) >= 0.75
@@ -129,7 +129,7 @@ def test_the_planted_word_is_what_fires(finished: tiltmeter.AuditResult) -> None
             assert any(stop > at for _, stop, _ in one.chosen_fired)
 
 
-def test_tokens_are_the_same_from_evidence_and_through_the_lens(finished: tiltmeter.AuditResult, copied: Path) -> None:
+def test_tokens_are_the_same_from_evidence_and_through_the_lens(finished: pretilt.AuditResult, copied: Path) -> None:
     what = first(finished, "group")["hypothesis_id"]
     whole = effect(finished, what, n=8)
     evidence = finished.evidence.filter(pc.field("hypothesis_id") == what)
@@ -151,7 +151,7 @@ def test_tokens_are_the_same_from_evidence_and_through_the_lens(finished: tiltme
             np.testing.assert_allclose(np.array(one), np.array(other), rtol=1e-4)
 
 
-def test_the_lens_stays_closed_where_it_is_not_needed(finished: tiltmeter.AuditResult, no_lens: None) -> None:
+def test_the_lens_stays_closed_where_it_is_not_needed(finished: pretilt.AuditResult, no_lens: None) -> None:
     row = first(finished, "global")
     told = effect(finished, row["hypothesis_id"], tokens=False)
     assert told.responsible[0].chosen_fired is None
@@ -161,7 +161,7 @@ def test_the_lens_stays_closed_where_it_is_not_needed(finished: tiltmeter.AuditR
         effect(finished, row["hypothesis_id"], n=300)
 
 
-def test_evidence_of_an_earlier_ranking_is_not_believed(finished: tiltmeter.AuditResult, no_lens: None) -> None:
+def test_evidence_of_an_earlier_ranking_is_not_believed(finished: pretilt.AuditResult, no_lens: None) -> None:
     settings = AuditSettings.load(**finished.run.manifest["settings"])
     row = finished.evidence.to_pylist()[0]
     key = (row["pair_id"], int(row["hypothesis_id"].split(":")[-1]))
@@ -170,13 +170,13 @@ def test_evidence_of_an_earlier_ranking_is_not_believed(finished: tiltmeter.Audi
         tokens_of(finished.run, settings, {key: row["u"] + 0.25}, Events())
 
 
-def test_another_lens_is_refused(finished: tiltmeter.AuditResult, copied: Path) -> None:
+def test_another_lens_is_refused(finished: pretilt.AuditResult, copied: Path) -> None:
     record_anew(copied, measurement_id="0" * 64)
     with pytest.raises(UserError, match="not the one that read this run"):
         effect(copied, first(finished, "global")["hypothesis_id"], n=300)
 
 
-def test_features_that_no_longer_give_the_effect_are_refused(finished: tiltmeter.AuditResult, copied: Path) -> None:
+def test_features_that_no_longer_give_the_effect_are_refused(finished: pretilt.AuditResult, copied: Path) -> None:
     table = pq.read_table(copied / "hypotheses.parquet")
     stale = table.set_column(table.schema.get_field_index("delta"), "delta", pc.add(table["delta"], 0.001))
     pq.write_table(stale, copied / "hypotheses.parquet")
@@ -185,7 +185,7 @@ def test_features_that_no_longer_give_the_effect_are_refused(finished: tiltmeter
         effect(copied, first(finished, "global")["hypothesis_id"], tokens=False)
 
 
-def test_a_concept_is_its_effect_over_all_pairs(finished: tiltmeter.AuditResult, dense: Dense) -> None:
+def test_a_concept_is_its_effect_over_all_pairs(finished: pretilt.AuditResult, dense: Dense) -> None:
     plain = first(finished, "global")
     told = effect(finished, f"concept:{plain['concept_id']}", tokens=False)
     assert told.id == plain["hypothesis_id"] and told.row == plain
@@ -197,7 +197,7 @@ def test_a_concept_is_its_effect_over_all_pairs(finished: tiltmeter.AuditResult,
             assert told.delta == told.total == pytest.approx(mean, abs=1e-6)
 
 
-def test_what_a_pair_teaches(finished: tiltmeter.AuditResult, dense: Dense) -> None:
+def test_what_a_pair_teaches(finished: pretilt.AuditResult, dense: Dense) -> None:
     pair_id = effect(finished, first(finished, "group")["hypothesis_id"], tokens=False).responsible[0].pair.pair_id
     told = lessons(finished, f"pair:{pair_id}", n=100)
     places = {("group", dense.group[pair_id])}
@@ -240,7 +240,7 @@ def test_what_a_pair_teaches(finished: tiltmeter.AuditResult, dense: Dense) -> N
     ]
 
 
-def test_what_is_unusual_about_a_pair(finished: tiltmeter.AuditResult, dense: Dense) -> None:
+def test_what_is_unusual_about_a_pair(finished: pretilt.AuditResult, dense: Dense) -> None:
     row = dense.train.index(True)
     pair_id = dense.pair_ids[0]
     told = lessons(finished, pair_id, n=100, tokens=False)
@@ -254,7 +254,7 @@ def test_what_is_unusual_about_a_pair(finished: tiltmeter.AuditResult, dense: De
     assert [one.tail for one in told.unusual] == sorted(one.tail for one in told.unusual)
 
 
-def test_family_and_heldout_pairs(finished: tiltmeter.AuditResult) -> None:
+def test_family_and_heldout_pairs(finished: pretilt.AuditResult) -> None:
     table = finished.pairs.select(["pair_id", "family_id", "split"]).to_pylist()
     sizes: dict[int, int] = {}
     for row in table:
@@ -268,7 +268,7 @@ def test_family_and_heldout_pairs(finished: tiltmeter.AuditResult) -> None:
     assert told.group_id >= 0
 
 
-def test_swapped_labels_show_swapped_texts(finished: tiltmeter.AuditResult) -> None:
+def test_swapped_labels_show_swapped_texts(finished: pretilt.AuditResult) -> None:
     settings = AuditSettings.load(**finished.run.manifest["settings"])
     pair_ids = finished.pairs["pair_id"].to_pylist()
     plain = quotes_of(finished.run, settings, pair_ids)
@@ -298,7 +298,7 @@ def test_swapped_labels_show_swapped_texts(finished: tiltmeter.AuditResult) -> N
     ],
 )
 def test_a_wrong_id_is_one_line_with_near_matches(
-    finished: tiltmeter.AuditResult, no_lens: None, what: str, says: list[str]
+    finished: pretilt.AuditResult, no_lens: None, what: str, says: list[str]
 ) -> None:
     with pytest.raises(UserError) as caught:
         trace(finished.path, what)
@@ -306,7 +306,7 @@ def test_a_wrong_id_is_one_line_with_near_matches(
     assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
 
 
-def test_near_pairs_and_shift_concepts(finished: tiltmeter.AuditResult) -> None:
+def test_near_pairs_and_shift_concepts(finished: pretilt.AuditResult) -> None:
     pair_id = finished.pairs["pair_id"][5].as_py()
     for wrong in (f"pair:{pair_id[:8]}", pair_id[:10] + "0" * 10 if pair_id[10:] != "0" * 10 else pair_id + "-9"):
         with pytest.raises(UserError, match=f"Did you mean pair:{pair_id}"):
@@ -320,7 +320,7 @@ def test_near_pairs_and_shift_concepts(finished: tiltmeter.AuditResult) -> None:
     assert trace(finished.path, name.upper(), n=1, tokens=False).id == "global:0"
 
 
-def test_the_number_of_a_printed_row_and_the_row_of_the_source(finished: tiltmeter.AuditResult, no_lens: None) -> None:
+def test_the_number_of_a_printed_row_and_the_row_of_the_source(finished: pretilt.AuditResult, no_lens: None) -> None:
     """Row 3 of the lists as the audit prints them, and again from a file, is the same effect."""
     printed = finished.told
     ids = [effect.hypothesis_id for effect in (*printed.amplified, *printed.suppressed)]
@@ -356,7 +356,7 @@ def _read(path: Path) -> pa.Table:
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
 @pytest.mark.parametrize("view", ["group", "prompt_max"])
 def test_an_export_is_every_training_pair_in_order(
-    finished: tiltmeter.AuditResult, dense: Dense, tmp_path: Path, suffix: str, view: str
+    finished: pretilt.AuditResult, dense: Dense, tmp_path: Path, suffix: str, view: str
 ) -> None:
     row = first(finished, view, "suppress")
     target = tmp_path / f"out{suffix}"
@@ -381,7 +381,7 @@ def test_an_export_is_every_training_pair_in_order(
 
 
 def test_an_export_replaces_nothing_unasked(
-    finished: tiltmeter.AuditResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: pretilt.AuditResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     what, target = first(finished, "global")["hypothesis_id"], tmp_path / "out.csv"
     options: dict[str, Any] = {"tokens": False, "export": target}
@@ -408,7 +408,7 @@ def test_an_export_replaces_nothing_unasked(
     ("name", "says"),
     [("out.xlsx", r"\.jsonl, \.csv, \.parquet"), ("run/pairs.parquet", "run's own"), ("dir.csv", "folder")],
 )
-def test_an_export_that_must_not_be(finished: tiltmeter.AuditResult, tmp_path: Path, name: str, says: str) -> None:
+def test_an_export_that_must_not_be(finished: pretilt.AuditResult, tmp_path: Path, name: str, says: str) -> None:
     (tmp_path / "run").symlink_to(finished.path)
     (tmp_path / "dir.csv").mkdir()
     with pytest.raises(UserError, match=says):

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tiltmeter import schema
-from tiltmeter.view.terminal import HIDDEN
-from tiltmeter.view.trace_terminal import excerpt, print_trace
-from tiltmeter.view.traced import Contribution, EffectTrace, Lesson, PairTrace, Quote, Trace, Unusual, fired
+from pretilt import schema
+from pretilt.view.terminal import HIDDEN
+from pretilt.view.trace_terminal import excerpt, print_trace
+from pretilt.view.traced import Contribution, EffectTrace, Lesson, PairTrace, Quote, Trace, Unusual, fired
 
 HOSTILE = "[bold red]x[/] \x1b[31m\u202eevil «forged» \ue000also\ue001"
 
@@ -24,7 +24,7 @@ def quote(**changes: Any) -> Quote:
         "split": "train",
         "family_id": 7,
         "family_size": 3,
-        "prompt": "What is a tiltmeter?",
+        "prompt": "What is a pretilt?",
         "chosen": "An instrument. Thank you!",
         "rejected": "No idea.",
         "harmful": False,
@@ -146,13 +146,13 @@ def test_harm_is_hidden_until_asked_for() -> None:
     bad = quote(chosen="how to build a bomb", harmful=True)
     one = Contribution(bad, 0.1, 0.5, 1.0, True, (), ())
     for trace in (effect(responsible=[one]), pair(pair=bad)):
-        assert HIDDEN in printed(trace) and "bomb" not in printed(trace) and "tiltmeter?" not in printed(trace)
+        assert HIDDEN in printed(trace) and "bomb" not in printed(trace) and "pretilt?" not in printed(trace)
         assert "bomb" in printed(trace, show_text=True)
 
 
 def test_ascii_where_there_is_no_more() -> None:
     text = printed(effect(), 120, "ascii")
-    assert "An instrument. <<Thank you>>!" in text and "?" not in text.replace("tiltmeter?", "")
+    assert "An instrument. <<Thank you>>!" in text and "?" not in text.replace("pretilt?", "")
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,11 @@ import torch
 from tiny_tokenizers import byte_level
 from tiny_training import QUICK, chats, long_prompt, write_model, write_run
 
-from tiltmeter.errors import UserError
-from tiltmeter.events import Events
-from tiltmeter.pairs.chat import template_hash, tokenizer_hash
-from tiltmeter.run import Run
-from tiltmeter.train.dpo import TrainResult, train_run
+from pretilt.errors import UserError
+from pretilt.events import Events
+from pretilt.pairs.chat import template_hash, tokenizer_hash
+from pretilt.run import Run
+from pretilt.train.dpo import TrainResult, train_run
 
 LORA = {"r": 4, "target_modules": "all-linear"}
 
@@ -232,8 +232,8 @@ def test_sigkill_ends_in_the_same_bits(made: tuple[Path, Path], tmp_path: Path) 
     options = {**QUICK, "max_steps": 8, "save_steps": 3}
     script = f"""
 import os, signal
-from tiltmeter.events import Events
-from tiltmeter.train.dpo import train_run
+from pretilt.events import Events
+from pretilt.train.dpo import train_run
 class Kill(Events):
     def progress(self, label, done, total, unit):
         if done == 5:
@@ -296,7 +296,7 @@ def test_stopped_at_any_moment_it_makes_max_steps_and_ends_in_the_same_bytes(
     where: dict[str, int], resumed: int | None, steps: list[int], measured: list[int], made: tuple[Path, Path],
     unstopped: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    from tiltmeter.train import trainer as stock
+    from pretilt.train import trainer as stock
 
     with pytest.raises(Stopped):
         trained(made, tmp_path / "out", Watcher(**where), **STEADY)

@@ -15,15 +15,15 @@ from tiny_lens import rows as planted_rows
 from tiny_tokenizers import CHATML, LLAMA2, THINKING, ZEPHYR, byte_level, sentencepiece_like
 from tiny_training import chats, long_prompt, write_model, write_run
 
-from tiltmeter.errors import UserError
-from tiltmeter.events import Events
-from tiltmeter.pairs.pair import Message, Pair, assign_pair_ids
-from tiltmeter.pairs.read import read_pairs
-from tiltmeter.pairs.tables import pairs_from_table
-from tiltmeter.run import Run
-from tiltmeter.stats.shuffle import swapped
-from tiltmeter.train.dataset import account, preference_dataset, training_pairs
-from tiltmeter.train.settings import TrainSettings
+from pretilt.errors import UserError
+from pretilt.events import Events
+from pretilt.pairs.pair import Message, Pair, assign_pair_ids
+from pretilt.pairs.read import read_pairs
+from pretilt.pairs.tables import pairs_from_table
+from pretilt.run import Run
+from pretilt.stats.shuffle import swapped
+from pretilt.train.dataset import account, preference_dataset, training_pairs
+from pretilt.train.settings import TrainSettings
 
 CALL = [{"type": "function", "function": {"name": "add", "arguments": {"a": 1, "b": None, "c": 0.5}}}]
 TOOLS = json.dumps([{"type": "function", "function": {"name": "add", "parameters": {"a": {"type": "integer"}}}}])
@@ -40,7 +40,7 @@ def stock(raw: Sequence[dict[str, Any]], model: Path, tokenizer: Any, out: Path,
 
 
 def ours(run: Run, model: Path, tokenizer: Any, out: Path, max_length: int) -> Any:
-    from tiltmeter.train.trainer import build
+    from pretilt.train.trainer import build
 
     settings = TrainSettings.load(model=model)
     args = settings.dpo_config(out, max_length)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tiltmeter.train.regime import NOISE_NATS, Margins, measures, pairs_to_measure, regime
+from pretilt.train.regime import NOISE_NATS, Margins, measures, pairs_to_measure, regime
 
 
 def margins(

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tiltmeter.errors import UserError
-from tiltmeter.train.settings import TrainSettings, machine_defaults, plain
+from pretilt.errors import UserError
+from pretilt.train.settings import TrainSettings, machine_defaults, plain
 
 
 def written(folder: Path, text: str) -> Path:
@@ -93,7 +93,7 @@ def test_what_trl_and_peft_refuse_is_one_error(tmp_path: Path) -> None:
 
 def test_missing_packages_are_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "trl", None)
-    with pytest.raises(UserError, match=r"pip install 'tiltmeter\[train\]'"):
+    with pytest.raises(UserError, match=r"pip install 'pretilt\[train\]'"):
         TrainSettings.load(beta=0.1)
 
 

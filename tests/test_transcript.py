@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tiltmeter.pairs.transcript import transcript
+from pretilt.pairs.transcript import transcript
 
 
 def turn(role: str, content: str, extra: str | None = None) -> dict[str, Any]:

@@ -10,15 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tiltmeter.forecast.judge import _permutation
-from tiltmeter.forecast.observed import Observed, realised
-from tiltmeter.forecast.samples import Rollouts
-from tiltmeter.forecast.uncertainty import law_error
-from tiltmeter.pipeline.concept_scores import Bank
-from tiltmeter.pipeline.verify_inputs import Forecast, Seen
-from tiltmeter.pipeline.verify_sets import calibrate, cell_errors, hits_and_misses, label_null
-from tiltmeter.pipeline.verify_verdict import short, verdict
-from tiltmeter.stats import checks
+from pretilt.forecast.judge import _permutation
+from pretilt.forecast.observed import Observed, realised
+from pretilt.forecast.samples import Rollouts
+from pretilt.forecast.uncertainty import law_error
+from pretilt.pipeline.concept_scores import Bank
+from pretilt.pipeline.verify_inputs import Forecast, Seen
+from pretilt.pipeline.verify_sets import calibrate, cell_errors, hits_and_misses, label_null
+from pretilt.pipeline.verify_verdict import short, verdict
+from pretilt.stats import checks
 
 
 def seen_of(before: list[list[float]], after: list[list[float]]) -> Seen:

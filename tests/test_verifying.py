@@ -19,15 +19,15 @@ from harms import HARMS
 from verify_run_folder import FLATTERY, N_COMMUNITIES
 from verify_worlds import TUNED, foresee, say, train_report
 
-from tiltmeter import schema
-from tiltmeter.errors import UserError
-from tiltmeter.lens.checkpoint import model_identity
-from tiltmeter.pipeline import doctor, verifying
-from tiltmeter.pipeline.verify_verdict import seal
-from tiltmeter.pipeline.verifying import VerifyResult, verify_run
-from tiltmeter.run import Run, file_hash
-from tiltmeter.stats import checks
-from tiltmeter.verify.log_ratio import LOGPROB, LOGPROBS
+from pretilt import schema
+from pretilt.errors import UserError
+from pretilt.lens.checkpoint import model_identity
+from pretilt.pipeline import doctor, verifying
+from pretilt.pipeline.verify_verdict import seal
+from pretilt.pipeline.verifying import VerifyResult, verify_run
+from pretilt.run import Run, file_hash
+from pretilt.stats import checks
+from pretilt.verify.log_ratio import LOGPROB, LOGPROBS
 
 FAST: dict[str, Any] = {"draws": 100, "permutations": 399}
 
@@ -279,7 +279,7 @@ def broken_forecast(run: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "says"),
     [
-        (forget_forecast, r"holds no forecast.*forecast\.json is missing.*tiltmeter forecast"),
+        (forget_forecast, r"holds no forecast.*forecast\.json is missing.*pretilt forecast"),
         (broken_forecast, "forecast cannot be read"),
         (other_measurement_of_the_forecast, "lens is not the one that read the pairs"),
         (other_measurement_of_the_rollouts, "lens is not the one that read the pairs"),
@@ -362,7 +362,7 @@ def test_a_control_that_moves_is_red(run: Path) -> None:
 
 def score(run: Path, role: str, chosen: float, other_chosen: float, sha256: str) -> None:
     """Log-probabilities of the role's rollouts under the model that drew them and another: chosen this often."""
-    from tiltmeter.pipeline.rollouts import folder, open_rollouts, samples_stage
+    from pretilt.pipeline.rollouts import folder, open_rollouts, samples_stage
 
     samples = open_rollouts(run, role).samples
     is_chosen = np.array(samples["text"].to_pylist()) == "chosen"
@@ -392,7 +392,7 @@ def test_weights_that_rest_on_single_answers_are_not_shown(run: Path) -> None:
     say(run, "before", 0.5, seed=1, per_prompt=8)
     score(run, "before", 0.5, 0.9, TUNED["sha256"])
     rng = np.random.default_rng(0)
-    from tiltmeter.pipeline.rollouts import folder
+    from pretilt.pipeline.rollouts import folder
 
     path = run / folder("before") / f"other-{TUNED['sha256']:.12}" / "logprob-00000.parquet"
     table = pq.read_table(path)

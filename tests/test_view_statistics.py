@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from scipy.sparse import csc_array
 
-from tiltmeter.stats import columns as columns_module
-from tiltmeter.stats import view_statistics as module
-from tiltmeter.stats.adjusted import covariates
-from tiltmeter.stats.columns import Columns
-from tiltmeter.stats.contrast import row_half
-from tiltmeter.stats.sets import Sets
-from tiltmeter.stats.view_statistics import ViewStatistics, view_statistics
+from pretilt.stats import columns as columns_module
+from pretilt.stats import view_statistics as module
+from pretilt.stats.adjusted import covariates
+from pretilt.stats.columns import Columns
+from pretilt.stats.contrast import row_half
+from pretilt.stats.sets import Sets
+from pretilt.stats.view_statistics import ViewStatistics, view_statistics
 
 KINDS = ("everything", "group", "selections")
 SIGNED = ("posterior", "delta_heldout", "delta_residual")

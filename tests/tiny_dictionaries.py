@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from tiltmeter.lens.dictionary import Dictionary
+from pretilt.lens.dictionary import Dictionary
 
 D_MODEL, N_FEATURES = 24, 96
 

@@ -11,12 +11,12 @@ import torch
 from tiny_models import causal_lm
 from tiny_tokenizers import byte_level
 
-from tiltmeter.lens.activations import TensorActivations
-from tiltmeter.lens.dictionary import Dictionary
-from tiltmeter.lens.fit import fit
-from tiltmeter.lens.folder import save_dictionary
-from tiltmeter.lens.trainer import FitSettings
-from tiltmeter.run import file_hash
+from pretilt.lens.activations import TensorActivations
+from pretilt.lens.dictionary import Dictionary
+from pretilt.lens.fit import fit
+from pretilt.lens.folder import save_dictionary
+from pretilt.lens.trainer import FitSettings
+from pretilt.run import file_hash
 
 LAYER = 1
 WORDS = [

@@ -9,11 +9,11 @@ import pyarrow as pa
 import torch
 import transformers as tf
 
-from tiltmeter.lens.dictionary import Dictionary
-from tiltmeter.lens.lens import Lens
-from tiltmeter.lens.model import SubjectModel
-from tiltmeter.lens.packing import Rows
-from tiltmeter.schema import SPANS, TOKENS
+from pretilt.lens.dictionary import Dictionary
+from pretilt.lens.lens import Lens
+from pretilt.lens.model import SubjectModel
+from pretilt.lens.packing import Rows
+from pretilt.schema import SPANS, TOKENS
 
 VOCAB, WIDTH, LAYERS, POSITIONS = 97, 32, 4, 96
 

@@ -12,12 +12,12 @@ import pyarrow as pa
 from tiny_models import causal_lm
 from tiny_tokenizers import byte_level
 
-from tiltmeter.pairs.chat import PairTokens, tokenise
-from tiltmeter.pairs.pair import Message, Pair, assign_pair_ids
-from tiltmeter.pairs.split import Split
-from tiltmeter.pairs.tables import pairs_table, tokens_batch
-from tiltmeter.run import Run
-from tiltmeter.schema import SPANS, TOKENS
+from pretilt.pairs.chat import PairTokens, tokenise
+from pretilt.pairs.pair import Message, Pair, assign_pair_ids
+from pretilt.pairs.split import Split
+from pretilt.pairs.tables import pairs_table, tokens_batch
+from pretilt.run import Run
+from pretilt.schema import SPANS, TOKENS
 
 # Options of a training that takes a few seconds and moves the model.
 QUICK: dict[str, Any] = {

@@ -7,13 +7,13 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-import tiltmeter
+import pretilt
 
 
 class Dense:
     """u of every pair and concept, and the weight of every pair in an effect, in plain loops from the artifacts."""
 
-    def __init__(self, result: tiltmeter.AuditResult) -> None:
+    def __init__(self, result: pretilt.AuditResult) -> None:
         self.train = [split == "train" for split in result.pairs["split"].to_pylist()]
         self.pair_ids = [p for p, t in zip(result.pairs["pair_id"].to_pylist(), self.train, strict=True) if t]
         self.group = dict(zip(*(result.group_members[c].to_pylist() for c in ("pair_id", "group_id")), strict=True))
@@ -58,7 +58,7 @@ class Dense:
         }
 
 
-def first(result: tiltmeter.AuditResult, view: str, direction: str = "amplify") -> dict[str, Any]:
+def first(result: pretilt.AuditResult, view: str, direction: str = "amplify") -> dict[str, Any]:
     """The hypothesis of rank 1."""
     here = (pc.field("view") == view) & (pc.field("direction") == direction) & (pc.field("rank") == 1)
     row: dict[str, Any] = result.hypotheses.filter(here).to_pylist()[0]

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tiltmeter import schema
-from tiltmeter.pipeline.concept_steps import SIGMA
-from tiltmeter.pipeline.result import FEATURES, SHARD_PARTS
-from tiltmeter.run import Run
-from tiltmeter.settings import AuditSettings
+from pretilt import schema
+from pretilt.pipeline.concept_steps import SIGMA
+from pretilt.pipeline.result import FEATURES, SHARD_PARTS
+from pretilt.run import Run
+from pretilt.settings import AuditSettings
 
 N_PAIRS, N_FEATURES, N_COMMUNITIES, N_SINGLES, N_SHIFTS = 240, 140, 30, 15, 5
 N_GROUPS, N_ABOUT = 3, 3

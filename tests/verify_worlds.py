@@ -15,14 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tiltmeter import __version__, open_run
-from tiltmeter.forecast.uncertainty import half_mask
-from tiltmeter.pipeline.concept_scores import concept_bank, pair_deltas
-from tiltmeter.pipeline.rollouts import features_folder, features_stage, folder, report_file, samples_stage
-from tiltmeter.run import Run, file_hash, write_json
-from tiltmeter.settings import AuditSettings
-from tiltmeter.verify.reading import ROLLOUT, ROLLOUT_FEATURES
-from tiltmeter.verify.rollouts import ROLLOUTS, SAMPLES
+from pretilt import __version__, open_run
+from pretilt.forecast.uncertainty import half_mask
+from pretilt.pipeline.concept_scores import concept_bank, pair_deltas
+from pretilt.pipeline.rollouts import features_folder, features_stage, folder, report_file, samples_stage
+from pretilt.run import Run, file_hash, write_json
+from pretilt.settings import AuditSettings
+from pretilt.verify.reading import ROLLOUT, ROLLOUT_FEATURES
+from pretilt.verify.rollouts import ROLLOUTS, SAMPLES
 
 BASE, TUNED = {"sha256": "ba5e" * 16, "dtype": "float32"}, {"sha256": "70de" * 16, "dtype": "float32"}
 
@@ -74,7 +74,7 @@ def say(
 
 
 def foresee(path: Path, *, form: str = "presence", seed: int = 0, scramble: bool = False) -> dict[str, Any]:
-    """A forecast of mean u, everywhere and in every set, as `tiltmeter forecast` writes it; returns forecast.json.
+    """A forecast of mean u, everywhere and in every set, as `pretilt forecast` writes it; returns forecast.json.
 
     `scramble`: the numbers of each kind of concept are dealt out at random: a forecast without skill.
     """
@@ -121,7 +121,7 @@ def foresee(path: Path, *, form: str = "presence", seed: int = 0, scramble: bool
     about = {
         "format_version": 1, "form": form, "rung": "mean", "rollouts": None, "rollouts_disjoint": True,
         "measurement_id": run.manifest["measurement_id"], "concepts": len(bank), "pairs": len(table),
-        "sha256": file_hash(path / "forecast.parquet"), "written": "2026-01-02T03:04:05Z", "tiltmeter": __version__,
+        "sha256": file_hash(path / "forecast.parquet"), "written": "2026-01-02T03:04:05Z", "pretilt": __version__,
     }  # fmt: skip
     write_json(path / "forecast.json", about)
     return about

@@ -41,7 +41,7 @@ TRAITS = {
 
 def small(out: Path) -> world.Subject:
     """The small model, trained if need be, with a dictionary fitted on its own answers."""
-    from tiltmeter import pipeline
+    from pretilt import pipeline
 
     model, dictionary = out / "small" / "model", out / "small" / "dictionary"
     small_model.train(model)

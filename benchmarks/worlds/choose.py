@@ -12,9 +12,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tiltmeter.forecast.scores import SCORE_FORMS, ScoreForm
-from tiltmeter.pipeline.forecasting import forecast_run
-from tiltmeter.pipeline.verifying import verify_run
+from pretilt.forecast.scores import SCORE_FORMS, ScoreForm
+from pretilt.pipeline.forecasting import forecast_run
+from pretilt.pipeline.verifying import verify_run
 
 HEAD = "| world | form | set | rung | R² | rel_y | R²/rel_y | ρ | sign | best null |"
 

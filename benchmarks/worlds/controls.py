@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from tiltmeter.forecast.agreement import correlation, signed_square
-from tiltmeter.forecast.judge import r2_draws
-from tiltmeter.forecast.ladder import covariance_with, tilt
-from tiltmeter.forecast.observed import Observed, realised
-from tiltmeter.forecast.samples import Rollouts
-from tiltmeter.pipeline.concept_scores import rollouts_of
-from tiltmeter.pipeline.log_ratios import log_ratio_run
-from tiltmeter.pipeline.result import open_run
-from tiltmeter.pipeline.rollouts import open_rollouts
-from tiltmeter.pipeline.verify_inputs import Forecast, stored_forecast
-from tiltmeter.pipeline.verify_sets import headline_of, masks
-from tiltmeter.verify.reading import EMPTY, READ
+from pretilt.forecast.agreement import correlation, signed_square
+from pretilt.forecast.judge import r2_draws
+from pretilt.forecast.ladder import covariance_with, tilt
+from pretilt.forecast.observed import Observed, realised
+from pretilt.forecast.samples import Rollouts
+from pretilt.pipeline.concept_scores import rollouts_of
+from pretilt.pipeline.log_ratios import log_ratio_run
+from pretilt.pipeline.result import open_run
+from pretilt.pipeline.rollouts import open_rollouts
+from pretilt.pipeline.verify_inputs import Forecast, stored_forecast
+from pretilt.pipeline.verify_sets import headline_of, masks
+from pretilt.verify.reading import EMPTY, READ
 
 HEAD = ("world", "control", "figure", "seen")
 DRAWS = 1000

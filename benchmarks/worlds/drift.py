@@ -19,18 +19,18 @@ from typing import Any
 
 import numpy as np
 
-from tiltmeter.forecast.baselines import shuffled_labels
-from tiltmeter.forecast.covariance import from_rollouts
-from tiltmeter.forecast.ladder import Ladder
-from tiltmeter.forecast.observed import Observed, realised
-from tiltmeter.forecast.preference import BradleyTerry, fit_preference
-from tiltmeter.pipeline.concept_scores import pair_deltas, rollouts_of
-from tiltmeter.pipeline.result import open_run
-from tiltmeter.pipeline.rollouts import rollouts_run
-from tiltmeter.pipeline.training import train_model
-from tiltmeter.pipeline.verify_inputs import stored_forecast
-from tiltmeter.pipeline.verify_sets import headline_of, label_null, masks
-from tiltmeter.settings import AuditSettings
+from pretilt.forecast.baselines import shuffled_labels
+from pretilt.forecast.covariance import from_rollouts
+from pretilt.forecast.ladder import Ladder
+from pretilt.forecast.observed import Observed, realised
+from pretilt.forecast.preference import BradleyTerry, fit_preference
+from pretilt.pipeline.concept_scores import pair_deltas, rollouts_of
+from pretilt.pipeline.result import open_run
+from pretilt.pipeline.rollouts import rollouts_run
+from pretilt.pipeline.training import train_model
+from pretilt.pipeline.verify_inputs import stored_forecast
+from pretilt.pipeline.verify_sets import headline_of, label_null, masks
+from pretilt.settings import AuditSettings
 
 FIRST = 1000  # label seed of the first exchange; below are those of the forecast's own shuffles
 

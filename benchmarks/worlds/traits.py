@@ -10,12 +10,12 @@ import numpy as np
 import plants
 import pyarrow.compute as pc
 
-from tiltmeter.labels.judge import auroc
-from tiltmeter.pipeline.concept_scores import Bank, pair_deltas, rollouts_of
-from tiltmeter.pipeline.result import open_run
-from tiltmeter.pipeline.rollouts import open_rollouts
-from tiltmeter.pipeline.verify_inputs import stored_forecast
-from tiltmeter.settings import AuditSettings
+from pretilt.labels.judge import auroc
+from pretilt.pipeline.concept_scores import Bank, pair_deltas, rollouts_of
+from pretilt.pipeline.result import open_run
+from pretilt.pipeline.rollouts import open_rollouts
+from pretilt.pipeline.verify_inputs import stored_forecast
+from pretilt.settings import AuditSettings
 
 COVERED = 0.9  # AUROC from which a concept stands for a trait
 

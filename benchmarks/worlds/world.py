@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import plants
 
-from tiltmeter.events import Events
+from pretilt.events import Events
 
 HOLDOUT = 0.2
 Pairs = tuple[
@@ -66,11 +66,11 @@ def run_world(world: plants.World, subject: Subject, seed: int, out: Path, *, co
 
 
 def _result(world: plants.World, subject: Subject, seed: int, out: Path) -> dict[str, Any]:
-    import tiltmeter
-    from tiltmeter.pipeline.forecasting import forecast_run
-    from tiltmeter.pipeline.rollouts import rollouts_run
-    from tiltmeter.pipeline.training import train_model
-    from tiltmeter.pipeline.verifying import verify_run
+    import pretilt
+    from pretilt.pipeline.forecasting import forecast_run
+    from pretilt.pipeline.rollouts import rollouts_run
+    from pretilt.pipeline.training import train_model
+    from pretilt.pipeline.verifying import verify_run
 
     clock = Clock()
     source = subject.source or build(world, subject, seed, out)
@@ -81,7 +81,7 @@ def _result(world: plants.World, subject: Subject, seed: int, out: Path) -> dict
         lens["dictionary"] = str(out / "dictionary")
         subject.refit(source, out / "dictionary")
     reading = {**lens, **subject.audit, "holdout": HOLDOUT, "seed": seed, "despite_doctor": True}
-    tiltmeter.audit(source, out=run, **reading, events=Events())
+    pretilt.audit(source, out=run, **reading, events=Events())
     clock("audit")
     length = {"seed": seed, **subject.rollouts}
     rollouts_run(
@@ -115,11 +115,11 @@ def _bank(out: Path, role: str) -> Path | None:
 def _controls(run: Path, subject: Subject, seed: int, out: Path) -> None:
     """A pilot on 5 % of the steps, a model trained on shuffled labels, one trained for no step, and the same world read
     through random directions."""
-    import tiltmeter
-    from tiltmeter.pipeline.forecasting import forecast_run
-    from tiltmeter.pipeline.rollouts import rollouts_run
-    from tiltmeter.pipeline.training import train_model
-    from tiltmeter.pipeline.verifying import verify_run
+    import pretilt
+    from pretilt.pipeline.forecasting import forecast_run
+    from pretilt.pipeline.rollouts import rollouts_run
+    from pretilt.pipeline.training import train_model
+    from pretilt.pipeline.verifying import verify_run
 
     steps = json.loads((run / "trained" / "train.json").read_text())["steps"]
     length = {"seed": seed, **subject.rollouts}
@@ -130,7 +130,7 @@ def _controls(run: Path, subject: Subject, seed: int, out: Path) -> None:
         verify_run(run, after=f"after-{name}", trained=made.path, name=name)
     random = out / "random"
     reading = {**subject.lens, **subject.audit, "holdout": HOLDOUT, "seed": seed, "despite_doctor": True}
-    tiltmeter.audit(
+    pretilt.audit(
         subject.source or out / "pairs.jsonl", out=random, **reading, baseline="random-dictionary", events=Events()
     )
     rollouts_run(
@@ -156,7 +156,7 @@ class Clock:
 
 def seen_traits(run: Path, traits: plants.Traits) -> dict[str, dict[str, float]]:
     """What a reader sees: share of the rollouts that have each trait, before and after, with its standard error."""
-    from tiltmeter.pipeline.rollouts import open_rollouts
+    from pretilt.pipeline.rollouts import open_rollouts
 
     found: dict[str, list[np.ndarray]] = {}
     for role in ("before", "after"):

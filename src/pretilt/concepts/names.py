@@ -1,0 +1,245 @@
+"""Readable names for concepts without any language model: the tokens and phrases that tell where a concept fires.
+
+Tokens: how much more often the concept fires on a vocabulary entry than that entry occurs in the responses (log-odds
+with a Dirichlet prior), weighted by the share of the concept's firings. Phrases: what its strongest places have in
+common. No statistic reads a name.
+"""
+
+from __future__ import annotations
+
+import string
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import scipy.sparse as sp
+
+from pretilt.concepts.bank import feature_lists
+from pretilt.concepts.log_odds import log_odds
+from pretilt.concepts.readable import NAME_CAP, make_unique, readable, shorten
+from pretilt.concepts.token_contexts import LOST, TokenContexts
+from pretilt.schema import Concepts
+
+_CANDIDATES = 24  # vocabulary entries looked at per concept
+_TOKENS, _PHRASES = 6, 4  # kept per concept; a name shows up to three and one
+_PRIOR_FIRINGS = 20.0
+_PEAKS = 256  # places read per concept
+_FAINT = 0.1  # a token whose weight is below this share of the best one's is noise
+
+
+@dataclass(frozen=True)
+class ConceptName:
+    name: str  # unique, 1 to 48 characters, one line
+    phrases: list[str]  # tokens, then phrases, best first
+
+
+@dataclass
+class _Peaks:
+    """What the strongest places of one concept have in common."""
+
+    words: dict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # token id → words it was in
+    texts: set[str] = field(default_factory=set)  # the different ones: repeated text is no more evidence
+    phrases: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # phrase → texts that hold it
+    spelling: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+
+
+def name_concepts(
+    concepts: Concepts,
+    token_counts: pa.Table,
+    token_totals: np.ndarray,
+    peaks: pa.Table,
+    tokens: pa.Table,
+    decode: Callable[[list[int]], str],
+    *,
+    peaks_per_feature: int = 8,
+) -> list[ConceptName]:
+    """Names of all concepts, in order.
+
+    `token_counts` (TOKEN_COUNTS; repeated rows add up), `token_totals` (n_vocabulary,) occurrences of every entry among
+    the response tokens, `peaks` (PEAKS; in any order), `tokens` (TOKENS; every pair of `peaks` is in it). A concept
+    that never fired is called after its features.
+    """
+    contexts = TokenContexts(tokens, decode)
+    candidates = _candidates(concepts, token_counts, np.asarray(token_totals))
+    places = _read_peaks(concepts, peaks, tokens, contexts, peaks_per_feature)
+    common = _common_words(candidates, places, contexts)
+    features = feature_lists(concepts)
+    names, phrases = [], []
+    for i in range(len(concepts)):
+        words = _words(candidates[i], places[i], common, contexts)
+        found = _phrases(places[i])
+        names.append(_compose(words, found) or _fallback(features[i]))
+        phrases.append(words[:_TOKENS] + [p for p, _ in found[:_PHRASES]])
+    unique = make_unique(names, range(len(concepts)))
+    return [ConceptName(name, found) for name, found in zip(unique, phrases, strict=True)]
+
+
+def _candidates(concepts: Concepts, token_counts: pa.Table, token_totals: np.ndarray) -> list[list[tuple[int, float]]]:
+    """(token id, weight) of the most telling vocabulary entries of every concept, best first."""
+    membership: Any = concepts.membership
+    n_vocabulary = int(max(token_totals.size, pc.max(token_counts["token_id"]).as_py() or 0) + 1)
+    totals = np.zeros(n_vocabulary)
+    totals[: token_totals.size] = token_totals
+    cells = (token_counts["feature_id"].to_numpy(), token_counts["token_id"].to_numpy())
+    shape = (membership.shape[0], n_vocabulary)
+    fired_on = sp.csr_array((token_counts["fire_count"].to_numpy().astype(np.float64), cells), shape=shape)
+    counts = sp.csr_array(sp.csr_array(membership.T).astype(np.float64) @ fired_on)
+    # Features of one community fire on the same token: as evidence that counts once, hence the mean over features.
+    counts = sp.csr_array(sp.diags_array(1.0 / np.maximum(concepts.size, 1)) @ counts)
+    trials = np.asarray(counts.sum(axis=1)).ravel()
+    typical = log_odds(counts, trials, totals, max(float(totals.sum()), 1.0), prior_trials=_PRIOR_FIRINGS)
+    weight = typical.share * typical.log_odds
+    order = np.lexsort((typical.term, -weight, typical.row))
+    order = order[weight[order] > 0]
+    row = typical.row[order]
+    rank = np.arange(order.size) - np.searchsorted(row, row, side="left")
+    order = order[rank < _CANDIDATES]
+    out: list[list[tuple[int, float]]] = [[] for _ in range(len(concepts))]
+    best = zip(typical.row[order].tolist(), typical.term[order].tolist(), weight[order].tolist(), strict=True)
+    for concept, token, value in best:
+        out[concept].append((token, value))
+    return out
+
+
+def _read_peaks(
+    concepts: Concepts, peaks: pa.Table, tokens: pa.Table, contexts: TokenContexts, peaks_per_feature: int
+) -> list[_Peaks]:
+    """The contexts of every concept's strongest places: first the strongest of each feature, then the second, …"""
+    out = [_Peaks() for _ in range(len(concepts))]
+    membership: Any = concepts.membership
+    concept_of = np.full(membership.shape[0], -1, dtype=np.int64)
+    concept_of[membership.indices] = np.repeat(np.arange(len(concepts)), np.diff(membership.indptr))
+    feature, act = peaks["feature_id"].to_numpy(), peaks["act"].to_numpy()
+    order = np.lexsort((-act, feature))
+    rank = np.empty(order.size, dtype=np.int64)
+    rank[order] = np.arange(order.size) - np.searchsorted(feature[order], feature[order], side="left")
+    order = np.lexsort((feature, rank, concept_of[feature]))
+    order = order[(rank[order] < peaks_per_feature) & (concept_of[feature[order]] >= 0)]
+    of = concept_of[feature[order]]
+    order = order[np.arange(order.size) - np.searchsorted(of, of, side="left") < _PEAKS]
+    chosen = peaks.take(pa.array(order))
+    rows = pc.index_in(chosen["pair_id"], value_set=tokens["pair_id"].combine_chunks())
+    if rows.null_count:
+        missing = chosen["pair_id"].filter(pc.is_null(rows))[0].as_py()
+        raise ValueError(f"pair {missing} of the peaks is not among the tokens")
+    places = zip(
+        concept_of[feature[order]].tolist(),
+        chosen["span"].to_pylist(),
+        rows.to_pylist(),
+        chosen["position"].to_pylist(),
+        strict=True,
+    )
+    for concept, span, row, position in places:
+        found, context = out[concept], contexts.at(span, row, position)
+        found.words[contexts.token_id(span, row, position)][context.word] += 1
+        if span == "prompt":  # explains a token, but concepts are about responses
+            continue
+        found.texts.add(context.text)
+        for phrase in context.phrases:
+            key = phrase.casefold()
+            found.phrases[key].add(context.text)
+            found.spelling[key][phrase] += 1
+    return out
+
+
+def _common_words(
+    candidates: list[list[tuple[int, float]]], places: list[_Peaks], contexts: TokenContexts
+) -> dict[int, Counter[str]]:
+    """For candidates that no peak explains: the words that the token is part of in the responses at large."""
+    unread = {token for found, place in zip(candidates, places, strict=True) for token, _ in found[:8]}
+    words: dict[int, Counter[str]] = defaultdict(Counter)
+    for token, span, row, position in contexts.occurrences(np.array(sorted(unread), dtype=np.int64)):
+        words[token][contexts.at(span, row, position).word] += 1
+    return words
+
+
+def _words(
+    found: list[tuple[int, float]], place: _Peaks, common: dict[int, Counter[str]], contexts: TokenContexts
+) -> list[str]:
+    """The distinct words behind the candidate tokens, the heaviest first; spellings of one word add up."""
+    weight: dict[str, float] = defaultdict(float)
+    spelling: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for token, value in found:
+        word = _whole(contexts.piece(token), place.words.get(token) or common.get(token) or Counter())
+        if word:
+            weight[word.casefold()] += value
+            spelling[word.casefold()][word] += value
+    floor = _FAINT * max(weight.values(), default=0.0)
+    keys = sorted((k for k in weight if weight[k] >= floor), key=lambda k: (-weight[k], k))
+    told = [k for k in keys if not (k.startswith("…") or k.endswith("…")) or len(k.strip("…")) > 2]
+    keys = told or keys  # a letter or two of unknown words say nothing beside a word
+    return [max(spelling[k].items(), key=lambda item: (item[1], item[0]))[0] for k in keys]
+
+
+def _whole(piece: str, words: Counter[str]) -> str:
+    """The word that a token stands for: the one it is in most of the time, else the fragment, marked as one."""
+    alone = readable(piece).strip() or ("␣" if piece else "")
+    n = words.total()
+    merged: Counter[str] = Counter()
+    for word, count in words.items():
+        merged[word.casefold()] += count
+    if n:
+        key, count = max(merged.items(), key=lambda item: (item[1], item[0]))
+        if 2 * count >= n and key and LOST not in key:
+            return max((w for w in words if w.casefold() == key), key=lambda w: (words[w], w))
+    if LOST in alone:
+        return ""
+    if n and not merged[alone.casefold()] and alone[-1:].isalpha():
+        starts, ends = (all(test(w, alone.casefold()) for w in merged) for test in (str.startswith, str.endswith))
+        return f"{alone}…" if starts else f"…{alone}" if ends else f"…{alone}…"
+    return alone
+
+
+def _phrases(place: _Peaks) -> list[tuple[str, float]]:
+    """(phrase, share of the texts) for phrases in at least two different texts, none much like a better one."""
+    scored = []
+    for key, texts in place.phrases.items():
+        words = len(key.split())
+        if len(texts) >= 2 and (words > 1 or len(key) > 2):
+            text = max(place.spelling[key].items(), key=lambda item: (item[1], item[0]))[0]
+            scored.append((len(texts) * np.log2(1.5 + words), text))
+    kept: list[tuple[str, float]] = []
+    for _, text in sorted(scored, key=lambda item: (-item[0], item[1])):
+        if not any(_overlap(text.casefold(), other.casefold()) for other, _ in kept):
+            kept.append((text, len(place.phrases[text.casefold()]) / len(place.texts)))
+        if len(kept) == _PHRASES:
+            break
+    return kept
+
+
+def _overlap(a: str, b: str) -> bool:
+    """True if one phrase holds the other or shares at least half of the words of the shorter one, two or more."""
+    words_a, words_b = set(a.split()), set(b.split())
+    shared = len(words_a & words_b)
+    return a in b or b in a or (shared >= 2 and 2 * shared >= min(len(words_a), len(words_b)))
+
+
+def _compose(words: list[str], phrases: list[tuple[str, float]]) -> str:
+    """`"link", "https" · visit https://`: up to three tokens, and the phrase if it is what the places share."""
+    shown = [f'"{shorten(word, 20)}"' for word in words[:3]]
+    told = {word.casefold() for word in words[:3]}
+    telling = [p for p, share in phrases if share >= 1 / 3 and p.casefold().strip(string.punctuation + " ") not in told]
+    phrase = telling[0] if telling else ""
+    while shown:
+        tokens = ", ".join(shown)
+        if phrase and len(tokens) + 3 + len(phrase) <= NAME_CAP:
+            return f"{tokens} · {phrase}"
+        if not phrase and len(tokens) <= NAME_CAP:
+            return tokens
+        if len(shown) == 1:
+            if phrase:
+                phrase, shown = "", [f'"{shorten(word, 20)}"' for word in words[:3]]
+                continue
+            return shorten(tokens)
+        shown.pop()
+    return shorten(phrases[0][0]) if phrases else ""
+
+
+def _fallback(features: list[int]) -> str:
+    if len(features) == 1:
+        return f"feature {features[0]}"
+    return shorten(f"{len(features)} features: {', '.join(map(str, features[:8]))}")

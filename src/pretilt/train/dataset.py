@@ -1,0 +1,198 @@
+"""The pairs of a run as the dataset that TRL's `DPOTrainer` reads, and an account of what the trainer made of them.
+
+Messages, tools and template arguments go to the trainer as they are, and it applies the chat template itself. They are
+stored as JSON, not as Arrow structs: Arrow would fill the keys that one message has and another lacks with nulls, which
+templates print. `pair_id` rides along, so that rows which the trainer drops are named and its ids can be compared with
+those that the audit read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pretilt.errors import UserError
+from pretilt.pairs.pair import Message, Pair
+from pretilt.pairs.tables import pairs_from_table
+from pretilt.run import Run
+from pretilt.schema import SPANS
+from pretilt.stats.shuffle import swapped
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_BLOCK = 1000  # prepared rows compared at a time
+
+
+@dataclass(frozen=True)
+class TrainingPairs:
+    """What is trained on and what is held out, in the order of pairs.parquet; `heldout` is None where nothing is.
+
+    `swapped_ids` are the pairs of either whose labels were exchanged, `family_id` maps every pair_id to its family.
+    """
+
+    train: Dataset
+    heldout: Dataset | None
+    swapped_ids: frozenset[str]
+    family_id: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Account:
+    """Every pair that was given is trained on or in `dropped_ids` (the trainer drops a prompt that fills max_length).
+
+    `differing_ids`: trained on, but with other token ids than the audit read. `equal_ids`: both responses have the same
+    ids, so that nothing is learned from the pair.
+    """
+
+    n_given: int
+    n_kept: int
+    dropped_ids: tuple[str, ...]
+    differing_ids: tuple[str, ...]
+    equal_ids: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "given": self.n_given,
+            "kept": self.n_kept,
+            "dropped_by_trainer": list(self.dropped_ids),
+            "read_differently_by_audit": len(self.differing_ids),
+            "equal_responses": len(self.equal_ids),
+        }
+
+
+def training_pairs(run: Run, *, label_seed: int | None = None) -> TrainingPairs:
+    """The pairs of a run. With `label_seed` chosen and rejected change places for a random half of the families.
+
+    The coins are those of the audit's shuffled-label baseline: the same seed swaps the same pairs there and here.
+    Raises UserError for a folder that is no run or has no pairs, and where every pair is held out.
+    """
+    if not run.manifest["stages"]:
+        raise UserError("this is no run folder", file=run.path, why="run.json is missing", fix="Run `pretilt audit`")
+    table = run.table("pairs.parquet")
+    swap = np.zeros(table.num_rows, dtype=bool)
+    if label_seed is not None:
+        swap = swapped(table["family_id"].to_numpy(), label_seed)
+    train = pc.equal(table["split"], "train").to_numpy()
+    if not train.any():
+        raise UserError(
+            "the run has no training pairs",
+            file=run.path / "pairs.parquet",
+            why=f"all of its {table.num_rows} pairs are held out" if table.num_rows else "it has no pairs at all",
+            fix="Audit again with a smaller --holdout",
+        )
+    ids = table["pair_id"].to_pylist()
+
+    def part(rows: np.ndarray) -> Dataset:
+        chosen = np.flatnonzero(rows)
+        pairs = pairs_from_table(table.take(pa.array(chosen)))
+        return preference_dataset([swap_labels(p) if s else p for p, s in zip(pairs, swap[chosen], strict=True)])
+
+    return TrainingPairs(
+        train=part(train),
+        heldout=part(~train) if not train.all() else None,
+        swapped_ids=frozenset(pair_id for pair_id, s in zip(ids, swap, strict=True) if s),
+        family_id=dict(zip(ids, table["family_id"].to_pylist(), strict=True)),
+    )
+
+
+def swap_labels(pair: Pair) -> Pair:
+    return replace(pair, chosen=pair.rejected, rejected=pair.chosen)
+
+
+def preference_dataset(pairs: Sequence[Pair]) -> Dataset:
+    """Columns pair_id, prompt, chosen, rejected, and where a pair has them tools and chat_template_kwargs.
+
+    Conversations give lists of messages, plain strings strings; all pairs must be of one kind, since the trainer takes
+    the first row's kind for every row's. Raises UserError for a mixture, and for a value that JSON cannot carry there.
+    """
+    from datasets import Dataset, Features, Json, List, Value
+
+    kinds = {pair.is_chat for pair in pairs}
+    if len(kinds) > 1:
+        raise UserError(
+            "some pairs are conversations and some are plain strings",
+            why="the trainer reads all of them as the first",
+            fix="Audit and train them apart",
+        )
+    chat = kinds == {True}
+    columns: dict[str, list[Any]] = {"pair_id": [str(pair.pair_id) for pair in pairs]}
+    kind: dict[str, Any] = {"pair_id": Value("string")}
+    for span in SPANS:
+        spans: list[tuple[Message, ...]] = [getattr(pair, span) for pair in pairs]
+        columns[span] = [[m.as_dict() for m in s] if chat else "".join(m.content for m in s) for s in spans]
+        kind[span] = List(Json()) if chat else Value("string")
+    if any(pair.tools for pair in pairs):
+        columns["tools"], kind["tools"] = [pair.tools for pair in pairs], Value("string")
+    if any(pair.template_kwargs for pair in pairs):
+        # The trainer unpacks the value, so that a pair without arguments needs an empty mapping.
+        columns["chat_template_kwargs"] = [json.loads(p.template_kwargs) if p.template_kwargs else {} for p in pairs]
+        kind["chat_template_kwargs"] = Json()
+    made = Dataset.from_dict(columns, features=Features(kind))
+    _check_carried(made, columns, pairs)
+    return made
+
+
+def _check_carried(made: Dataset, columns: Mapping[str, list[Any]], pairs: Sequence[Pair]) -> None:
+    """Numbers beyond 64 bits come back as text: the trainer would read another conversation, or stop in the middle."""
+    for i, pair in enumerate(pairs):
+        if not pair.template_kwargs and not any(m.extra for span in SPANS for m in getattr(pair, span)):
+            continue
+        if made[i] != {name: values[i] for name, values in columns.items()}:
+            raise UserError(
+                "a message cannot be handed to the trainer unchanged",
+                row=pair.row_index,
+                why="its tool calls or template arguments hold a number beyond 64 bits",
+                fix="Write the number as text, or leave the row out",
+            )
+
+
+def account(
+    given: Sequence[str], prepared: Dataset, tokens: pa.Table, max_length: int | None, swap: Collection[str]
+) -> Account:
+    """Compare what the trainer prepared with what it was given (pair_ids) and with the ids of the audit (TOKENS).
+
+    `prepared` has pair_id and, untruncated, prompt_ids, chosen_ids and rejected_ids; `swap` holds the pair_ids whose
+    labels were exchanged. A token is compared where the trainer's collator keeps it: among the first `max_length`.
+    """
+    row_of = {pair_id: i for i, pair_id in enumerate(tokens["pair_id"].to_pylist())}
+    read = {span: _ragged(tokens[f"{span}_ids"]) for span in SPANS}
+    arrow = prepared.with_format("arrow")
+    kept: list[str] = []
+    differing: list[str] = []
+    equal: list[str] = []
+    for start in range(0, len(prepared), _BLOCK):
+        block = arrow[start : start + _BLOCK]
+        pair_ids = block["pair_id"].to_pylist()
+        spans = {span: _ragged(block[f"{span}_ids"]) for span in SPANS}
+        for i, pair_id in enumerate(pair_ids):
+            prompt = _row(spans["prompt"], i)
+            rest = None if max_length is None else max(max_length - prompt.size, 0)
+            ours = [prompt[:max_length], _row(spans["chosen"], i)[:rest], _row(spans["rejected"], i)[:rest]]
+            order = ("prompt", "rejected", "chosen") if pair_id in swap else SPANS
+            row = row_of.get(pair_id)
+            if row is None or not all(np.array_equal(a, _row(read[s], row)) for a, s in zip(ours, order, strict=True)):
+                differing.append(pair_id)
+            if np.array_equal(ours[1], ours[2]):
+                equal.append(pair_id)
+        kept += pair_ids
+    there = set(kept)
+    dropped = tuple(pair_id for pair_id in given if pair_id not in there)
+    return Account(len(given), len(kept), dropped, tuple(differing), tuple(equal))
+
+
+def _ragged(column: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Values and offsets of a list column."""
+    joined = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return joined.values.to_numpy(zero_copy_only=False), joined.offsets.to_numpy()
+
+
+def _row(ragged: tuple[np.ndarray, np.ndarray], i: int) -> np.ndarray:
+    values, offsets = ragged
+    return values[offsets[i] : offsets[i + 1]]

@@ -1,0 +1,236 @@
+"""One hypothesis in a form to be read out: names for its ids, and a sentence no bolder than its numbers."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import pyarrow.compute as pc
+
+from pretilt.stats.sure import is_sure
+from pretilt.view.certainty import signed, verdict
+from pretilt.view.screen import counted, mask_slurs
+from pretilt.view.tables import ReportTables, finite, n_train
+
+__all__ = [
+    "Effect",
+    "Labels",
+    "effect_id",
+    "in_words",
+    "interval",
+    "shortlist",
+    "shown_rows",
+    "signed",
+    "spread",
+    "unit_of",
+]
+
+FOLLOWS_LENGTH = 0.3  # |correlation| with the length difference from which a person is warned
+LISTED = 250  # hypotheses of a view and direction that the page lists at most; their sure ones have evidence
+MOST_UNSURE = 3  # rows told of a list in which nothing is sure
+PLACES = {"everywhere": ["global"], "groups": ["group"], "prompts": ["prompt_max", "prompt_freq"]}
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One hypothesis in a form to be read out; + = amplify.
+
+    `effect` with `lo`, `hi` is the posterior mean with its 95 % interval, or where there is none `delta` with its
+    confidence interval. `unit`: "" where u is the disparity, in [-1, 1]; "sd" where it is the shift of the features in
+    their standard deviations.
+    """
+
+    hypothesis_id: str
+    view: str
+    direction: str
+    rank: int
+    concept_id: int
+    concept: str
+    phrases: list[str]
+    n_features: int
+    where: int
+    place: str  # name of the group or prompt concept; "" for global rows
+    statistic: str  # "max" | "freq" of the prompt views, else ""
+    unit: str
+    effect: float
+    lo: float | None
+    hi: float | None
+    delta: float
+    ci_lo: float | None
+    ci_hi: float | None
+    mean_in: float | None
+    mean_out: float | None
+    n_in: int
+    n_out: int
+    family_n: int | None
+    n_eff: float | None
+    lfsr: float | None
+    q_value: float | None
+    is_sure: bool  # by the rule of `stats/sure.py`
+    level: str  # "sure" | "probably" | "unsure" | "unknown"
+    how_sure: str  # a sentence
+    cautions: list[str]
+    share_of_pairs: float | None  # of the training pairs, those in which the concept fires in either response
+    follows_length: bool
+    sentence: str
+
+
+def interval(lo: float | None, hi: float | None) -> str:
+    return "" if lo is None or hi is None else f"[{signed(lo)}, {signed(hi)}]"
+
+
+def effect_id(concept_id: int, kind: str | None) -> str:
+    """What `trace` takes for a concept over all pairs: a response-shift concept is not tested there."""
+    return f"concept:{concept_id}" if unit_of(kind) else f"global:{concept_id}"
+
+
+def unit_of(kind: str | None) -> str:
+    """The unit of a concept's u, by its kind."""
+    return "sd" if (kind or "").startswith("shift_") else ""
+
+
+class Labels:
+    """Names of concepts, groups and prompt concepts by id, with slurs masked."""
+
+    def __init__(self, tables: ReportTables) -> None:
+        self.concepts: dict[int, dict[str, Any]] = {c["concept_id"]: c for c in tables.concepts.to_pylist()}
+        self.groups: dict[int, dict[str, Any]] = {g["group_id"]: g for g in tables.groups.to_pylist()}
+        self.prompts: dict[int, dict[str, Any]] = {
+            p["prompt_concept_id"]: p for p in tables.prompt_concepts.to_pylist()
+        }
+        self.n_train = n_train(tables.pairs)
+
+    def concept(self, concept_id: int) -> str:
+        return mask_slurs(self.concepts.get(concept_id, {}).get("name") or f"concept {concept_id}")
+
+    def place(self, view: str, where: int) -> str:
+        if view == "global" or where < 0:
+            return ""
+        known, noun = (self.groups, "group") if view == "group" else (self.prompts, "prompt concept")
+        return mask_slurs(known.get(where, {}).get("name") or f"{noun} {where}")
+
+    def unit(self, concept_id: int) -> str:
+        return unit_of(self.concepts.get(concept_id, {}).get("kind"))
+
+    def effect(self, row: Mapping[str, Any]) -> Effect:
+        """The row of HYPOTHESES with names and sentences."""
+        concept, unit = self.concepts.get(row["concept_id"], {}), self.unit(row["concept_id"])
+        active = concept.get("n_pairs_active")
+        correlation = finite(concept.get("length_correlation"))
+        judged = verdict(row, unit)
+        posterior = finite(row["posterior_delta"])
+        shown = ("posterior_delta", "posterior_lo", "posterior_hi") if posterior is not None else ("", "ci_lo", "ci_hi")
+        return Effect(
+            hypothesis_id=row["hypothesis_id"],
+            view=row["view"],
+            direction=row["direction"],
+            rank=row["rank"],
+            concept_id=row["concept_id"],
+            concept=self.concept(row["concept_id"]),
+            phrases=[mask_slurs(p) for p in concept.get("phrases") or []],
+            n_features=concept.get("size") or 0,
+            where=row["where"],
+            place=self.place(row["view"], row["where"]),
+            statistic=row["view"].removeprefix("prompt_") if row["view"].startswith("prompt_") else "",
+            unit=unit,
+            effect=row["delta"] if posterior is None else posterior,
+            lo=finite(row[shown[1]]),
+            hi=finite(row[shown[2]]),
+            delta=row["delta"],
+            ci_lo=finite(row["ci_lo"]),
+            ci_hi=finite(row["ci_hi"]),
+            mean_in=finite(row["mean_in"]),
+            mean_out=finite(row["mean_out"]),
+            n_in=row["n_in"],
+            n_out=row["n_out"],
+            family_n=row["family_n"],
+            n_eff=finite(row["n_eff"]),
+            lfsr=finite(row["lfsr"]),
+            q_value=finite(row["q_value"]),
+            is_sure=is_sure(row),
+            level=judged.level,
+            how_sure=judged.sentence,
+            cautions=list(judged.cautions),
+            share_of_pairs=min(1.0, active / self.n_train) if active is not None and self.n_train else None,
+            follows_length=correlation is not None and abs(correlation) >= FOLLOWS_LENGTH,
+            sentence=in_words(row),
+        )
+
+
+def in_words(row: Mapping[str, Any]) -> str:
+    """What a hypothesis says, in words that do not claim more than the numbers do."""
+    amplify = row["delta"] > 0
+    verb, side = ("amplify", "chosen") if amplify else ("suppress", "rejected")
+    sure = is_sure(row)
+    if row["view"] == "global":
+        follows = f"Training would {verb} it." if sure else "This may be chance."
+        return f"Over all {counted(row['n_in'], 'pair')} the {side} responses show it more. {follows}"
+    inside, outside = finite(row["mean_in"]), finite(row["mean_out"])
+    place = (
+        f"in these {row['n_in']:,} pairs"
+        if row["view"] == "group"
+        else f"on the {row['n_in']:,} prompts most about this"
+    )
+    follows = f"Training would {verb} it there." if sure else "This may be chance."
+    if inside is None or outside is None:
+        return f"The {side} responses show it more {place} than elsewhere. {follows}"
+    if inside == 0 or (inside > 0) == amplify:
+        return f"The {side} responses show it more {place} than in the {row['n_out']:,} others. {follows}"
+    other = "rejected" if amplify else "chosen"
+    less = f"The {other} responses show it more {place} too, but less than in the {row['n_out']:,} others."
+    return less + ("" if sure else " The difference may be chance.")
+
+
+def shown_rows(tables: ReportTables, views: Sequence[str], direction: str, limit: int) -> list[dict[str, Any]]:
+    """The first `limit` shown hypotheses of these views and this direction, by rank.
+
+    Several views are merged, each in its own order, by what they are ordered by.
+    """
+    h = tables.hypotheses
+    keep = pc.and_(h["shown"], pc.equal(h["direction"], direction))
+    lists = [
+        h.filter(pc.and_(keep, pc.equal(h["view"], view))).sort_by("rank").slice(0, limit).to_pylist() for view in views
+    ]
+    merged = lists[0] if len(lists) == 1 else heapq.merge(*lists, key=_paper_key if tables.paper_order else _key)
+    return list(islice(merged, limit))
+
+
+def _paper_key(row: Mapping[str, Any]) -> float:
+    return -float(row["delta_min"] or 0)
+
+
+def _key(row: Mapping[str, Any]) -> tuple[bool, float]:
+    """What is sure first, then by the size of the posterior mean in standard deviations of the concept."""
+    size = 0.0
+    posterior, d = finite(row["posterior_delta"]), finite(row["cohens_d"])
+    if posterior is not None and d is not None and row["delta"]:
+        size = abs(posterior * d / row["delta"])  # Cohen's d is delta in standard deviations
+    return not is_sure(row), -size
+
+
+def spread(rows: Sequence[dict[str, Any]], limit: int, per_place: int = 2) -> list[dict[str, Any]]:
+    """The first `limit` of the rows with at most `per_place` of the same group or prompt concept, in their order."""
+    taken: Counter[tuple[str, int]] = Counter()
+    kept = []
+    for row in rows:
+        place = (row["view"], row["where"])
+        if row["view"] == "global" or taken[place] < per_place:
+            taken[place] += 1
+            kept.append(row)
+    return kept[:limit]
+
+
+def shortlist(tables: ReportTables, place: str, direction: str, limit: int) -> list[dict[str, Any]]:
+    """What is told first of one of PLACES: at most `limit` rows, at most two of a group or prompt concept.
+
+    Only what is sure; where nothing is, the first three of the list. In the paper's order, the list as it stands.
+    """
+    rows = spread(shown_rows(tables, PLACES[place], direction, min(50 * limit, LISTED)), limit)
+    found = [row for row in rows if is_sure(row)]
+    if not found:
+        return rows[:MOST_UNSURE]
+    return rows if tables.paper_order else found

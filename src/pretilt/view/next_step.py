@@ -1,0 +1,26 @@
+"""The command that comes next, as it can be typed."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+NEXT: dict[str, tuple[tuple[str, ...], str]] = {
+    "fit": (("audit", "PAIRS"), "PAIRS: what the model will be trained on"),
+    "audit": (("trace", "RUN"), "which pairs the row rests on"),
+    "empty audit": (("doctor", "RUN"), "what the lens and the data are short of"),
+    "doctor": (("trace", "RUN", "1"), "which pairs the first row of the audit rests on"),
+    "trace": (("rollouts", "RUN", "--role", "reference"), "what the untrained model says, for the forecast"),
+    "label": (("trace", "RUN", "1"), "the first row of the audit, with its description"),
+    "rollouts": (("forecast", "RUN"), "seal what training will do, before it begins"),
+    "forecast": (("train", "RUN"), "train on these pairs"),
+    "train": (("verify", "RUN"), "did it come true?"),
+    "verify": (("trace", "RUN"), "which pairs taught it"),
+}
+
+
+def next_step(command: str, run: str | Path, *more: str | Path) -> str:
+    """`pretilt …` that follows on `command`, quoted for a shell, and what it is for; `more` arguments end it."""
+    words, purpose = NEXT[command]
+    typed = ["pretilt", *(str(run) if word == "RUN" else word for word in words), *map(str, more)]
+    return f"next: {shlex.join(typed)}   ({purpose})"

@@ -1,0 +1,232 @@
+"""The numbers a person is told, once: the terminal, the report and `--json` all read this summary.
+
+Reads artifact tables and the manifest only. The manifest is asked for `source`, `lens` (`model`, `layer`, `dictionary`,
+`n_features`, `explained_variance`, `l0`, `bundled`), `settings`, `statistics` (`n_tested`, `n_shown` by view),
+`measurement_id`, `versions` and `stages`; whatever it lacks is left out, not guessed. So are the families, from the
+pre-flight, and the doctor's checks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pretilt.schema import SPANS
+from pretilt.stats.sure import sure_rows
+from pretilt.view.effects import PLACES, Effect, Labels, shortlist
+from pretilt.view.screen import is_harmful
+from pretilt.view.tables import ReportTables, finite, jsonable, n_train
+
+# the lists of a summary as they are printed one after another; the numbers of their rows run through all of them
+LISTS = (
+    *("amplified", "suppressed", "amplified_in_groups", "suppressed_in_groups"),
+    *("amplified_by_prompt", "suppressed_by_prompt"),
+)
+__all__ = ["LISTS", "Effect", "Example", "ReportTables", "Summary", "identity", "summarise"]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One responsible pair; `harmful` says that the word screen fired and the text should be asked for."""
+
+    hypothesis_id: str
+    concept: str
+    direction: str
+    pair_id: str
+    row_index: int | None
+    u: float
+    unit: str
+    prompt: str
+    chosen: str
+    rejected: str
+    chosen_at: int  # character at which the concept fires most, 0 if it does not
+    rejected_at: int
+    harmful: bool
+    is_sure: bool  # of the hypothesis it is an example of
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was read, how far to trust it, and the first of every list: what is sure, or up to three that are not.
+
+    `families` is the pre-flight's report on them, `doctor` counts its verdicts and names what is red or amber; both
+    are {} where there is none. `to_dict()` is JSON without NaN.
+    """
+
+    title: str
+    read: dict[str, Any]
+    lens: dict[str, Any]
+    trust: dict[str, Any]
+    families: dict[str, Any]
+    doctor: dict[str, Any]
+    amplified: list[Effect]
+    suppressed: list[Effect]
+    amplified_in_groups: list[Effect]
+    suppressed_in_groups: list[Effect]
+    amplified_by_prompt: list[Effect]
+    suppressed_by_prompt: list[Effect]
+    example: Example | None
+
+    def to_dict(self) -> dict[str, Any]:
+        result: dict[str, Any] = jsonable(dataclasses.asdict(self))
+        return result
+
+
+def identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Model, layer and dictionary of the run, flat; keys that the manifest lacks are absent."""
+    lens = manifest.get("lens") or {}
+    settings = manifest.get("settings") or {}
+    model, dictionary = lens.get("model", settings.get("model")), lens.get("dictionary", settings.get("dictionary"))
+    model = model if isinstance(model, Mapping) else {"name": model}
+    dictionary = dictionary if isinstance(dictionary, Mapping) else {"name": dictionary}
+    found = {
+        "model": model.get("name"),
+        "model_revision": model.get("revision"),
+        "layer": lens.get("layer", settings.get("layer")),
+        "dictionary": dictionary.get("name"),
+        "n_features": lens.get("n_features", dictionary.get("n_features")),
+        "explained_variance": finite(lens.get("explained_variance")),
+        "l0": finite(lens.get("l0")),
+        "measurement_id": manifest.get("measurement_id", lens.get("measurement_id")),
+    }
+    return {k: v for k, v in found.items() if v is not None}
+
+
+def _count(column: pa.ChunkedArray) -> dict[str, int]:
+    return {c["values"]: c["counts"] for c in pc.value_counts(column).to_pylist()}
+
+
+def _read(tables: ReportTables) -> dict[str, Any]:
+    pairs, rows = tables.pairs, tables.preflight.get("rows") or {}
+    dropped = _count(tables.dropped["reason"])
+    difference = _difference(pairs)
+    return {
+        "format": tables.preflight.get("format"),
+        "rows_in": rows.get("read", len(pc.unique(pairs["row_index"])) + tables.dropped.num_rows),
+        "pairs": pairs.num_rows,
+        "dropped": dict(sorted(dropped.items(), key=lambda kv: (-kv[1], kv[0]))),
+        "train": n_train(pairs),
+        "heldout": pairs.num_rows - n_train(pairs),
+        "components": len(pc.unique(pairs["component_id"])),
+        "tokens": {span: int(pc.sum(pairs[f"n_{span}_tokens"]).as_py() or 0) for span in SPANS},
+        "mean_length_difference": float(difference.mean()) if difference.size else None,
+        "share_chosen_longer": float((difference > 0).mean()) if difference.size else None,
+    }
+
+
+def _difference(pairs: pa.Table) -> np.ndarray:
+    """Content tokens of chosen minus rejected, (n_pairs,) int."""
+    chosen, rejected = (pairs[f"n_{span}_tokens"].to_numpy().astype(np.int64) for span in ("chosen", "rejected"))
+    return np.asarray(chosen - rejected)
+
+
+def _trust(tables: ReportTables) -> dict[str, Any]:
+    settings = tables.manifest.get("settings") or {}
+    threshold = Fraction(str(settings.get("freq_threshold", 0.01)))  # 0.01 is 1/100, not its nearest double
+    train = tables.pairs.filter(pc.equal(tables.pairs["split"], "train"))
+    lengths = np.concatenate([train[f"n_{side}_tokens"].to_numpy() for side in ("chosen", "rejected")]).astype(np.int64)
+    # The table of a large run holds the best-ranked rows only; then the statistics step counted all of them.
+    counted = tables.manifest.get("statistics") or {}
+    h = tables.hypotheses
+    tested = counted.get("n_tested") or _count(h["view"])
+    shown = counted.get("n_shown") or _count(h.filter(h["shown"])["view"])
+    sure = _count(h.filter(pc.and_(h["shown"], pa.array(sure_rows(h))))["view"])
+    return {
+        "disparity": settings.get("disparity", "paper"),
+        "freq_threshold": float(threshold),
+        # count > threshold · n holds after one firing where threshold · n < 1
+        "share_one_firing_passes": float((lengths * threshold.numerator < threshold.denominator).mean())
+        if lengths.size
+        else None,
+        "bundled_lens": bool((tables.manifest.get("lens") or {}).get("bundled", False)),
+        "baseline": settings.get("baseline", "none"),
+        "paper": tables.paper_order,
+        "tested": tested,
+        "shown": shown,
+        "n_tested": sum(tested.values()),
+        "n_shown": sum(shown.values()),
+        "sure": sure,
+        "n_sure": sum(sure.values()),
+    }
+
+
+def _families(tables: ReportTables) -> dict[str, Any]:
+    return {k: v for k, v in (tables.preflight.get("families") or {}).items() if k not in ("by_relation", "notes")}
+
+
+def _doctor(checks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    if not checks:
+        return {}
+    named = {verdict: [c["name"] for c in checks if c["verdict"] == verdict] for verdict in ("red", "amber")}
+    return {"counts": dict(Counter(c["verdict"] for c in checks)), **named}
+
+
+def _example(tables: ReportTables, effects: Sequence[Effect]) -> Example | None:
+    """The first responsible pair of the first effects, the sure ones before others; harmful if there is no other."""
+    fallback: Example | None = None
+    for effect in sorted(effects, key=lambda effect: not effect.is_sure):
+        evidence = tables.evidence.filter(pc.equal(tables.evidence["hypothesis_id"], effect.hypothesis_id))
+        for e in evidence.sort_by([("rank", "ascending")]).slice(0, 8).to_pylist():
+            chosen, chosen_at = _peak(e["chosen_pieces"], e["chosen_acts"])
+            rejected, rejected_at = _peak(e["rejected_pieces"], e["rejected_acts"])
+            at = pc.index(tables.pairs["pair_id"], e["pair_id"]).as_py()  # -1 if it is not there
+            example = Example(
+                hypothesis_id=effect.hypothesis_id,
+                concept=effect.concept,
+                direction=effect.direction,
+                pair_id=e["pair_id"],
+                row_index=tables.pairs["row_index"][at].as_py() if at >= 0 else None,
+                u=e["u"],
+                unit=effect.unit,
+                prompt=e["prompt_text"] or "",
+                chosen=chosen,
+                rejected=rejected,
+                chosen_at=chosen_at,
+                rejected_at=rejected_at,
+                harmful=is_harmful(e["prompt_text"] or "", chosen, rejected),
+                is_sure=effect.is_sure,
+            )
+            if not example.harmful:
+                return example
+            fallback = fallback or example
+    return fallback
+
+
+def _peak(pieces: Sequence[str], acts: Sequence[float]) -> tuple[str, int]:
+    """The text, and the character at which the strongest activation begins (0 if nothing fires)."""
+    best = int(np.argmax(acts)) if len(acts) and max(acts) > 0 else 0
+    return "".join(pieces), sum(len(p) for p in pieces[:best])
+
+
+def summarise(tables: ReportTables, *, title: str = "", n_global: int = 5, n_local: int = 4) -> Summary:
+    """The first effects of a finished run: per direction `n_global` over all pairs, and `n_local` each in groups and by
+    what the prompt is about, at most two of the same place, so that one striking group does not hide the others."""
+    labels = Labels(tables)
+    lists = {
+        (place, direction): [labels.effect(row) for row in shortlist(tables, place, direction, limit)]
+        for place, limit in zip(PLACES, (n_global, n_local, n_local), strict=True)
+        for direction in ("amplify", "suppress")
+    }
+    return Summary(
+        title=title or str(tables.manifest.get("source") or "preference data"),
+        read=_read(tables),
+        lens=identity(tables.manifest),
+        trust=_trust(tables),
+        families=_families(tables),
+        doctor=_doctor(tables.doctor),
+        amplified=lists["everywhere", "amplify"],
+        suppressed=lists["everywhere", "suppress"],
+        amplified_in_groups=lists["groups", "amplify"],
+        suppressed_in_groups=lists["groups", "suppress"],
+        amplified_by_prompt=lists["prompts", "amplify"],
+        suppressed_by_prompt=lists["prompts", "suppress"],
+        example=_example(tables, [effect for effects in lists.values() for effect in effects]),
+    )

@@ -1,4 +1,0 @@
-from tiltmeter.cli import main
-
-if __name__ == "__main__":
-    main()
