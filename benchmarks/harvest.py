@@ -27,15 +27,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from pretilt.demo.model import BUNDLED_DICTIONARY, bundled_model
-from pretilt.lens.checkpoint import load_tokenizer
-from pretilt.lens.dictionary import Dictionary, load_dictionary
+from pretilt.lens.dictionary import Dictionary
 from pretilt.lens.harvest import harvest
 from pretilt.lens.lens import Lens
+from pretilt.lens.load import load_dictionary
 from pretilt.lens.measure import content_activations, measure
-from pretilt.lens.model import SubjectModel, load_model
 from pretilt.lens.packing import Rows, plan, tree_inputs
 from pretilt.lens.store import PARTS
+from pretilt.models.bundled import BUNDLED_DICTIONARY, bundled_model
+from pretilt.models.load import load_tokenizer
+from pretilt.models.subject import SubjectModel, load_model
 from pretilt.pairs.read import read_pairs
 from pretilt.run import Shards
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pretilt.pipeline.result import open_run
-from pretilt.pipeline.streams import train_rows
-from pretilt.pipeline.tracing import scores_of
+from pretilt.audit.evidence import scores_of
+from pretilt.audit.result import open_run
+from pretilt.lens.blocks import train_rows
 from pretilt.settings import AuditSettings
 from pretilt.stats.columns import Columns
 from pretilt.stats.moderated import moderate

@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 
 import pretilt
-from pretilt.pipeline.demo import DATA
-from pretilt.pipeline.planted import score_audit
-from pretilt.view.console import Console
+from pretilt.demo.planted import score_audit
+from pretilt.demo.step import DATA
+from pretilt.view.terminal.console import Console
 
 HERE = Path(__file__).parent / "data"
 SETS = {"a": DATA, "b": HERE}

@@ -35,15 +35,15 @@ from typing import Any
 import numpy as np
 from scale_data import Size, generate
 
+from pretilt.audit import effects as statistics
 from pretilt.concepts import shifts
 from pretilt.concepts.cofiring import Graph, find_communities
 from pretilt.concepts.names import ConceptName
 from pretilt.concepts.prompt_scores import STATISTICS
-from pretilt.pipeline import statistics
-from pretilt.pipeline.concept_steps import SHIFTS, SIGMA, default_resolution, fired_sample, membership, shift_tables
-from pretilt.pipeline.result import FEATURES
-from pretilt.pipeline.streams import Features, train_rows
+from pretilt.concepts.step import SHIFTS, SIGMA, default_resolution, fired_sample, membership, shift_tables
+from pretilt.lens.blocks import Features, train_rows
 from pretilt.run import Run
+from pretilt.schema import FEATURES
 from pretilt.settings import AuditSettings
 from pretilt.stats import hypotheses, view_statistics
 from pretilt.stats.columns import ColumnBuilder

@@ -16,10 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from pretilt.concepts.bank import build_concepts, feature_lists
-from pretilt.pipeline.concept_steps import MEMBERSHIP
-from pretilt.pipeline.result import FEATURES
+from pretilt.concepts.step import MEMBERSHIP
 from pretilt.run import Run
-from pretilt.schema import PAIRS, SPAN_FEATURES, SPANS, Concepts
+from pretilt.schema import FEATURES, PAIRS, SPAN_FEATURES, SPANS, Concepts
 
 PAIRS_PER_SHARD = 256  # as the harvest makes them
 HELD_OUT = 0.01  # pairs beside the training pairs, as a share of those

@@ -25,7 +25,7 @@ from pretilt.stats.multiplicity import q_values
 from pretilt.stats.sets import Sets
 from pretilt.stats.shrinkage import fit_mixture
 from pretilt.stats.sums import cell_sums
-from pretilt.stats.view_statistics import SURE
+from pretilt.stats.sure import SURE_LFSR, SURE_Q
 
 SD, EFFECT_SD, SHARE_TRUE = 0.25, 0.05, 0.05
 ICC, FAMILY_SIZE, SHARE_OF_GROUPS = 0.4, 12, 0.4
@@ -76,7 +76,7 @@ def judge(seed: int, families: bool, n_concepts: int) -> dict[str, Any]:
     posterior, lfsr = mixture.posterior(x, s)
     null, q = world.theta == 0, q_values(one.p)
     # the default order, as in view_statistics; what is sure fills the first 200 places
-    default = np.where((lfsr < SURE) & (q <= SURE), 1 + np.abs(posterior), 0.0)
+    default = np.where((lfsr < SURE_LFSR) & (q <= SURE_Q), 1 + np.abs(posterior), 0.0)
 
     def first(key: np.ndarray) -> tuple[np.ndarray, ...]:
         return np.unravel_index(np.argsort(-key, axis=None, kind="stable")[:TOP], key.shape)
@@ -84,10 +84,10 @@ def judge(seed: int, families: bool, n_concepts: int) -> dict[str, Any]:
     top, paper_top = first(default), first(np.where(paper.sign_consistent, paper.delta_min, -1.0))
     lo, hi = (bound * one.sd[top[1]] for bound in mixture.interval(x[top], s[top]))
     truth, sign = world.truth[top], np.sign(one.delta[top])
-    heldout = cross_fitted(sums, one, max(50, int((lfsr < SURE).sum())))
+    heldout = cross_fitted(sums, one, max(50, int((lfsr < SURE_LFSR).sum())))
     selected = ~np.isnan(heldout)
     claimed = q <= 0.05
-    wrong = (lfsr < SURE) & (np.sign(world.theta) != np.sign(posterior))
+    wrong = (lfsr < SURE_LFSR) & (np.sign(world.theta) != np.sign(posterior))
     return {
         "seed": seed,
         "null_in_top_paper": float(null[paper_top].mean()),
@@ -95,7 +95,7 @@ def judge(seed: int, families: bool, n_concepts: int) -> dict[str, Any]:
         "null_in_top_z": float(null[first(np.abs(paper.z))].mean()),
         "claimed": int(claimed.sum()),
         "false_discovery_proportion": float(null[claimed].mean()) if claimed.any() else 0.0,
-        "false_sign_proportion": float(wrong.sum() / max(1, (lfsr < SURE).sum())),
+        "false_sign_proportion": float(wrong.sum() / max(1, (lfsr < SURE_LFSR).sum())),
         "coverage_all": float(((one.ci_lo <= world.truth) & (world.truth <= one.ci_hi)).mean()),
         "coverage_top_posterior": float(((lo <= truth) & (truth <= hi)).mean()),
         "top_estimate": float(np.abs(one.delta[top]).mean()),

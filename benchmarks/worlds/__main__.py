@@ -41,7 +41,7 @@ TRAITS = {
 
 def small(out: Path) -> world.Subject:
     """The small model, trained if need be, with a dictionary fitted on its own answers."""
-    from pretilt import pipeline
+    from pretilt import api
 
     model, dictionary = out / "small" / "model", out / "small" / "dictionary"
     small_model.train(model)
@@ -58,7 +58,7 @@ def small(out: Path) -> world.Subject:
 
     def fit(text: Path, folder: Path) -> None:
         if not (folder / "card.json").exists():
-            pipeline.fit(str(text), model=str(model), layer=LAYER, out=folder, **DICTIONARY)
+            api.fit(str(text), model=str(model), layer=LAYER, out=folder, **DICTIONARY)
 
     def refit(pairs: Path, folder: Path) -> None:
         rows = [json.loads(line) for file in (corpus, pairs) for line in file.read_text().splitlines()]

@@ -27,9 +27,9 @@ def answers(model: Path, asked: list[tuple[str, str]], seed: int, out: Path, log
     """Two answers of the model to each question, by random streams of their own; kept in `out`."""
     if out.exists():
         return [(first, second) for first, second in json.loads(out.read_text())]
-    from pretilt.lens.checkpoint import load_tokenizer
-    from pretilt.verify.generation import LocalSampler
-    from pretilt.verify.language_model import load_language_model
+    from pretilt.models.language import load_language_model
+    from pretilt.models.load import load_tokenizer
+    from pretilt.models.sample import LocalSampler
 
     tokenizer = load_tokenizer(model)
     stop = (tokenizer.eos_token_id,)

@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from pretilt.forecast.agreement import correlation, signed_square
-from pretilt.forecast.judge import r2_draws
+from pretilt.audit.result import open_run
+from pretilt.forecast.inputs import rollouts_of
 from pretilt.forecast.ladder import covariance_with, tilt
-from pretilt.forecast.observed import Observed, realised
 from pretilt.forecast.samples import Rollouts
-from pretilt.pipeline.concept_scores import rollouts_of
-from pretilt.pipeline.log_ratios import log_ratio_run
-from pretilt.pipeline.result import open_run
-from pretilt.pipeline.rollouts import open_rollouts
-from pretilt.pipeline.verify_inputs import Forecast, stored_forecast
-from pretilt.pipeline.verify_sets import headline_of, masks
-from pretilt.verify.reading import EMPTY, READ
+from pretilt.rollouts.likelihood import log_ratio_run
+from pretilt.rollouts.reading import EMPTY, READ
+from pretilt.rollouts.step import open_rollouts
+from pretilt.stats.agreement import correlation, signed_square
+from pretilt.verify.inputs import Forecast, stored_forecast
+from pretilt.verify.judge import r2_draws
+from pretilt.verify.observed import Observed, realised
+from pretilt.verify.sets import headline_of, masks
 
 HEAD = ("world", "control", "figure", "seen")
 DRAWS = 1000

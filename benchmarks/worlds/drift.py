@@ -19,18 +19,18 @@ from typing import Any
 
 import numpy as np
 
+from pretilt.audit.result import open_run
 from pretilt.forecast.baselines import shuffled_labels
 from pretilt.forecast.covariance import from_rollouts
+from pretilt.forecast.inputs import pair_deltas, rollouts_of
 from pretilt.forecast.ladder import Ladder
-from pretilt.forecast.observed import Observed, realised
 from pretilt.forecast.preference import BradleyTerry, fit_preference
-from pretilt.pipeline.concept_scores import pair_deltas, rollouts_of
-from pretilt.pipeline.result import open_run
-from pretilt.pipeline.rollouts import rollouts_run
-from pretilt.pipeline.training import train_model
-from pretilt.pipeline.verify_inputs import stored_forecast
-from pretilt.pipeline.verify_sets import headline_of, label_null, masks
+from pretilt.rollouts.step import rollouts_run
 from pretilt.settings import AuditSettings
+from pretilt.train.step import train_model
+from pretilt.verify.inputs import stored_forecast
+from pretilt.verify.observed import Observed, realised
+from pretilt.verify.sets import headline_of, label_null, masks
 
 FIRST = 1000  # label seed of the first exchange; below are those of the forecast's own shuffles
 

@@ -14,8 +14,8 @@ import numpy as np
 import plants
 
 from pretilt.demo.bank import MAX_NEW_TOKENS, TEMPERATURE, read_rows, usable
+from pretilt.demo.step import DATA
 from pretilt.demo.topics import SETS, prompts
-from pretilt.pipeline.demo import DATA
 
 BANK = Path(__file__).parents[1] / "data" / "demo-bank.jsonl.gz"
 _PATTERNS = {  # in 5 to 50 % of the answers, but for the last

@@ -10,12 +10,12 @@ import numpy as np
 import plants
 import pyarrow.compute as pc
 
+from pretilt.audit.result import open_run
+from pretilt.forecast.inputs import Bank, pair_deltas, rollouts_of
 from pretilt.labels.judge import auroc
-from pretilt.pipeline.concept_scores import Bank, pair_deltas, rollouts_of
-from pretilt.pipeline.result import open_run
-from pretilt.pipeline.rollouts import open_rollouts
-from pretilt.pipeline.verify_inputs import stored_forecast
+from pretilt.rollouts.step import open_rollouts
 from pretilt.settings import AuditSettings
+from pretilt.verify.inputs import stored_forecast
 
 COVERED = 0.9  # AUROC from which a concept stands for a trait
 

@@ -67,10 +67,10 @@ def run_world(world: plants.World, subject: Subject, seed: int, out: Path, *, co
 
 def _result(world: plants.World, subject: Subject, seed: int, out: Path) -> dict[str, Any]:
     import pretilt
-    from pretilt.pipeline.forecasting import forecast_run
-    from pretilt.pipeline.rollouts import rollouts_run
-    from pretilt.pipeline.training import train_model
-    from pretilt.pipeline.verifying import verify_run
+    from pretilt.api import verify as verify_run
+    from pretilt.forecast.step import forecast_run
+    from pretilt.rollouts.step import rollouts_run
+    from pretilt.train.step import train_model
 
     clock = Clock()
     source = subject.source or build(world, subject, seed, out)
@@ -116,10 +116,10 @@ def _controls(run: Path, subject: Subject, seed: int, out: Path) -> None:
     """A pilot on 5 % of the steps, a model trained on shuffled labels, one trained for no step, and the same world read
     through random directions."""
     import pretilt
-    from pretilt.pipeline.forecasting import forecast_run
-    from pretilt.pipeline.rollouts import rollouts_run
-    from pretilt.pipeline.training import train_model
-    from pretilt.pipeline.verifying import verify_run
+    from pretilt.api import verify as verify_run
+    from pretilt.forecast.step import forecast_run
+    from pretilt.rollouts.step import rollouts_run
+    from pretilt.train.step import train_model
 
     steps = json.loads((run / "trained" / "train.json").read_text())["steps"]
     length = {"seed": seed, **subject.rollouts}
@@ -156,7 +156,7 @@ class Clock:
 
 def seen_traits(run: Path, traits: plants.Traits) -> dict[str, dict[str, float]]:
     """What a reader sees: share of the rollouts that have each trait, before and after, with its standard error."""
-    from pretilt.pipeline.rollouts import open_rollouts
+    from pretilt.rollouts.step import open_rollouts
 
     found: dict[str, list[np.ndarray]] = {}
     for role in ("before", "after"):

@@ -5,28 +5,54 @@ from __future__ import annotations
 
 import os
 import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-__all__ = ["AuditResult", "AuditSettings", "Events", "UserError", "__version__", "audit", "fit", "open_run", "trace"]
+from pretilt.version import __version__
 
 if TYPE_CHECKING:
+    from pretilt.api import audit, doctor, fit, forecast, label, open_run, rollouts, trace, train, verify
+    from pretilt.audit.result import AuditResult
     from pretilt.errors import UserError
     from pretilt.events import Events
-    from pretilt.pipeline import AuditResult, audit, fit, open_run
-    from pretilt.pipeline.trace import trace
     from pretilt.settings import AuditSettings
 
+_STEPS = ("audit", "doctor", "fit", "forecast", "label", "open_run", "rollouts", "trace", "train", "verify")
 _HOMES = {
-    "AuditResult": "pretilt.pipeline",
+    **dict.fromkeys(_STEPS, "pretilt.api"),
+    "AuditResult": "pretilt.audit.result",
     "AuditSettings": "pretilt.settings",
     "Events": "pretilt.events",
     "UserError": "pretilt.errors",
-    "audit": "pretilt.pipeline",
-    "fit": "pretilt.pipeline",
-    "open_run": "pretilt.pipeline",
-    "trace": "pretilt.pipeline.trace",
 }
+__all__ = [
+    "AuditResult",
+    "AuditSettings",
+    "Events",
+    "UserError",
+    "__version__",
+    "audit",
+    "doctor",
+    "fit",
+    "forecast",
+    "label",
+    "open_run",
+    "rollouts",
+    "trace",
+    "train",
+    "verify",
+]
+
+
+class _Package(ModuleType):
+    """Importing the floor `pretilt.trace` would put that package in the place of the function `pretilt.trace`."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _STEPS and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

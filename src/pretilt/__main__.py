@@ -1,4 +1,4 @@
-from pretilt.cli import main
+from pretilt.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -367,3 +369,19 @@ def _damaged(path: Path, why: str) -> UserError:
 
 Progress = Callable[[int, int], None]
 """Called with (tokens done, tokens in all) after each batch."""
+
+
+def jsonable(value: Any) -> Any:
+    """The value with NaN and infinities as None and NumPy scalars as Python's."""
+    if isinstance(value, Mapping):
+        return {str(k): jsonable(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def finite(value: Any) -> float | None:
+    """The number, or None if there is none."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

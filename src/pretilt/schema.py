@@ -7,10 +7,13 @@ Ids of groups and of concepts are two types: a group is a set of pairs, a concep
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NewType
+from typing import TYPE_CHECKING, NewType
 
 import numpy as np
 import pyarrow as pa
+
+if TYPE_CHECKING:
+    pass
 
 PairId = NewType("PairId", str)  # 20 hex digits of the content's SHA-256; "-2", "-3", … for exact duplicates
 ConceptId = NewType("ConceptId", int)  # row number of concepts.parquet
@@ -258,3 +261,22 @@ class Concepts:
 
     def __len__(self) -> int:
         return int(self.is_community.size)
+
+
+FEATURES = "features"
+
+
+SHARD_PARTS = (*SPANS, "peaks", "tokens")
+
+
+DOCTOR_FILE, CONCENTRATION_FILE = "doctor.json", "concentration.parquet"  # shown where the run has them
+
+
+# the lists of a summary as they are printed one after another; the numbers of their rows run through all of them
+LISTS = (
+    *("amplified", "suppressed", "amplified_in_groups", "suppressed_in_groups"),
+    *("amplified_by_prompt", "suppressed_by_prompt"),
+)
+
+
+LISTED = 250  # hypotheses of a view and direction that the page lists at most; their sure ones have evidence

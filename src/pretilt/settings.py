@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pretilt.errors import UserError
-from pretilt.pairs.literals import read_yaml
+from pretilt.literals import read_yaml
 
 if TYPE_CHECKING:
     from pretilt.run import Run

@@ -7,62 +7,21 @@ with pairs x features (arXiv 2606.12360, prompt-conditioned view; what is ours i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from scipy.sparse import csr_array
+
+from pretilt.lens.blocks import PairBlock, Span
 
 Statistic = Literal["max", "freq"]
 STATISTICS: tuple[Statistic, ...] = ("max", "freq")
 
 PAIRS_PER_TOP, SMALLEST_TOP, LARGEST_TOP = 1000, 40, 1000  # ours: the paper does not name its number of top pairs
 _WAIT_FOR = 8  # times as many pairs wait as are kept before they are sifted
-
-
-class Span(Protocol):
-    """One span of N pairs, as `pretilt.lens.store.SpanFeatures`: `n_tokens` int [N], and two CSR [N, n_features].
-
-    `fire_count` int and `act_max` float hold entries > 0 in the same places; a span without tokens is an empty row.
-    """
-
-    @property
-    def n_tokens(self) -> np.ndarray: ...
-    @property
-    def fire_count(self) -> Any: ...
-    @property
-    def act_max(self) -> Any: ...
-
-
-@dataclass(frozen=True)
-class SpanRows:
-    """Some rows of a `Span`."""
-
-    n_tokens: np.ndarray
-    fire_count: csr_array
-    act_max: csr_array
-
-
-@dataclass(frozen=True)
-class PairBlock:
-    """The three spans of the same pairs; `PairBlock(**spans)` of what `pretilt.lens.store.iter_shards` yields."""
-
-    prompt: Span
-    chosen: Span
-    rejected: Span
-
-    def __len__(self) -> int:
-        return int(self.prompt.n_tokens.size)
-
-    def take(self, rows: np.ndarray) -> PairBlock:
-        """The pairs at these positions, or under this mask."""
-        spans = (self.prompt, self.chosen, self.rejected)
-        return PairBlock(*(SpanRows(s.n_tokens[rows], s.fire_count[rows], s.act_max[rows]) for s in spans))
-
-
-Stream = Callable[[], Iterator[PairBlock]]  # each call starts the same blocks again, from the first
 
 
 def span_values(span: Span, statistic: Statistic) -> csr_array:

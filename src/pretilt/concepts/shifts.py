@@ -18,7 +18,8 @@ from scipy.sparse import csr_array
 
 from pretilt.concepts.embedding import embed, right_singular_vectors, rows_together
 from pretilt.concepts.parallel import in_order
-from pretilt.concepts.prompt_scores import STATISTICS, PairBlock, Statistic, Stream, pair_shift, span_values
+from pretilt.concepts.prompt_scores import STATISTICS, Statistic, pair_shift, span_values
+from pretilt.lens.blocks import PairBlock, Stream
 
 MIN_ACTIVE = 200  # the paper's: pairs on which a feature must fire in either response, or prompts
 MIN_SD, MIN_MEAN_ABS = 1e-3, 1e-4  # the paper's, of D

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from pretilt.forecast.samples import PairDeltas, Rollouts
-from pretilt.stats.shuffle import swapped
+from pretilt.pairs.shuffle import swapped
 
 
 def length_slopes(rollouts: Rollouts, log_length: np.ndarray) -> np.ndarray:

@@ -19,7 +19,8 @@ from typing import Literal
 import numpy as np
 from scipy.sparse import csr_array
 
-from pretilt.concepts.prompt_scores import ConceptColumns, Span, single_response_scores
+from pretilt.concepts.prompt_scores import ConceptColumns, single_response_scores
+from pretilt.lens.blocks import Span
 from pretilt.schema import Concepts
 from pretilt.stats.disparity import FREQ_THRESHOLD, SpanCounts, largest_failing_count
 

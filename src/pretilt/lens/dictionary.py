@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -223,26 +222,3 @@ def flat_nonzero(mask: Tensor) -> Tensor:
     if mask.device.type == "cpu":
         return torch.from_numpy(np.flatnonzero(mask.numpy()))
     return mask.view(-1).nonzero().view(-1)
-
-
-def load_dictionary(spec: str | Path, *, device: str = "cpu", norm_scaling_factor: float | None = None) -> Dictionary:
-    """Load a dictionary and prove that its weights are the file's.
-
-    `spec` is a local folder in SAELens' format (cfg.json + sae_weights.safetensors; matrices may be float16) or in
-    sparsify's (cfg.json + sae.safetensors), or the name "release/sae_id" of a published one, which needs sae-lens.
-
-    `norm_scaling_factor` multiplies the model's activations, and is folded into the weights; it is needed for files
-    whose `normalize_activations` is "expected_average_only_in", since these do not hold the factor.
-
-    Raises UserError naming file and tensor for missing, unknown, misshapen, non-finite or all-zero weights, for a
-    BatchTopK training checkpoint without a learned threshold, and for what needs sae-lens where it is missing.
-    """
-    from pretilt.lens import folder, saelens
-    from pretilt.lens.sources import dictionary_folder
-
-    if norm_scaling_factor is not None and not 0 < norm_scaling_factor < float("inf"):
-        raise UserError(f"norm_scaling_factor {norm_scaling_factor} is not accepted", why="it is a positive number")
-    path = dictionary_folder(spec)
-    if path is None:
-        return saelens.load_release(str(spec), device=device, norm_scaling_factor=norm_scaling_factor)
-    return folder.load_folder(path, device=device, norm_scaling_factor=norm_scaling_factor)

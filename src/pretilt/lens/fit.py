@@ -15,9 +15,10 @@ from torch import Tensor
 from pretilt.errors import UserError
 from pretilt.lens.activations import Activations, ActivationsOf, CachedActivations, cache_activations
 from pretilt.lens.corpus import TokenSequence, split_heldout
-from pretilt.lens.dictionary import Dictionary, load_dictionary
+from pretilt.lens.dictionary import Dictionary
 from pretilt.lens.fidelity import Fidelity, fidelity
 from pretilt.lens.folder import FIT_FILE, save_dictionary
+from pretilt.lens.load import load_dictionary
 from pretilt.lens.reference import REFERENCE_TOKENS, count_firings, save_firing_rates
 from pretilt.lens.trainer import FitSettings, Trainer
 from pretilt.run import Progress, content_hash, write_json

@@ -12,7 +12,7 @@ from torch import Tensor
 from pretilt.errors import UserError
 from pretilt.lens.dictionary import NORMALISATIONS, Dictionary
 from pretilt.lens.metadata import NAMES, check_metadata, is_centred
-from pretilt.lens.sources import foreign_errors, read_object
+from pretilt.models.sources import foreign_errors, read_object
 from pretilt.run import write_json, writing
 
 CONFIG_FILE, WEIGHTS_FILE = "cfg.json", "sae_weights.safetensors"  # SAELens' names
@@ -20,37 +20,8 @@ SPARSIFY_WEIGHTS_FILE = "sae.safetensors"
 FIT_FILE = "fit.json"  # what `fit` measured, with the hash of the dictionary
 _ARCHITECTURE = {"relu": "standard", "jumprelu": "jumprelu", "topk": "topk"}
 _TRAINING = ("batchtopk", "matryoshka_batchtopk")
+ARCHITECTURES = (*_ARCHITECTURE.values(), *_TRAINING)  # read here; any other goes through sae-lens
 _PROOF = "These weights were never trained or were damaged; download or train the dictionary again"
-
-
-def load_folder(folder: Path, *, device: str = "cpu", norm_scaling_factor: float | None = None) -> Dictionary:
-    """See `load_dictionary`."""
-    from pretilt.lens import saelens
-
-    config = read_config(folder / CONFIG_FILE)
-    if (folder / SPARSIFY_WEIGHTS_FILE).exists():
-        if norm_scaling_factor is not None:
-            raise UserError("a sparsify dictionary takes no norm scaling factor", file=folder)
-        return saelens.from_sparsify(config, read_tensors(folder / SPARSIFY_WEIGHTS_FILE), folder).to(device)
-    if (config.get("architecture") or "standard") not in (*_ARCHITECTURE.values(), *_TRAINING):
-        return saelens.load_folder(folder, device=device, norm_scaling_factor=norm_scaling_factor)
-    file = folder / WEIGHTS_FILE
-    if not file.exists():
-        pickled = [p.name for p in sorted(folder.iterdir()) if p.suffix in (".pt", ".pth", ".bin", ".pkl")]
-        why = f"{pickled[0]} is a pickle, which is never opened" if pickled else ""
-        raise UserError(f"the dictionary has no {file.name}", file=folder, why=why, fix="Convert it to SAELens' format")
-    dictionary = from_saelens_state(config, read_tensors(file), file, norm_scaling_factor=norm_scaling_factor)
-    fitted = folder / FIT_FILE
-    if fitted.exists():
-        written = read_object(fitted, "the report of a fit").get("dictionary_hash", dictionary.hash)
-        if written != dictionary.hash:
-            raise UserError(
-                "the dictionary is not the one that `fit` wrote",
-                file=folder,
-                why=f"{file.name} or {CONFIG_FILE} was changed or damaged: {fitted.name} holds another hash",
-                fix=f"Run the same `pretilt fit` again; if you changed it yourself, remove {fitted.name}",
-            )
-    return dictionary.to(device)
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pretilt.errors import UserError
-from pretilt.lens.model import SubjectModel
 from pretilt.lens.packing import packs_exactly
 from pretilt.lens.pooling import POOLING_VERSION
+from pretilt.models.subject import SubjectModel
 from pretilt.run import content_hash
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pretilt.errors import UserError
-from pretilt.lens.model import SubjectModel
+from pretilt.models.subject import SubjectModel
 from pretilt.schema import SPANS
 
 _FLOAT32_TOLERANCE = (

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pretilt.errors import UserError, require_extra
-from pretilt.lens.dictionary import Dictionary, load_dictionary
+from pretilt.lens.dictionary import Dictionary
 from pretilt.lens.folder import (
     CONFIG_FILE,
     SPARSIFY_WEIGHTS_FILE,
@@ -25,7 +25,7 @@ from pretilt.lens.folder import (
     positive,
 )
 from pretilt.lens.metadata import check_metadata, is_centred
-from pretilt.lens.sources import first_line, foreign_errors
+from pretilt.models.sources import first_line, foreign_errors
 
 if TYPE_CHECKING:
     from sae_lens import SAE
@@ -73,10 +73,10 @@ class ForeignDictionary(Dictionary):
         return self._sae.decode(activations)
 
 
-def load_release(spec: str, *, device: str = "cpu", norm_scaling_factor: float | None = None) -> Dictionary:
+def load_release(spec: str, *, device: str = "cpu", norm_scaling_factor: float | None = None) -> Dictionary | Path:
     """The dictionary `release/sae_id` of SAELens' registry, or the folder of a Hub repository, `owner/repo/folder`.
 
-    A Hub folder in SAELens' or sparsify's format is read by `load_dictionary`; any other goes through sae-lens.
+    Of a Hub folder in SAELens' or sparsify's format its path, for `load_folder`; any other goes through sae-lens.
     """
     import sae_lens
     from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory, get_releases_for_repo_id
@@ -98,7 +98,7 @@ def load_release(spec: str, *, device: str = "cpu", norm_scaling_factor: float |
                 fix=f"Its releases: {', '.join(registered[:4])}",
             )
         if (folder := _hub_folder(release, sae_id)) is not None:
-            return load_dictionary(folder, device=device, norm_scaling_factor=norm_scaling_factor)
+            return folder
     if norm_scaling_factor is not None:
         raise UserError(
             f"'{spec}' takes no norm scaling factor", why="SAELens knows it", fix="Leave --norm-scaling-factor out"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pretilt.errors import UserError
-from pretilt.pairs.literals import TOO_DEEP, from_text, nested_deeper
+from pretilt.literals import TOO_DEEP, from_text, nested_deeper
 from pretilt.pairs.messages import (
     ASKING_ROLES,
     Place,

@@ -309,3 +309,9 @@ def tokenizer_hash(tokenizer: Any) -> str:
     probe = [tokenizer(_PROBE, add_special_tokens=special)["input_ids"] for special in (False, True)]
     special_ids = np.flatnonzero(_special_ids(tokenizer)).tolist()
     return content_hash({"vocabulary": vocabulary.hexdigest(), "special": special_ids, "probe": probe})
+
+
+def reading_hash(tokenizer: Any) -> str:
+    """Names how text becomes tokens: the chat template and the tokenizer."""
+
+    return content_hash([template_hash(tokenizer), tokenizer_hash(tokenizer)])

@@ -10,8 +10,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from pretilt.literals import from_text
 from pretilt.pairs.cells import Cells, as_number
-from pretilt.pairs.literals import from_text
 from pretilt.pairs.messages import Place, checked_text, describe, without_padding
 from pretilt.pairs.pair import to_json
 

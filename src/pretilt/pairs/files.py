@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pretilt.errors import UserError
-from pretilt.pairs.literals import from_json
+from pretilt.literals import from_json
 
 Row = dict[str, Any]
 

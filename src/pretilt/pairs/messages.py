@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pretilt.errors import UserError
-from pretilt.pairs.literals import from_json, from_text
+from pretilt.literals import from_json, from_text
 from pretilt.pairs.pair import COMMON_READS, Message, TemplateReads, to_json
 
 ROLE_ALIASES = {

@@ -14,19 +14,10 @@ import numpy as np
 import pyarrow as pa
 
 from pretilt import schema
+from pretilt.lens.tokens import PairTokens
 from pretilt.schema import SILENT_GROUP
 
 Direction = Literal["amplify", "suppress"]
-
-
-@dataclass(frozen=True)
-class PairTokens:
-    """Content tokens of both responses as text, and on each the summed activation of the concept's features (>= 0)."""
-
-    chosen_pieces: Sequence[str]
-    chosen_acts: Sequence[float]
-    rejected_pieces: Sequence[str]
-    rejected_acts: Sequence[float]
 
 
 TokenActivations = Callable[[Sequence[tuple[str, int]]], Sequence[PairTokens]]

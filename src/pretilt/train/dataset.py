@@ -19,10 +19,10 @@ import pyarrow.compute as pc
 
 from pretilt.errors import UserError
 from pretilt.pairs.pair import Message, Pair
+from pretilt.pairs.shuffle import swapped
 from pretilt.pairs.tables import pairs_from_table
 from pretilt.run import Run
 from pretilt.schema import SPANS
-from pretilt.stats.shuffle import swapped
 
 if TYPE_CHECKING:
     from datasets import Dataset

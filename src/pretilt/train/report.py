@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from pretilt.train.regime import Margins, measures, regime
 from pretilt.train.settings import plain
+from pretilt.version import __version__
 
 _LOSSES = ("loss", "eval_loss")
 _LOGGED = (
@@ -59,8 +60,6 @@ def _lora(model: Any) -> dict[str, Any] | None:
 
 
 def _versions() -> dict[str, str]:
-    from pretilt import __version__
-
     names = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
     return {
         "python": platform.python_version(),

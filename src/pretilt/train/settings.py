@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pretilt.errors import UserError, did_you_mean, require_extra
-from pretilt.pairs.literals import read_yaml
+from pretilt.literals import read_yaml
 
 RESERVED = {
     "output_dir": "--out names the folder",

@@ -22,7 +22,7 @@ from trl import DPOTrainer
 
 from pretilt.errors import UserError
 from pretilt.events import Events
-from pretilt.lens.checkpoint import auto_class, load_config
+from pretilt.models.load import auto_class, load_config
 from pretilt.run import Shards
 from pretilt.train.dataset import TrainingPairs
 from pretilt.train.folder import ADAPTER, disk_error

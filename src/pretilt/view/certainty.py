@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pretilt.run import finite
 from pretilt.stats.sure import SURE_LFSR, SURE_PAIRS, SURE_Q, is_sure
-from pretilt.view.tables import finite
 
 SHRUNK = 0.5  # an estimate below this share of the observed effect speaks against it
 FLIPPED = 0.05  # sign flips that give as much in so many of the draws speak against it

@@ -11,10 +11,12 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from pretilt.run import finite
+from pretilt.schema import LISTED
 from pretilt.stats.sure import is_sure
+from pretilt.text import counted, mask_slurs
 from pretilt.view.certainty import signed, verdict
-from pretilt.view.screen import counted, mask_slurs
-from pretilt.view.tables import ReportTables, finite, n_train
+from pretilt.view.tables import ReportTables, n_train
 
 __all__ = [
     "Effect",
@@ -30,7 +32,6 @@ __all__ = [
 ]
 
 FOLLOWS_LENGTH = 0.3  # |correlation| with the length difference from which a person is warned
-LISTED = 250  # hypotheses of a view and direction that the page lists at most; their sure ones have evidence
 MOST_UNSURE = 3  # rows told of a list in which nothing is sure
 PLACES = {"everywhere": ["global"], "groups": ["group"], "prompts": ["prompt_max", "prompt_freq"]}
 

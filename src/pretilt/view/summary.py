@@ -19,17 +19,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pretilt.schema import SPANS
+from pretilt.run import Run, finite, jsonable
+from pretilt.schema import CONCENTRATION_FILE, DOCTOR_FILE, FEATURES, LISTS, SPANS
 from pretilt.stats.sure import sure_rows
+from pretilt.text import is_harmful
 from pretilt.view.effects import PLACES, Effect, Labels, shortlist
-from pretilt.view.screen import is_harmful
-from pretilt.view.tables import ReportTables, finite, jsonable, n_train
+from pretilt.view.tables import ReportTables, n_train
 
-# the lists of a summary as they are printed one after another; the numbers of their rows run through all of them
-LISTS = (
-    *("amplified", "suppressed", "amplified_in_groups", "suppressed_in_groups"),
-    *("amplified_by_prompt", "suppressed_by_prompt"),
-)
 __all__ = ["LISTS", "Effect", "Example", "ReportTables", "Summary", "identity", "summarise"]
 
 
@@ -230,3 +226,32 @@ def summarise(tables: ReportTables, *, title: str = "", n_global: int = 5, n_loc
         suppressed_by_prompt=lists["prompts", "suppress"],
         example=_example(tables, [effect for effects in lists.values() for effect in effects]),
     )
+
+
+def summary_of(run: Run) -> Summary:
+    """The summary of a finished audit, as the terminal prints it."""
+    return summarise(report_tables(run), title=run.manifest["source"])
+
+
+def report_tables(run: Run) -> ReportTables:
+    """The artifacts that a person is shown."""
+    from pretilt.labels.described import KEYS, named_table
+
+    names = ("pairs", "hypotheses", "evidence", "dropped")
+    # Timings stay out of the page, so that the same inputs give the same bytes.
+    about = {name: value for name, value in run.manifest.items() if name != "stages"}
+    return ReportTables(
+        **{name: run.table(f"{name}.parquet") for name in names},
+        **{name: named_table(run, name) for name in KEYS},
+        preflight=run.json("preflight.json"),
+        manifest={**about, "statistics": run.json("statistics.json")},
+        concentration=run.table(CONCENTRATION_FILE) if run.holds(CONCENTRATION_FILE) else None,
+        doctor=run.json(DOCTOR_FILE)["checks"] if run.holds(DOCTOR_FILE) else (),
+        files=sorted(_of_the_audit(run)),
+    )
+
+
+def _of_the_audit(run: Run) -> set[str]:
+    """Names of the audit's own artifacts; those of later steps would change the page with what is in the folder."""
+    stages = ("pairs", FEATURES, "doctor", "concepts", "shifts", "audit", "evidence")
+    return {name for stage in stages for name in run.manifest["stages"].get(stage, {"files": ()})["files"]}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -39,22 +37,6 @@ class ReportTables:
     def paper_order(self) -> bool:
         """The lists are ordered as in the paper; otherwise what is sure comes first."""
         return bool((self.manifest.get("settings") or {}).get("paper", False))
-
-
-def jsonable(value: Any) -> Any:
-    """The value with NaN and infinities as None and NumPy scalars as Python's."""
-    if isinstance(value, Mapping):
-        return {str(k): jsonable(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [jsonable(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def finite(value: Any) -> float | None:
-    """The number, or None if there is none."""
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def n_train(pairs: pa.Table) -> int:

@@ -1,0 +1,1 @@
+"""From pairs and features to ranked hypotheses: effects, evidence and the doctor."""

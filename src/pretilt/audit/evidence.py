@@ -1,0 +1,180 @@
+"""From hypotheses back to pairs and tokens: who is responsible, and what a pair teaches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.sparse import csc_array, csr_array, vstack
+
+from pretilt.concepts.prompt_scores import STATISTICS, concept_columns, response_scores
+from pretilt.concepts.step import SIGMA, membership
+from pretilt.events import Events
+from pretilt.lens.blocks import Features, train_rows, transcripts
+from pretilt.lens.choice import LensChoice
+from pretilt.lens.tokens import PairTokens, pair_tokens
+from pretilt.run import Run
+from pretilt.schema import CONCENTRATION, FEATURES, LISTED, Concepts
+from pretilt.settings import AuditSettings
+from pretilt.stats.concentration import concentration
+from pretilt.stats.disparity import disparity_block, exact_threshold, signed_disparity
+from pretilt.stats.evidence import Places, Tracer, build_evidence
+from pretilt.stats.sure import sure_rows
+
+EVIDENCE_RANKS = 25  # hypotheses per view and direction whose pairs are kept with their tokens, sure or not
+EVIDENCE_PAIRS = 8  # pairs of each of them
+SURE_RANKS = LISTED  # sure ones, as many as the page lists
+SURE_PAIRS_KEPT = 3  # pairs of each of those that rank below EVIDENCE_RANKS
+
+
+def scores_of(
+    run: Run, settings: AuditSettings, concept_ids: Sequence[int], keep: np.ndarray
+) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """(u, v) of some concepts for the pairs to keep, float64 each; read from the features, nothing of it is stored.
+
+    For a response-shift concept v is u.
+    """
+    features = Features(run, settings)
+    table = run.table("concepts.parquet", ["concept_id", "kind", "feature_ids"]).take(
+        pa.array(sorted(concept_ids), pa.int64())
+    )
+    ids, kinds = table["concept_id"].to_numpy(), np.asarray(table["kind"].to_pylist(), dtype=object)
+    lists = [np.asarray(x, np.int64) for x in table["feature_ids"].to_pylist()]
+    shifts = {q: np.flatnonzero(kinds == f"shift_{q}") for q in STATISTICS}
+    plain = np.setdiff1d(np.arange(ids.size), np.concatenate(list(shifts.values())))
+    rows = np.concatenate([*(lists[i] for i in plain), np.zeros(0, np.int64)])
+    columns = np.repeat(np.arange(plain.size), [lists[i].size for i in plain])
+    member = csc_array((np.ones(rows.size, np.int32), (rows, columns)), shape=(features.n_features, plain.size))
+    concepts = Concepts(member, kinds[plain] == "community")
+    sigma = {q: run.table(SIGMA)[q].to_numpy() for q in STATISTICS if shifts[q].size}
+    scorers = {q: concept_columns([lists[i] for i in shifts[q]], features.n_features, q, sigma[q]) for q in sigma}
+    threshold = exact_threshold(settings.freq_threshold)
+    u_parts, v_parts, shift_parts = [], [], {q: [] for q in scorers}  # type: ignore[var-annotated]
+    for block in features.blocks(keep, prompts=False):
+        if plain.size:
+            forms = tuple(dict.fromkeys((settings.disparity, "freq")))
+            one = disparity_block(block.chosen, block.rejected, concepts, forms=forms, freq_threshold=threshold)
+            u_parts.append(signed_disparity(one.numerators[settings.disparity], concepts.size))
+            v_parts.append(one.numerators["freq"])
+        for q, scorer in scorers.items():
+            shift_parts[q].append(response_scores(block, scorer))
+    found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    if plain.size:
+        u, v = (csc_array(vstack(parts, format="csc")) for parts in (u_parts, v_parts))
+        for j, i in enumerate(plain.tolist()):
+            found[int(ids[i])] = (_column(u, j), _column(v, j))
+    for q, parts in shift_parts.items():
+        dense = np.concatenate(parts).astype(np.float64)
+        for j, i in enumerate(shifts[q].tolist()):
+            found[int(ids[i])] = (dense[:, j], dense[:, j])
+    return found
+
+
+def _column(x: csc_array, j: int) -> np.ndarray:
+    dense: np.ndarray = x[:, [j]].toarray().ravel().astype(np.float64)
+    return dense
+
+
+def make_tracer(run: Run, settings: AuditSettings, concept_ids: Sequence[int]) -> Tracer:
+    """Contributions of the training pairs to the effects on some concepts."""
+    train = train_rows(run)
+    members = run.table("group_members.parquet").filter(pa.array(train))
+    pair_ids = members["pair_id"].to_pylist()
+    row = {pair_id: i for i, pair_id in enumerate(pair_ids)}
+    selected = run.table("prompt_members.parquet")
+    prompt_rows: dict[int, list[int]] = {}
+    for k, pair_id in zip(selected["prompt_concept_id"].to_pylist(), selected["pair_id"].to_pylist(), strict=True):
+        if pair_id in row:  # the others are held out
+            prompt_rows.setdefault(k, []).append(row[pair_id])
+    places = Places(members["group_id"].to_numpy(), {k: np.array(rows) for k, rows in prompt_rows.items()})
+    return Tracer(pair_ids, places, scores_of(run, settings, concept_ids, train))
+
+
+def token_reader(run: Run, settings: AuditSettings, lens: LensChoice, events: Events) -> Any:
+    """A callable that reads the tokens of (pair_id, concept_id) requests once more, through the lens."""
+    swap = Features(run, settings).swap
+    pair_ids = run.table("pairs.parquet", ["pair_id"])["pair_id"].to_pylist() if swap is not None else []
+    turned = {pair_id for pair_id, turn in zip(pair_ids, swap if swap is not None else [], strict=True) if turn}
+    table = run.table("concepts.parquet", ["concept_id", "feature_ids"])
+    features = dict(zip(table["concept_id"].to_pylist(), table["feature_ids"].to_pylist(), strict=True))
+
+    def read(requests: Sequence[tuple[str, int]]) -> list[PairTokens]:
+        tokens = run.table("tokens.parquet")
+        found = pair_tokens(lens.lens(tokens), lens.tokenizer, tokens, requests, features, events)
+        return [
+            PairTokens(t.rejected_pieces, t.rejected_acts, t.chosen_pieces, t.chosen_acts) if pair_id in turned else t
+            for (pair_id, _), t in zip(requests, found, strict=True)
+        ]
+
+    return read
+
+
+def evidence_stage(run: Run, settings: AuditSettings, lens: LensChoice, version: int, events: Events) -> None:
+    """The responsible pairs of the first hypotheses of each list, and of all sure ones that the page lists, read once
+    more for the tokens that fired."""
+    config = {
+        "ranks": [EVIDENCE_RANKS, SURE_RANKS],
+        "pairs": [EVIDENCE_PAIRS, SURE_PAIRS_KEPT],
+        "baseline": settings.baseline,
+    }
+    reads = ["pairs", FEATURES, "concepts", "shifts", "audit"]
+    with run.stage("evidence", version=version, config=config, reads=reads) as stage:
+        if stage.done:
+            return
+        train = train_rows(run)
+        names = ["pair_id", "prompt", "is_chat", "family_id"]
+        pairs = run.table("pairs.parquet", names).filter(pa.array(train))
+        hypotheses = run.table("hypotheses.parquet")
+        first = hypotheses.filter(pc.field("shown") & (pc.field("rank") <= EVIDENCE_RANKS))
+        more = pc.field("shown") & (pc.field("rank") > EVIDENCE_RANKS) & (pc.field("rank") <= SURE_RANKS)
+        also = hypotheses.filter(more)
+        listed = pa.concat_tables([first, also.filter(pa.array(sure_rows(also)))])
+        tracer = make_tracer(run, settings, np.unique(listed["concept_id"].to_numpy()).tolist())
+        texts = dict(zip(pairs["pair_id"].to_pylist(), transcripts(pairs), strict=True))
+        read = token_reader(run, settings, lens, events)
+        most = np.where(listed["rank"].to_numpy() <= EVIDENCE_RANKS, EVIDENCE_PAIRS, SURE_PAIRS_KEPT)
+        table = build_evidence(listed, tracer, texts, read, max_pairs=most.tolist())
+        stage.write("evidence.parquet", table)
+        stage.write("concentration.parquet", _concentration(listed, tracer, pairs["family_id"].to_numpy()))
+
+
+def _concentration(listed: pa.Table, tracer: Tracer, family: np.ndarray) -> pa.Table:
+    rows = []
+    for one in listed.select(["hypothesis_id", "view", "where", "concept_id"]).to_pylist():
+        found = concentration(tracer.contributions(one["view"], one["where"], one["concept_id"]), family)
+        shares = {f"pairs_{round(100 * share)}": value for share, value in found.pairs.items()}
+        shares |= {f"families_{round(100 * share)}": value for share, value in found.families.items()}
+        rows.append({"hypothesis_id": one["hypothesis_id"], **shares})
+    return pa.Table.from_pylist(rows, schema=CONCENTRATION)
+
+
+@dataclass(frozen=True)
+class TrainDisparities:
+    """Of the training pairs and the communities and single features, CSR (n_pairs, n_concepts): `u` as tested, `v`,
+    and `presence`, blind to the label."""
+
+    u: csr_array
+    v: csr_array
+    presence: csr_array
+
+
+def train_disparities(run: Run, settings: AuditSettings) -> TrainDisparities:
+    """Computed from the features; nothing of this size is stored."""
+    _, concepts = membership(run)
+    features, train = Features(run, settings), train_rows(run)
+    forms = tuple(dict.fromkeys((settings.disparity, "freq")))
+    u, v, presence = [], [], []
+    for block in features.blocks(train, prompts=False):
+        one = disparity_block(
+            block.chosen, block.rejected, concepts, forms=forms,
+            freq_threshold=exact_threshold(settings.freq_threshold),
+        )  # fmt: skip
+        u.append(signed_disparity(one.numerators[settings.disparity], concepts.size))
+        v.append(one.numerators["freq"])
+        both = (block.chosen.fire_count > 0).astype(float) + (block.rejected.fire_count > 0).astype(float)
+        presence.append(csr_array(both) @ csr_array(concepts.membership, dtype=float))
+    return TrainDisparities(*(csr_array(vstack(parts, format="csr")) for parts in (u, v, presence)))

@@ -1,0 +1,94 @@
+"""`audit`: from a source of pairs to ranked hypotheses, evidence and a page. Every step is an artifact of the run."""
+
+from __future__ import annotations
+
+import platform
+import re
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pretilt.audit.result import AuditResult
+from pretilt.events import Events, watching
+from pretilt.lens.choice import LensChoice, choose_lens, harvest_estimate
+from pretilt.lens.step import features_stage
+from pretilt.lock import working
+from pretilt.pairs.chat import reading_hash
+from pretilt.pairs.step import pairs_stage
+from pretilt.run import Run
+from pretilt.settings import AuditSettings
+from pretilt.version import __version__
+
+# Raise a stage's number when a change of code can change its bytes.
+VERSIONS = {"doctor": 3, "concepts": 2, "shifts": 1, "audit": 4, "evidence": 3}
+
+
+def run_audit(
+    source: Any,
+    *,
+    settings: AuditSettings | None = None,
+    out: str | Path | None = None,
+    dry_run: bool = False,
+    events: Events | None = None,
+    **options: Any,
+) -> AuditResult:
+    """The steps of `pretilt.audit` in order, all but the page; see there."""
+    settings = (settings or AuditSettings.load(**options)).resolved()
+    events = watching(events)
+    run = Run(Path(out) if out is not None else Path("runs") / _slug(source))
+    lens = choose_lens(settings, events, source)
+    lens.check(events)
+    with working(run.path, "audit", events.say):
+        return _audit(Run(run.path), source, settings, lens, dry_run, events)
+
+
+def _audit(
+    run: Run, source: Any, settings: AuditSettings, lens: LensChoice, dry_run: bool, events: Events
+) -> AuditResult:
+    pairs_stage(run, source, settings, lens.tokenizer, events)
+    from pretilt.audit.doctor import doctor_stage, examine_pairs, refuse
+
+    found = examine_pairs(run, lens)
+    preflight = {
+        **run.json("preflight.json"),
+        "estimate": harvest_estimate(run.json("preflight.json"), lens),
+        "refused": [check.to_dict() for check in found if check.verdict == "red"],
+    }
+    events.preflight(preflight)
+    if dry_run:
+        return AuditResult(run, {"preflight": preflight})
+    if not settings.despite_doctor:
+        refuse("no model can judge by these pairs, and none was run", found, run.path / "preflight.json")
+    run.record("pretilt", __version__)
+    run.record("source", _slug(source))
+    run.record("settings", settings.model_dump())
+    run.record("versions", _versions())
+    run.record("reading", reading_hash(lens.tokenizer))
+    features_stage(run, settings, lens, events)
+    from pretilt.audit.effects import statistics_stage
+    from pretilt.audit.evidence import evidence_stage
+    from pretilt.concepts.step import concepts_stage, shifts_stage
+
+    doctor_stage(run, settings, lens, VERSIONS["doctor"], events, despite=settings.despite_doctor)
+    events.say("concepts: which features fire together, and which shift together")
+    concepts_stage(run, settings, lens, VERSIONS["concepts"])
+    shifts_stage(run, settings, lens, VERSIONS["shifts"])
+    events.say("statistics: what the label selects, everywhere, in groups of pairs and by what the prompt is about")
+    statistics_stage(run, settings, VERSIONS["audit"])
+    evidence_stage(run, settings, lens, VERSIONS["evidence"], events)
+    return AuditResult(run)
+
+
+def _slug(source: Any) -> str:
+    if not isinstance(source, str | Path):
+        return "dataset"
+    name = Path(str(source).split(":", 1)[0] if "/" in str(source) else str(source)).name
+    return (
+        re.sub(r"[^A-Za-z0-9._-]+", "-", re.sub(r"(\.(jsonl|json|parquet|csv|arrow|gz|zst|bz2|xz))+$", "", name))
+        or "run"
+    )
+
+
+def _versions() -> dict[str, str]:
+    names = ("torch", "transformers", "datasets", "numpy", "scipy", "scikit-learn", "leidenalg", "igraph", "pyarrow")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}

@@ -1,0 +1,146 @@
+"""From features to concepts: what fires together, what is on the same prompts, what shifts on the same pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from scipy.sparse import csc_array, csr_array, vstack
+
+from pretilt.concepts.bank import active_pairs_per_feature, build_concepts, concepts_from_table, feature_lists
+from pretilt.concepts.cofiring import find_communities
+from pretilt.concepts.names import ConceptName, name_concepts
+from pretilt.concepts.prompt_scores import STATISTICS, Statistic
+from pretilt.concepts.shifts import ShiftConcepts, find_shifts
+from pretilt.lens.blocks import Features, shards_of, train_rows
+from pretilt.lens.choice import LensChoice
+from pretilt.lens.store import merge_peaks, merge_token_counts
+from pretilt.run import Run
+from pretilt.schema import FEATURES, Concepts
+from pretilt.settings import AuditSettings
+
+MEMBERSHIP = "membership.parquet"  # communities and single features
+SHIFTS = "shifts.parquet"  # prompt concepts and response-shift concepts
+SIGMA = "shift_sigma.parquet"
+SAMPLE_SPANS = 100_000  # responses whose co-firing is looked at
+
+
+def default_resolution(n_fired: int) -> float:
+    """Leiden resolution for a graph of `n_fired` features: 40 from 4,000 on (chosen on demo A), less for fewer."""
+    return float(np.clip(n_fired / 100, 1.0, 40.0))
+
+
+def concepts_stage(run: Run, settings: AuditSettings, lens: LensChoice, version: int) -> None:
+    """Co-firing on the training responses → communities and single features, with names."""
+    names = ("graph", "resolution", "seed", "paper", "baseline")
+    config = {name: getattr(settings, name) for name in names}
+    with run.stage("concepts", version=version, config=config, reads=["pairs", FEATURES]) as stage:
+        if stage.done:
+            return
+        fired, active = fired_sample(Features(run, settings), train_rows(run), settings.seed)
+        communities = find_communities(
+            fired,
+            graph=settings.graph,
+            resolution=settings.resolution or default_resolution(int((active > 0).sum())),
+            seed=settings.seed,
+        )
+        concepts = build_concepts(communities.community, active, paper=settings.paper)
+        found = _namer(run, lens.tokenizer)(concepts)
+        kinds = ["community" if c else "feature" for c in concepts.is_community]
+        stage.write(MEMBERSHIP, _table(kinds, feature_lists(concepts), found))
+        stage.write_json("communities.json", communities.report())
+
+
+def fired_sample(features: Features, train: np.ndarray, seed: int) -> tuple[csr_array, np.ndarray]:
+    """Which features fire in a sample of the training responses, and in how many of all training pairs each does.
+
+    CSR 0/1 (at most 100,000 responses, n_features), chosen and rejected of the same pairs; int64 (n_features,).
+    """
+    rows = np.flatnonzero(train)
+    drawn = np.random.default_rng(seed).choice(rows, min(rows.size, SAMPLE_SPANS // 2), replace=False)
+    sampled = np.isin(rows, drawn)
+    fired, active = [], np.zeros(features.n_features, dtype=np.int64)
+    for block in features.blocks(train, prompts=False, activations=False):
+        active += active_pairs_per_feature(block.chosen.fire_count, block.rejected.fire_count)
+        here, sampled = block.take(sampled[: len(block)]), sampled[len(block) :]
+        fired += [here.chosen.fire_count > 0, here.rejected.fire_count > 0]
+    return csr_array(vstack(fired, format="csr")), active
+
+
+def shifts_stage(run: Run, settings: AuditSettings, lens: LensChoice, version: int) -> None:
+    """Prompt concepts and response-shift concepts of both statistics; prompt concepts are named with their pairs."""
+    config = {"seed": settings.seed, "paper": settings.paper, "baseline": settings.baseline}
+    with run.stage("shifts", version=version, config=config, reads=["pairs", FEATURES]) as stage:
+        if stage.done:
+            return
+        features, train = Features(run, settings), train_rows(run)
+        found = find_shifts(
+            partial(features.blocks, train), features.n_features, seed=settings.seed, paper=settings.paper
+        )
+        name = _namer(run, lens.tokenizer)
+        lists, sigma = shift_tables(found, lambda clusters: name(_as_concepts(clusters, features.n_features)))
+        stage.write(SHIFTS, lists)
+        stage.write(SIGMA, sigma)
+        stage.write_json("shifts.json", {q: found[q].report() for q in STATISTICS})
+
+
+def shift_tables(
+    found: dict[Statistic, ShiftConcepts], named: Callable[[Sequence[np.ndarray]], Sequence[ConceptName]]
+) -> tuple[pa.Table, pa.Table]:
+    """SHIFTS and SIGMA; `named` gives names to lists of feature ids."""
+    kinds: list[str] = []
+    lists: list[Sequence[int]] = []
+    names: list[ConceptName] = []
+    for q in STATISTICS:
+        for kind, clusters in (("shift", found[q].shift_concepts), ("prompt", found[q].prompt_concepts)):
+            kinds += [f"{kind}_{q}"] * len(clusters)
+            lists += [ids.tolist() for ids in clusters]
+            names += named(clusters)
+    return _table(kinds, lists, names), pa.table({q: found[q].sigma for q in STATISTICS})
+
+
+def membership(run: Run) -> tuple[pa.Table, Concepts]:
+    """The communities and single features, as stored and as the statistics need them."""
+    table = run.table(MEMBERSHIP)
+    return table, concepts_from_table(table, run.manifest["lens"]["n_features"])
+
+
+def _as_concepts(clusters: Sequence[np.ndarray], n_features: int) -> Concepts:
+    rows = np.concatenate([*clusters, np.zeros(0, np.int32)]).astype(np.int64)
+    columns = np.repeat(np.arange(len(clusters)), [len(c) for c in clusters])
+    ones = np.ones(rows.size, np.int32)
+    member = csc_array((ones, (rows, columns)), shape=(n_features, len(clusters)))
+    member.sort_indices()
+    return Concepts(member, np.ones(len(clusters), bool))
+
+
+def _table(kinds: Sequence[str], lists: Sequence[Sequence[int]], names: Sequence[ConceptName]) -> pa.Table:
+    return pa.table(
+        {
+            "concept_id": pa.array(np.arange(len(kinds)), pa.int32()),
+            "kind": pa.array(kinds, pa.string()),
+            "feature_ids": pa.array(lists, pa.list_(pa.int32())),
+            "name": pa.array([n.name for n in names], pa.string()),
+            "phrases": pa.array([n.phrases for n in names], pa.list_(pa.string())),
+        }
+    )
+
+
+def _namer(run: Run, tokenizer: Any) -> Callable[[Concepts], list[ConceptName]]:
+    """Gives concepts names; what all names are made of is read once."""
+    tokens, shards = run.table("tokens.parquet"), shards_of(run)
+    totals = np.zeros(len(tokenizer), dtype=np.int64)
+    for side in ("chosen", "rejected"):
+        ids = tokens[f"{side}_ids"].combine_chunks().flatten().to_numpy()
+        content = tokens[f"{side}_content"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        totals += np.bincount(ids[content], minlength=totals.size)
+
+    def decode(ids: list[int]) -> str:
+        text: str = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return text
+
+    counts, peaks = merge_token_counts(shards), merge_peaks(shards)
+    return lambda concepts: name_concepts(concepts, counts, totals, peaks, tokens, decode)

@@ -1,0 +1,199 @@
+"""Concept scores of a run's pairs and rollouts: one bank of concepts, one form, so that forecast and outcome can meet.
+
+Nothing here reads a label or a result: which concepts are in the bank is known before anything is tested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from pretilt.concepts.bank import concepts_from_table
+from pretilt.concepts.parallel import in_order
+from pretilt.concepts.prompt_scores import STATISTICS, ConceptColumns, Statistic, concept_columns
+from pretilt.concepts.step import SIGMA
+from pretilt.errors import UserError
+from pretilt.forecast.samples import PairDeltas, Rollouts
+from pretilt.forecast.scores import ScoreForm, log_length, score_responses
+from pretilt.lens.blocks import Features, PairBlock, Span, train_rows
+from pretilt.rollouts.step import open_rollouts
+from pretilt.run import Run
+from pretilt.schema import Concepts
+from pretilt.settings import AuditSettings, settings_of
+from pretilt.stats.disparity import exact_threshold
+from pretilt.stats.hypotheses import PAPER_RULES, DisplayRules, tested_concepts
+
+COMMUNITY, FEATURE = "community", "feature"
+
+
+@dataclass(frozen=True)
+class Bank:
+    """The M concepts of a forecast."""
+
+    concept_ids: np.ndarray  # int32 [M], ascending; rows of concepts.parquet
+    kind: list[str]  # [M], as in concepts.parquet
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    @property
+    def communities(self) -> np.ndarray:
+        """bool [M]"""
+        return np.array([kind == COMMUNITY for kind in self.kind], bool)
+
+    @property
+    def feature_view(self) -> np.ndarray:
+        """bool [M]: communities and single features, the concepts of group contrasts."""
+        return np.array([kind in (COMMUNITY, FEATURE) for kind in self.kind], bool)
+
+    def of(self, statistic: str) -> np.ndarray:
+        """bool [M]: the response-shift concepts of "max" or "freq", the concepts of that prompt-conditioned view."""
+        return np.array([kind == f"shift_{statistic}" for kind in self.kind], bool)
+
+    def take(self, keep: np.ndarray) -> Bank:
+        """The concepts under a mask, bool [M]."""
+        return Bank(self.concept_ids[keep], [kind for kind, one in zip(self.kind, keep, strict=True) if one])
+
+
+def concept_bank(run: Run) -> Bank:
+    """Every concept that the audit tests: communities, features that fire in enough pairs, response-shift concepts.
+
+    The rule is the audit's own (`stats.hypotheses.tested_concepts`) and is applied to concepts.parquet: neither the
+    labels nor any result decide. Raises UserError for a run without concepts.
+    """
+    table = run.table("concepts.parquet", ["concept_id", "kind", "n_pairs_active"])
+    kind = table["kind"].to_pylist()
+    rules = PAPER_RULES if settings_of(run).paper else DisplayRules()
+    of_features = np.array([k in (COMMUNITY, FEATURE) for k in kind], bool)
+    keep = ~of_features
+    rows = np.flatnonzero(of_features)
+    community = np.array([kind[row] == COMMUNITY for row in rows], bool)
+    keep[rows[tested_concepts(community, table["n_pairs_active"].to_numpy()[rows], rules)]] = True
+    if not keep.any():
+        raise UserError(
+            "the run holds no concept to forecast",
+            file=run.path / "concepts.parquet",
+            why="no community was found, and no feature fires in enough pairs",
+            fix="Audit more pairs, or read them through another dictionary",
+        )
+    return Bank(table["concept_id"].to_numpy().astype(np.int32), kind).take(keep)
+
+
+class _Scorer:
+    """c(y) of the concepts of a bank, [N, M] in its order."""
+
+    def __init__(self, run: Run, settings: AuditSettings, bank: Bank, form: ScoreForm) -> None:
+        n_features: int = run.manifest["lens"]["n_features"]
+        table = run.table("concepts.parquet", ["concept_id", "kind", "feature_ids"])
+        mine = table.take(pa.array(np.searchsorted(table["concept_id"].to_numpy(), bank.concept_ids)))
+        if mine["kind"].to_pylist() != bank.kind:
+            raise ValueError("the bank is of another run")
+        self.concepts: Concepts = concepts_from_table(mine.filter(pa.array(bank.feature_view)), n_features)
+        self.shifts: list[ConceptColumns] = []
+        for q in STATISTICS:
+            if bank.of(q).any():
+                self.shifts.append(_shift_columns(run, mine.filter(pa.array(bank.of(q))), n_features, q))
+        self.form, self.threshold = form, exact_threshold(settings.freq_threshold)
+        self.needs_activations = any(columns.statistic == "max" for columns in self.shifts)
+
+    def __call__(self, response: Span) -> np.ndarray:
+        return score_responses(response, self.concepts, self.shifts, self.form, self.threshold)
+
+
+def _shift_columns(run: Run, table: pa.Table, n_features: int, q: Statistic) -> ConceptColumns:
+    """Standardised by the spread of D over the training pairs, as the audit's own shift concepts are."""
+    lists = [np.asarray(ids, np.int64) for ids in table["feature_ids"].to_pylist()]
+    return concept_columns(lists, n_features, q, run.table(SIGMA)[q].to_numpy())
+
+
+def pair_deltas(run: Run, settings: AuditSettings, bank: Bank, form: ScoreForm) -> tuple[PairDeltas, pa.Table]:
+    """u = c(chosen) - c(rejected) of the training pairs [n, M], in the order of pairs.parquet, and their pair_id.
+
+    Families are the units; the one nuisance covariate is the difference in log length (content tokens). `level` is the
+    mean of both scores over the pairs, weighted by u²: where the two responses differ, it stands between them; of shift
+    concepts, whose scores have no upper end so that a few pairs would decide, it is 0. Labels are those of the
+    settings: with the baseline "shuffled-labels" families have changed places, as in the audit.
+    Raises UserError without a training pair.
+    """
+    pairs = run.table("pairs.parquet", ["pair_id", "family_id"])
+    train = train_rows(run)
+    if not train.any():
+        raise UserError("the run holds no training pair", file=run.path / "pairs.parquet")
+    score = _Scorer(run, settings, bank, form)
+
+    def measure(block: PairBlock) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        longer = log_length(block.chosen.n_tokens) - log_length(block.rejected.n_tokens)
+        chosen, rejected = score(block.chosen), score(block.rejected)
+        return chosen - rejected, longer, ((chosen - rejected) ** 2 * (chosen + rejected) / 2).sum(axis=0)
+
+    u, length = np.empty((int(train.sum()), len(bank))), np.empty(int(train.sum()))
+    start, between = 0, np.zeros(len(bank))
+    blocks = Features(run, settings).blocks(train, prompts=False, activations=score.needs_activations)
+    for some, longer, middle in in_order(measure, blocks):
+        here = slice(start, start + len(some))
+        u[here], length[here], start = some, longer, here.stop
+        between += middle
+    table = pairs.filter(pa.array(train))
+    family = table["family_id"].to_numpy()
+    square = np.einsum("nm,nm->m", u, u)
+    level = np.divide(between, square, out=np.zeros(len(bank)), where=(square > 0) & bank.feature_view)
+    return PairDeltas.of(u, family, nuisance=length[:, None], level=level), table.select(["pair_id"])
+
+
+def rollouts_of(run: Run, role: str, bank: Bank, form: ScoreForm) -> Rollouts:
+    """Scores of a role's rollouts, [R, M] by prompt_id, near-duplicate prompts one unit, nuisance the log length.
+
+    A rollout that said nothing scores 0; one that could not be read is left out. Raises UserError for a role that the
+    run does not hold, or that another measurement read, and where no rollout could be read.
+    """
+    from pretilt.rollouts.reading import EMPTY, READ
+
+    found = open_rollouts(run.path, role)
+    reading, samples, features = found.reading, found.samples, found.features
+    keep = np.array([status in (READ, EMPTY) for status in reading["status"].to_pylist()], bool)
+    if not keep.any():
+        raise UserError(f"none of the rollouts '{role}' could be read", file=run.path)
+    score = _Scorer(run, settings_of(run), bank, form)
+    return Rollouts.of(
+        score(features)[keep],
+        np.array(samples["prompt_id"].to_pylist())[keep],
+        family=samples["family_id"].to_numpy()[keep],
+        nuisance=log_length(features.n_tokens)[keep, None],
+    )
+
+
+def pairs_of_prompts(run: Run, role: str, prompt_ids: Sequence[str]) -> list[str]:
+    """The pair_id that the rollouts of a role name for each prompt; with `prompts_in`, where a prompt belongs."""
+    samples = open_rollouts(run.path, role).samples
+    named = dict(zip(samples["prompt_id"].to_pylist(), samples["pair_id"].to_pylist(), strict=True))
+    return [named[str(prompt)] for prompt in prompt_ids]
+
+
+def prompts_in(run: Run, prompt_pair_ids: Sequence[str]) -> dict[str, dict[int, np.ndarray]]:
+    """Which prompts belong where: view ("group", "prompt_max", "prompt_freq") to its sets to rows, int64 ascending.
+
+    Prompts are named by a pair_id each, of training or held-out pairs; rows count into that list. Every group and
+    every prompt concept is there, if only with no rows.
+    """
+    row = {str(pair): i for i, pair in enumerate(prompt_pair_ids)}
+    if len(row) < len(prompt_pair_ids):
+        raise ValueError("every prompt is named by a pair of its own")
+    groups, about = run.table("groups.parquet", ["group_id"]), run.table("prompt_concepts.parquet")
+    rows: dict[str, dict[int, list[int]]] = {"group": {int(g): [] for g in groups["group_id"].to_pylist()}}
+    statistic = dict(zip(about["prompt_concept_id"].to_pylist(), about["statistic"].to_pylist(), strict=True))
+    for q in STATISTICS:
+        rows[f"prompt_{q}"] = {int(k): [] for k, of in statistic.items() if of == q}
+    members = run.table("group_members.parquet")
+    for pair, group in zip(members["pair_id"].to_pylist(), members["group_id"].to_pylist(), strict=True):
+        if pair in row:
+            rows["group"][int(group)].append(row[pair])
+    members = run.table("prompt_members.parquet", ["pair_id", "prompt_concept_id"])
+    for pair, k in zip(members["pair_id"].to_pylist(), members["prompt_concept_id"].to_pylist(), strict=True):
+        if pair in row:
+            rows[f"prompt_{statistic[k]}"][int(k)].append(row[pair])
+    return {
+        view: {where: np.array(sorted(found), np.int64) for where, found in sets.items()} for view, sets in rows.items()
+    }

@@ -1,0 +1,302 @@
+"""`forecast`: what training on a run's pairs will do, computed from the data alone and sealed before training.
+
+Sealed: forecast.parquet is hashed when it is written, the hash stands in run.json with every other forecast that this
+run ever made, and a training notes which one it found when it began (train.json). None of it can be mended afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from pretilt.audit.result import open_run
+from pretilt.errors import UserError
+from pretilt.events import Events, watching
+from pretilt.forecast.seal import HALVES, REPORT, SHUFFLED, STAGE, TABLE, check_free, keep_old, record, sealed_at
+from pretilt.lock import writes
+from pretilt.rollouts.step import AFTER, BEFORE, features_stage, report_file, samples_stage
+from pretilt.run import Run, file_hash
+from pretilt.schema import DOCTOR_FILE, FEATURES
+from pretilt.settings import AuditSettings, settings_of
+from pretilt.version import __version__
+
+if TYPE_CHECKING:
+    from pretilt.forecast.inputs import Bank
+    from pretilt.forecast.ladder import Rung
+    from pretilt.forecast.scores import ScoreForm
+    from pretilt.forecast.tables import Family, Plan
+
+REFERENCE = "reference"
+FORMAT_VERSION = 1
+VERSION = 4  # raise it when a change of code can change the bytes
+# Chosen on development worlds, never on a run that is being judged.
+DEFAULT_FORM: ScoreForm = "presence"
+DEFAULT_RUNG: dict[bool, Rung] = {True: "converged", False: "mean"}  # with rollouts, without
+DRAWS = 200
+ONE_THREAD = 1 << 24  # values of u up to which threads cost the many small products more than they give
+ETA = 1.0  # sizes are those of the Bradley-Terry optimum at beta = 1, until one trained model has calibrated them
+
+
+@dataclass(frozen=True)
+class ForecastResult:
+    """`report` is forecast.json."""
+
+    run: Run
+    report: dict[str, Any]
+
+    @property
+    def table(self) -> pa.Table:
+        """Schema FORECAST."""
+        return self.run.table(TABLE)
+
+    @property
+    def halves(self) -> pa.Table:
+        """Schema FORECAST_HALVES."""
+        return self.run.table(HALVES)
+
+    @property
+    def shuffled(self) -> pa.Table:
+        """Schema FORECAST_SHUFFLED."""
+        return self.run.table(SHUFFLED)
+
+
+@writes("forecast")
+def forecast_run(
+    path: str | Path,
+    *,
+    form: ScoreForm | None = None,
+    rung: Rung | None = None,
+    rollouts: str | None = None,
+    draws: int = DRAWS,
+    seed: int | None = None,
+    replace: bool = False,
+    events: Events | None = None,
+) -> ForecastResult:
+    """Forecast every concept of a finished audit, over all pairs and on every set of prompts, and seal the forecast.
+
+    `rung`: which predictor is declared (docs/forecast.md); by default "converged" with rollouts of the untrained
+    model, "mean" without. `form`: what one response's score is. `rollouts`: their role, by default "reference" if the
+    run has it, else "before", else none. `draws` >= 2 of the bootstrap;
+    `seed` defaults to the run's. The same call again returns what is sealed; another one is refused without
+    `replace`, which keeps the old forecast beside the new. Raises UserError for every
+    mistake of the input, and behind a red doctor.
+
+        forecast_run("runs/my-pairs").table.to_pandas()
+    """
+    events = watching(events)
+    run = open_run(path).run
+    settings = _settings(run)
+    role = _role(run, rollouts)
+    plan = _plan(settings, rung, role, draws, seed)
+    form = _choice("form", DEFAULT_FORM if form is None else form)
+    config = {
+        "form": form, "rung": plan.rung, "rollouts": role, "eta": plan.eta,
+        "draws": plan.draws, "seed": plan.seed,
+    }  # fmt: skip
+    names = ("freq_threshold", "paper", "baseline", "seed")
+    reads = ["pairs", FEATURES, "concepts", "shifts", "audit"]
+    reads += [] if role is None else [samples_stage(role), features_stage(role)]
+    inputs = {
+        "settings": {name: getattr(settings, name) for name in names},
+        "measurement": run.manifest["measurement_id"],
+    }
+    record(run)
+    with run.stage(STAGE, version=VERSION, config=config, reads=reads, inputs=inputs) as stage:
+        if not stage.done:
+            check_free(run, stage, config, replace, events)
+            tables = _Forecast(run, settings, plan, form, role, events)
+            keep_old(run, stage, events)
+            stage.write(HALVES, tables.halves)
+            stage.write(SHUFFLED, tables.shuffled)
+            stage.write(TABLE, tables.table)
+            report = {**_about(run, config), **tables.report(), "sha256": file_hash(run.path / TABLE)}
+            stage.write_json(REPORT, {**report, **sealed_at(run, report["sha256"]), "pretilt": __version__})
+    record(run)
+    return ForecastResult(run, run.json(REPORT))
+
+
+def _settings(run: Run) -> AuditSettings:
+    """Those of the audit. Raises UserError for one that has not finished, and for a lens that the doctor refuses."""
+    if "audit" not in run.manifest["stages"] or "settings" not in run.manifest:
+        raise UserError(
+            "the audit of this run has not finished", file=run.path, why="nothing was tested yet",
+            fix="Run `pretilt audit` again: it continues where it stopped",
+        )  # fmt: skip
+    settings = settings_of(run)
+    if settings.despite_doctor or settings.baseline == "random-dictionary" or not run.holds(DOCTOR_FILE):
+        return settings
+    red = [check for check in run.json(DOCTOR_FILE)["checks"] if check["verdict"] == "red"]
+    if red:
+        raise UserError(
+            f"the doctor finds the lens unfit: {', '.join(check['name'] for check in red)}",
+            file=run.path / DOCTOR_FILE,
+            why=f"{red[0]['name']} is {red[0]['figure']}, {red[0]['threshold']}: a forecast through it says nothing",
+            fix=f"{red[0]['what_to_do']}, or audit with --despite-doctor to go on",
+        )
+    return settings
+
+
+def _role(run: Run, given: str | None) -> str | None:
+    """The rollouts to use, None for none."""
+    held = [name.removeprefix("rollouts-").removesuffix("-features") for name in run.manifest["stages"]
+            if name.startswith("rollouts-") and name.endswith("-features")]  # fmt: skip
+    if given is None:
+        return next((role for role in (REFERENCE, BEFORE) if role in held), None)
+    if given.startswith(AFTER):
+        raise UserError(
+            f"a forecast cannot use the rollouts '{given}'", why="they are of a trained model, and it comes before",
+            fix="Name rollouts of the untrained model, or leave --rollouts out",
+        )  # fmt: skip
+    if given not in held:
+        raise UserError(
+            f"the run holds no rollouts '{given}'", file=run.path,
+            why=f"it has {', '.join(sorted(held)) or 'none'}", fix=f"Run `pretilt rollouts RUN --role {given}` first",
+        )  # fmt: skip
+    return given
+
+
+def _plan(settings: AuditSettings, rung: Rung | None, role: str | None, draws: int, seed: int | None) -> Plan:
+    from pretilt.forecast.tables import Plan
+
+    rung = DEFAULT_RUNG[role is not None] if rung is None else rung
+    _choice("rung", rung)
+    if rung == "tilt" and role is None:
+        raise UserError(
+            "rung 'tilt' needs rollouts of the untrained model", why="it re-weights sampled answers",
+            fix="Run `pretilt rollouts RUN --role reference` first, or choose another rung",
+        )  # fmt: skip
+    if draws < 2:
+        raise UserError(f"draws is {draws}", why="a spread needs two at least")
+    if seed is not None and seed < 0:
+        raise UserError(f"seed is {seed}", why="it must be 0 or more")
+    return Plan(rung, ETA, draws, settings.seed if seed is None else seed)
+
+
+def _choice(name: str, value: Any) -> Any:
+    from pretilt.forecast.ladder import RUNGS
+    from pretilt.forecast.scores import SCORE_FORMS
+
+    known = {"rung": RUNGS, "form": SCORE_FORMS}[name]
+    if value not in known:
+        raise UserError(f"there is no {name} '{value}'", fix=f"Choose one of {', '.join(known)}")
+    return value
+
+
+class _Forecast:
+    """The tables of one forecast, made family by family of concepts so that one of them is in memory at a time."""
+
+    def __init__(
+        self, run: Run, settings: AuditSettings, plan: Plan, form: ScoreForm, role: str | None, events: Events
+    ) -> None:
+        from pretilt.concepts.prompt_scores import STATISTICS
+        from pretilt.forecast.inputs import concept_bank
+
+        self.run, self.settings, self.plan, self.form, self.role, self.events = run, settings, plan, form, role, events
+        self.bank = concept_bank(run)
+        self.about: dict[str, Any] = {}
+        self.families: dict[str, dict[str, Any]] = {}
+        self.cells_left_out = 0
+        everywhere: list[pa.Table] = []
+        conditioned: list[pa.Table] = []
+        halves: list[pa.Table] = []
+        shuffled: list[pa.Table] = []
+        kinds = {"group": self.bank.feature_view, **{f"prompt_{q}": self.bank.of(q) for q in STATISTICS}}
+        for view, mask in kinds.items():
+            if mask.any():
+                for made, parts in zip(
+                    self._view(view, mask), (everywhere, conditioned, halves, shuffled), strict=True
+                ):
+                    parts.append(made)
+        self.table = pa.concat_tables([*everywhere, *conditioned])
+        self.halves, self.shuffled = pa.concat_tables(halves), pa.concat_tables(shuffled)
+
+    def report(self) -> dict[str, Any]:
+        """The figures of the first family stand on top: communities and features, unless there are none."""
+        first = next(iter(self.families.values()))
+        names = ("auc_heldout", "length_coefficient", "ridge", "shrinkage", "ess_trusted", "ladder_agreement")
+        return {
+            **self.about,
+            "concepts": len(self.bank),
+            **{name: first[name] for name in names},
+            "signs_known": sum(one["signs_known"] for one in self.families.values()),
+            "cells_rung": self.plan.cells_rung,
+            "cells_left_out": self.cells_left_out,
+            "families_of_concepts": self.families,
+        }
+
+    def _view(self, view: str, mask: np.ndarray) -> tuple[pa.Table, pa.Table, pa.Table, pa.Table]:
+        from threadpoolctl import threadpool_limits
+
+        from pretilt.forecast.inputs import pair_deltas, rollouts_of
+        from pretilt.forecast.tables import Family
+
+        bank, name = self.bank.take(mask), "features" if view == "group" else view.replace("prompt", "shift")
+        self.events.say(f"forecast: {len(bank):,} concepts, {name.replace('_', ' by ')}")
+        pairs, pair_ids = pair_deltas(self.run, self.settings, bank, self.form)
+        rollouts = None if self.role is None else rollouts_of(self.run, self.role, bank, self.form)
+        self._check(pairs, rollouts)
+        self.about = {"pairs": len(pairs.u), "families": pairs.n_families} | {
+            "prompts": None if rollouts is None else rollouts.n_prompts,
+            "rollouts_read": None if rollouts is None else len(rollouts.c),
+        }
+        done = iter(range(1, 5))
+
+        def progress() -> None:
+            self.events.progress(f"forecast of {name}", next(done), 4, "steps")
+
+        with threadpool_limits(1 if pairs.u.size <= ONE_THREAD else None):
+            family = Family(self.plan, bank.concept_ids, pairs, rollouts, progress)
+            return self._tables(family, view, name, bank, pair_ids["pair_id"].to_pylist())
+
+    def _tables(
+        self, family: Family, view: str, name: str, bank: Bank, pair_ids: list[str]
+    ) -> tuple[pa.Table, pa.Table, pa.Table, pa.Table]:
+        """Global rows, rows of the view's sets, halves, shuffled labels."""
+        from pretilt.forecast.inputs import pairs_of_prompts, prompts_in
+        from pretilt.forecast.tables import MAX_CELLS, forecast_table
+
+        self.families[name] = family.report()
+        rollouts = family.rollouts
+        sets = prompts_in(self.run, pair_ids)[view]
+        of_prompts = None
+        if rollouts is not None and self.role is not None:
+            named = pairs_of_prompts(self.run, self.role, rollouts.prompt_ids.tolist())
+            found = prompts_in(self.run, named)[view]
+            of_prompts = [found[where] for where in sets]
+        keep = np.ones(len(bank), bool)
+        if view == "group" and len(sets) * len(bank) > MAX_CELLS:
+            keep = bank.communities
+            self.cells_left_out = len(sets) * int((~keep).sum())
+        cells = family.cells(list(sets), list(sets.values()), of_prompts, keep)
+        everywhere, there = forecast_table("global", family.columns()), forecast_table(view, cells)
+        return everywhere, there, family.halves_table(), family.shuffled_table()
+
+    def _check(self, pairs: Any, rollouts: Any) -> None:
+        if pairs.n_families < 4:
+            raise UserError(
+                f"{pairs.n_families} families of pairs are too few to forecast from", file=self.run.path,
+                why="the reward is tested on families that it was not fitted to, and on halves of them",
+                fix="Audit more pairs",
+            )  # fmt: skip
+        if rollouts is not None and np.unique(rollouts.unit[rollouts.per_prompt >= 2]).size < 4:
+            raise UserError(
+                f"the rollouts '{self.role}' are too few to forecast from", file=self.run.path,
+                why="what goes with what is seen in several answers to one prompt, and under four prompts have them",
+                fix="Sample them with --per-prompt 2 or more and more prompts, or name others with --rollouts",
+            )  # fmt: skip
+
+
+def _about(run: Run, config: dict[str, Any]) -> dict[str, Any]:
+    """What the forecast was made from."""
+    role, own = config["rollouts"], run.manifest["lens"].get("model_identity")
+    return {
+        "format_version": FORMAT_VERSION,
+        **config,
+        "rollouts_disjoint": role != BEFORE,  # those that verification compares with
+        "rollouts_by_own_model": None if role is None else run.json(report_file(role))["model"] == own,
+        "measurement_id": run.manifest["measurement_id"],
+    }

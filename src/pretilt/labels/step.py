@@ -1,0 +1,145 @@
+"""`label`: names with held-out scores for what a finished run shows, offline or by a language model. Decoration only.
+
+No step of the run reads labels.parquet; what shows names does (`labels/described.py`), and the page is written anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pretilt.audit.result import open_run
+from pretilt.errors import UserError
+from pretilt.events import Events, watching
+from pretilt.labels.cache import CACHE, AnswerCache
+from pretilt.labels.client import find_endpoint
+from pretilt.labels.labeller import Estimate, estimate, label_all
+from pretilt.labels.prompts import PROMPT_VERSION, SCHEMA_VERSION
+from pretilt.labels.subjects import Shown, read_subjects, shown_things
+from pretilt.labels.table import OFFLINE, TOO_FEW, LabelRow, hypothesis_rows, labels_table
+from pretilt.lock import writes
+from pretilt.run import Run
+
+LABELS_FILE = "labels.parquet"
+VERSION = 1  # raise it when a change of code can change which texts are drawn or how a label is scored
+
+
+@dataclass(frozen=True)
+class LabelResult:
+    """What `label_run` did. `labels` has the columns of LABELS (docs/artifacts.md)."""
+
+    run: Run
+    labels: pa.Table
+    estimate: Estimate | None  # None without a language model
+    n_requests: int
+    n_from_cache: int
+    n_tokens: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able: every row, and what was spent."""
+        return {
+            "labels": self.labels.to_pylist(),
+            "estimate": asdict(self.estimate) if self.estimate else None,
+            "requests": self.n_requests,
+            "from_cache": self.n_from_cache,
+            "tokens": self.n_tokens,
+        }
+
+
+@writes("label")
+def label_run(
+    run_path: str | Path,
+    *,
+    label_model: str | None = None,
+    base_url: str | None = None,
+    api_key_env: str = "OPENAI_API_KEY",
+    max_requests: int = 1000,
+    max_tokens: int = 2_000_000,
+    concurrency: int = 4,
+    timeout: float = 120.0,
+    top: int = 50,
+    refresh: bool = False,
+    yes: bool = False,
+    confirm: Callable[[Estimate], bool] | None = None,
+    cache_path: str | Path | None = None,
+    seed: int = 0,
+    events: Events | None = None,
+) -> LabelResult:
+    """Label the concepts, groups and prompt concepts behind the first `top` hypotheses of every view and direction.
+
+    Without `label_model` only the offline labeller works and nothing leaves the machine. With it, `base_url` (or
+    OPENAI_BASE_URL, OPENAI_API_BASE) names an OpenAI-compatible server, to which excerpts of the dataset are sent once
+    `confirm` has said yes to the estimate, or with `yes`. Answers are cached in `cache_path` (in the run folder unless
+    given); `refresh` asks again. Failures are rows with a status, not errors. Raises UserError for a run or an endpoint
+    that cannot be used at all, and where nobody agreed to the cost.
+    """
+    events = watching(events)
+    run = open_run(run_path).run
+    endpoint = find_endpoint(
+        label_model, base_url, api_key_env, timeout=timeout, max_requests=max_requests, max_tokens=max_tokens
+    )
+    shown = shown_things(run, top)
+    config = {
+        "model": label_model, "top": top, "seed": seed, "prompt": PROMPT_VERSION, "schema": SCHEMA_VERSION,
+    }  # fmt: skip
+    with run.stage("labels", version=VERSION, config=config, reads=shown.reads) as stage:
+        if stage.done and not refresh:
+            known = run.table(LABELS_FILE)
+            if not any(_may_be_mended(row) for row in known.to_pylist()):
+                return LabelResult(run, known, None, 0, 0, 0)
+        stage.done = False  # some rows may be mended, or all are to be asked for again
+        subjects, offline = read_subjects(run, shown, seed, events)
+        rows, found, spent = list(offline), None, (0, 0, 0)
+        if endpoint is not None:
+            cache = AnswerCache(Path(cache_path) if cache_path is not None else run.path / CACHE)
+            try:
+                found = estimate(subjects, endpoint, cache, refresh=refresh)
+                _agree(found, yes, confirm)
+                events.say(f"labels: {found.n_requests:,} requests to {found.model}, {found.n_cached:,} answers known")
+                asked, client = asyncio.run(
+                    label_all(
+                        endpoint,
+                        cache,
+                        subjects,
+                        concurrency=concurrency,
+                        refresh=refresh,
+                        progress=lambda done, total: events.progress("labels", done, total, "labels"),
+                    )
+                )
+            finally:
+                cache.close()
+            rows += asked
+            spent = (client.requests, client.from_cache, client.tokens)
+        table = labels_table(_in_order(rows, shown))
+        stage.write(LABELS_FILE, table)
+    return LabelResult(run, table, found, *spent)
+
+
+def _may_be_mended(row: dict[str, Any]) -> bool:
+    """True for a row of LABELS that failed for a reason which may have passed."""
+    if row["labeller"] == OFFLINE or row["kind"] == "hypothesis":
+        return False
+    return row["status"] in ("error", "skipped") or (row["status"] == "unscored" and row["error"] != TOO_FEW)
+
+
+def _agree(found: Estimate, yes: bool, confirm: Callable[[Estimate], bool] | None) -> None:
+    if yes or not found.n_requests or (confirm is not None and confirm(found)):
+        return
+    raise UserError(
+        "no labels were asked for",
+        why=f"{found.n_requests:,} requests of about {found.n_tokens:,} tokens to {found.model} ({found.host}) "
+        "need your agreement",
+        fix="Answer yes, or give --yes",
+    )
+
+
+def _in_order(rows: list[LabelRow], shown: Shown) -> list[LabelRow]:
+    """Things in the order they are shown, both labellers of one side by side, then the hypotheses."""
+    place = {f"{kind}:{id_}": i for i, (kind, id_) in enumerate(shown.things)}
+    things = sorted(rows, key=lambda row: place[f"{row.kind}:{row.id}"])
+    return [*things, *hypothesis_rows(shown.hypotheses, rows)]

@@ -1,0 +1,1 @@
+"""Language models: loading, log-probabilities, sampling, endpoints, the bundled one."""

@@ -1,0 +1,178 @@
+"""What a person asks to be traced: an effect or a pair, by its id, its number in a list or its name.
+
+What the run does not hold is refused with what is nearest to it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pretilt.errors import N_NEAR, UserError, near_misses
+from pretilt.run import Run
+from pretilt.schema import EVERYWHERE, LISTS, SILENT_GROUP
+
+SUMMARY = "summary.json"
+VIEWS = ("global", "group", "prompt_max", "prompt_freq")
+FORMS = (
+    "Give a number of the audit's list (3), a hypothesis (global:7, group:12:7, prompt_max:3:981), a concept "
+    "(concept:7, or its name) or a pair (pair:<pair_id>, row:<row of the source>)"
+)
+LONGEST_NAME = 80  # characters of a text for which names and ids like it are sought
+LONGEST_PAIR = 24  # characters of a pair_id
+N_COMPARED = 20_000  # ids that a wrong one is compared with, those of the first ranks
+SHORTEST_STEM = 4  # first characters that a pair_id must share with a wrong one to be offered
+
+_NUMBER, _ROW = re.compile(r"#?([0-9]{1,4})"), re.compile(r"row[: ]([0-9]{1,15})")
+_HYPOTHESIS = re.compile(r"(global):(?:\*:)?([0-9]{1,9})|(group|prompt_max|prompt_freq):([0-9]{1,9}):([0-9]{1,9})")
+_CONCEPT = re.compile(r"concept:([0-9]{1,9})")
+_PAIR = re.compile(r"pair:(.*)|([0-9a-f]{20}(?:-[0-9]+)?)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An effect. A response-shift concept has none over all pairs that was tested: its id is then `concept:7`."""
+
+    view: str
+    where: int
+    concept_id: int
+    id: str
+
+
+def resolve(run: Run, what: str) -> Cell | str:
+    """The effect, or the pair_id. Raises UserError for an id that the run does not hold, naming near ones."""
+    what = what.strip()
+    if match := _NUMBER.fullmatch(what):
+        what = _listed(run, int(match[1]))
+    if match := _HYPOTHESIS.fullmatch(what):
+        if match[1]:
+            return _cell(run, "global", int(EVERYWHERE), int(match[2]), f"global:{match[2]}")
+        return _cell(run, match[3], int(match[4]), int(match[5]), what)
+    if match := _CONCEPT.fullmatch(what):
+        return _concept(run, int(match[1]), what)
+    if match := _PAIR.fullmatch(what):
+        return _pair(run, match[1] if match[1] is not None else match[2])
+    if match := _ROW.fullmatch(what):
+        return _row(run, int(match[1]))
+    return _named(run, what)
+
+
+def _cell(run: Run, view: str, where: int, concept_id: int, what: str) -> Cell:
+    kinds = _kinds(run)
+    trouble = _place_trouble(run, view, where)
+    if concept_id >= len(kinds):
+        trouble = _no_concept(concept_id, kinds)
+    elif not trouble:
+        asked = view.replace("prompt_", "shift_") if view.startswith("prompt_") else ""
+        if kinds[concept_id].startswith("shift_") and kinds[concept_id] != asked:
+            trouble = f"concept {concept_id} is of kind {kinds[concept_id]}, which is not tested in view {view}"
+        elif asked and kinds[concept_id] != asked:
+            trouble = f"concept {concept_id} is of kind {kinds[concept_id]}, and view {view} is about {asked}"
+    if trouble:
+        # the mean of a concept over all pairs can be traced, though it is not tested
+        near = [f"concept:{concept_id}"] if view == "global" and concept_id < len(kinds) else []
+        raise _unknown(run, f"there is no effect '{what}'", trouble, near, like=what)
+    return Cell(view, where, concept_id, what)
+
+
+def _concept(run: Run, concept_id: int, what: str) -> Cell:
+    kinds = _kinds(run)
+    if concept_id >= len(kinds):
+        raise _unknown(run, f"there is no concept '{what}'", _no_concept(concept_id, kinds))
+    tested = not kinds[concept_id].startswith("shift_")
+    return Cell("global", int(EVERYWHERE), concept_id, f"global:{concept_id}" if tested else what)
+
+
+def _kinds(run: Run) -> list[str]:
+    kinds: list[str] = run.table("concepts.parquet", ["kind"])["kind"].to_pylist()
+    return kinds
+
+
+def _no_concept(concept_id: int, kinds: Sequence[str]) -> str:
+    return f"there is no concept {concept_id}" + (f", they are 0 to {len(kinds) - 1}" if kinds else ", there is none")
+
+
+def _place_trouble(run: Run, view: str, where: int) -> str:
+    """Why the set of pairs has no effects, empty if it may have some."""
+    if view == "global":
+        return ""
+    if view == "group":
+        if where == SILENT_GROUP:
+            return "group 0 holds the silent pairs, which are not tested"
+        known = run.table("groups.parquet", ["group_id"])["group_id"]
+        name = "group"
+    else:
+        table = run.table("prompt_concepts.parquet", ["prompt_concept_id", "statistic"])
+        known = table.filter(pc.equal(table["statistic"], view.removeprefix("prompt_")))["prompt_concept_id"]
+        name = f"prompt concept of view {view}"
+    if pc.index(known, pa.scalar(where, pa.int32())).as_py() >= 0:
+        return ""
+    bounds = pc.min_max(known).as_py()
+    return f"{where} is no {name}" + (f", they are {bounds['min']} to {bounds['max']}" if len(known) else "")
+
+
+def _named(run: Run, what: str) -> Cell:
+    """The one concept of that name. Raises UserError with those whose names hold the text, or nearly are it."""
+    names = [(name or "").lower() for name in run.table("concepts.parquet", ["name"])["name"].to_pylist()]
+    same = [i for i, name in enumerate(names) if name and name == what.lower()]
+    if len(same) == 1:
+        return _concept(run, same[0], f"concept:{same[0]}")
+    held = same or [i for i, name in enumerate(names) if what and what.lower() in name]
+    if not held and 2 < len(what) <= LONGEST_NAME:
+        held = [names.index(name) for name in near_misses(what.lower(), names)]
+    raise _unknown(
+        run,
+        f"'{what[:60]}' is no id and no name of {'one concept alone' if same else 'a concept'}",
+        near=[f"concept:{i}" for i in held[:N_NEAR]],
+        like=what,
+    )
+
+
+def _listed(run: Run, number: int) -> str:
+    """The hypothesis at that place of the lists that the audit prints, counted through all of them from 1."""
+    summary = run.json(SUMMARY) if (run.path / SUMMARY).is_file() else {}
+    ids: list[str] = [effect["hypothesis_id"] for name in LISTS for effect in summary.get(name, [])]
+    if not 1 <= number <= len(ids):
+        why = f"its lists have the numbers 1 to {len(ids)}" if ids else "its lists are empty"
+        raise UserError(f"the audit printed no number {number}", file=run.path, why=why, fix=FORMS)
+    return ids[number - 1]
+
+
+def _row(run: Run, row: int) -> str:
+    table = run.table("pairs.parquet", ["row_index", "pair_id"])
+    ids: list[str] = table.filter(pc.equal(table["row_index"], row))["pair_id"].to_pylist()
+    if len(ids) != 1:
+        what = f"row {row} gave {len(ids)} pairs" if ids else f"no pair comes from row {row}"
+        why = "" if ids else "it was dropped or never read"
+        raise _unknown(run, what, why, [f"pair:{p}" for p in ids[:N_NEAR]])
+    return ids[0]
+
+
+def _pair(run: Run, pair_id: str) -> str:
+    known = run.table("pairs.parquet", ["pair_id"])["pair_id"]
+    if pc.index(known, pair_id).as_py() >= 0:
+        return pair_id
+    alike: list[str] = []
+    stem = pair_id[:LONGEST_PAIR]
+    while len(stem) >= SHORTEST_STEM and not alike:
+        alike = known.filter(pc.starts_with(known, stem)).slice(0, N_NEAR).to_pylist()
+        stem = stem[:-1]
+    near = [f"pair:{p}" for p in alike]
+    raise _unknown(run, f"there is no pair '{pair_id[:60]}'", "it was dropped or never read", near)
+
+
+def _unknown(run: Run, what: str, why: str = "", near: Sequence[str] = (), *, like: str = "") -> UserError:
+    """The error, with the ids `near`, or else those of effects and concepts that are spelled `like` this one."""
+    if like and not near and len(like) <= LONGEST_NAME:
+        effects = run.table("hypotheses.parquet", ["hypothesis_id", "rank"])
+        is_ranked = pc.greater(effects["rank"], 0)  # 0: tested, but in no list
+        ranked = effects.filter(is_ranked).sort_by("rank")
+        effects = pa.concat_tables([ranked, effects.filter(pc.invert(is_ranked))]).slice(0, N_COMPARED)
+        concepts = [f"concept:{i}" for i in range(min(len(_kinds(run)), N_COMPARED))]
+        everywhere = re.sub(r"^[a-z_]+:\*:", "global:", like)
+        near = near_misses(everywhere, effects["hypothesis_id"].to_pylist() + concepts)
+    return UserError(what, why=why, fix=f"Did you mean {' or '.join(near)}?" if near else FORMS)

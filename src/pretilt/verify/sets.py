@@ -1,0 +1,392 @@
+"""The judged sets: what the forecast said of each, what was seen, how well they agree, and how well nulls do.
+
+Sets are judged apart, since their concepts have different units. Every rung of the ladder and every baseline meets the
+same observation. Sizes are calibrated by one fitted scalar per unit: a forecast is right up to that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from pretilt.forecast.baselines import length_slopes, prevalence_only
+from pretilt.forecast.uncertainty import Interval, law_error, predictive
+from pretilt.stats.agreement import Figure, correlation, signed_square
+from pretilt.verify.cells import MIN_PROMPTS, CellJudgement, cell_shifts, judge_cells
+from pretilt.verify.inputs import CELL_VIEWS, Cells, Forecast, Seen
+from pretilt.verify.judge import FEW_CONCEPTS, RESOLVED, Judgement, judge, r2_draws
+from pretilt.verify.observed import Observed
+
+LISTED = 10  # hits and misses
+SETS = {
+    "communities": "feature-conditioned",
+    "features": "with single features",
+    "shift_max": "response shifts, max",
+    "shift_freq": "response shifts, freq",
+}
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much resampling, and its seed."""
+
+    draws: int
+    permutations: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """Predictive intervals of the concepts of one unit; what is fitted comes from the odd units of prompts.
+
+    A forecast claims signs and ratios, so its scale is positive: where the fitted one is not surely so, `void` is True
+    and no interval means anything. They would be mirrored, or of noise alone.
+    """
+
+    scale: float  # observed ≈ scale · predicted; NaN if everything predicted is 0
+    scale_lo: float  # 95 %, units of prompts as the units
+    scale_hi: float
+    law_error: float  # what is missed beyond all noise, in standard deviations of one answer's score
+    interval: Interval  # of the shift on all prompts, noise and the law's error
+    inside_noise: np.ndarray  # bool [M], the shift on the even units lies in the interval for these of noise alone
+    inside_even: np.ndarray  # bool [M], the same with the law's error
+
+    @property
+    def void(self) -> bool:
+        return not self.scale_lo > 0
+
+    @property
+    def why_void(self) -> str:
+        if not np.isfinite(self.scale):
+            return "everything that was forecast is 0"
+        limits = f"95 %: {self.scale_lo:+.2g} to {self.scale_hi:+.2g}"
+        return f"the scale that fits the forecast to what was seen, {self.scale:+.2g} ({limits}), is not surely above 0"
+
+
+@dataclass(frozen=True)
+class Nulls:
+    """Forecasts without skill, [M] each; `source` says whose rollouts they come from."""
+
+    length: np.ndarray | None
+    prevalence: np.ndarray  # mean score
+    source: str
+
+
+def nulls_of(forecast: Forecast, seen: Seen) -> Nulls:
+    """From the forecast, or, where it was made without rollouts, from those before training: the nulls gain by that."""
+    column = forecast.column
+    if all(np.isfinite(column[name]).all() for name in ("length_only", "prevalence_only")):
+        slopes = column["length_only"] * seen.length_drift
+        return Nulls(slopes, column["prevalence_only"], "forecast")
+    try:
+        length = length_slopes(seen.before, seen.before.nuisance[:, 0]) * seen.length_drift
+    except ValueError:
+        length = None  # all responses to a prompt are equally long
+    return Nulls(length, prevalence_only(seen.before), "rollouts before training")
+
+
+def masks(forecast: Forecast) -> dict[str, np.ndarray]:
+    """Which concepts each set holds, bool [M]."""
+    bank = forecast.bank
+    return {
+        "communities": bank.communities,
+        "features": bank.feature_view,
+        "shift_max": bank.of("max"),
+        "shift_freq": bank.of("freq"),
+    }
+
+
+def headline_of(kept: Mapping[str, np.ndarray]) -> str:
+    """The communities; where there are too few of them, all concepts of the feature view."""
+    return "communities" if kept["communities"].sum() >= FEW_CONCEPTS else "features"
+
+
+def calibrate(forecast: Forecast, seen: Seen) -> dict[str, Calibrated]:
+    """For each set the intervals of all M concepts, with that set's scale; single features get the communities'."""
+    kept = masks(forecast)
+    kept["features"] = kept[headline_of(kept)]
+    return {name: _calibrated(forecast, seen, keep) for name, keep in kept.items()}
+
+
+def _calibrated(forecast: Forecast, seen: Seen, keep: np.ndarray) -> Calibrated:
+    observed, said = seen.observed, forecast.column["shift"]
+    odd = observed.unit % 2 == 1
+    halves = {name: _some_prompts(observed, rows) for name, rows in (("odd", odd), ("even", ~odd))}
+    x, y = said[keep], halves["odd"].mean[keep]
+    square = float(x @ x)
+    scale = float(x @ y) / square if square > 0 else float("nan")
+    value = Interval(said, forecast.sd)
+    sampling = seen.noise(forecast.column["variance"])
+    spread = halves["odd"].se ** 2 * odd.sum()  # variance of one prompt's shift, sampling noise included
+
+    width = 1.96 * _scale_error(halves["odd"], said, keep, square)
+    factor = scale if np.isfinite(scale) else 0.0
+
+    def on(n_prompts: int, model_sd: float | np.ndarray = 0.0) -> Interval:
+        noise = np.maximum(spread, sampling * len(odd)) / n_prompts
+        return predictive(value, noise, scale=factor, model_sd=model_sd)
+
+    one_answer = seen.before.c.std(axis=0)
+    variance = on(int(odd.sum())).sd[keep] ** 2
+    tau, of_the_others = law_error(y - factor * x, variance, one_answer[keep])
+    law = np.full(said.size, tau)
+    law[keep] = of_the_others  # no interval is widened by the miss that it is held against
+    there, n_even = halves["even"].mean, int((~odd).sum())
+    return Calibrated(
+        scale,
+        scale - width,
+        scale + width,
+        tau,
+        on(len(odd), law * one_answer),
+        _inside(there, on(n_even)),
+        _inside(there, on(n_even, law * one_answer)),
+    )
+
+
+def _scale_error(observed: Observed, said: np.ndarray, keep: np.ndarray, square: float) -> float:
+    """Standard error of the fitted scale, near-duplicate prompts as one unit; NaN for fewer than two units."""
+    n, g = len(observed.shift), observed.n_units
+    if g < 2 or not square > 0:
+        return float("nan")
+    by_prompt = observed.shift[:, keep] @ said[keep] / square  # the scale is their mean
+    sums = np.bincount(observed.unit, by_prompt - by_prompt.mean(), minlength=g)
+    return float(np.sqrt(g / (g - 1) * (sums @ sums)) / n)
+
+
+def _inside(value: np.ndarray, interval: Interval) -> np.ndarray:
+    return np.asarray((value >= interval.lo) & (value <= interval.hi))
+
+
+def _some_prompts(observed: Observed, rows: np.ndarray) -> Observed:
+    unit = np.unique(observed.unit[rows], return_inverse=True)[1].astype(np.int64)
+    return replace(observed, shift=observed.shift[rows], unit=unit, prompt_ids=observed.prompt_ids[rows])
+
+
+def judge_set(
+    name: str, keep: np.ndarray, forecast: Forecast, seen: Seen, nulls: Nulls, calibrated: Calibrated, effort: Effort
+) -> dict[str, Any]:
+    """Everything that is said of one set, JSON-able once NaN are null; `judgement` is None for too few concepts."""
+    told: dict[str, Any] = {"label": SETS[name], "concepts": int(keep.sum()), "judgement": None, "table": []}
+    if keep.sum() < FEW_CONCEPTS:
+        return told
+    observed = replace(seen.observed, shift=seen.observed.shift[:, keep])
+    column = {rung: forecast.column[rung][keep] for rung in forecast.rungs(keep)}
+    baselines = {"zero": np.zeros(int(keep.sum())), "prevalence": nulls.prevalence[keep]}
+    if nulls.length is not None:
+        baselines["length"] = nulls.length[keep]
+    shuffled = forecast.column["shuffled"][keep]
+    if np.isfinite(shuffled).all():
+        baselines["shuffled"] = shuffled
+    options: dict[str, Any] = asdict(effort)
+    halves = None if forecast.halves is None else (forecast.halves[0][:, keep], forecast.halves[1][:, keep])
+    spread = seen.before.c[:, keep].std(axis=0)
+    within = predictive_part(calibrated.interval, keep)
+    found = judge(
+        forecast.column["shift"][keep],
+        observed,
+        nulls={k: v for k, v in baselines.items() if k in ("length", "prevalence")},
+        prevalence=nulls.prevalence[keep],
+        spread=spread,
+        intervals={} if calibrated.void else {"predictive": within},
+        predicted_halves=halves,
+        **options,
+    )
+    for kind, columns in (("rung", column), ("baseline", baselines)):
+        for what, vector in columns.items():
+            declared = kind == "rung" and what == forecast.rung
+            one = found if declared else judge(vector, observed, **options)
+            told["table"].append({"name": what, "kind": kind, "declared": declared, **_row(one)})
+    told["judgement"] = _judgement(found)
+    told["scale"], told["scale_lo"], told["scale_hi"] = calibrated.scale, calibrated.scale_lo, calibrated.scale_hi
+    told["law_error"] = calibrated.law_error
+    told["intervals_void"] = calibrated.why_void if calibrated.void else None
+    shares = {"noise_alone": calibrated.inside_noise[keep].mean(), "even_prompts": calibrated.inside_even[keep].mean()}
+    told["coverage"] = {
+        "confidence": within.confidence,
+        **{name: None if calibrated.void else float(share) for name, share in shares.items()},
+        "all_prompts": found.coverage.get("predictive"),
+    }
+    if "shuffled" in baselines:
+        told["against_shuffled"] = _difference(forecast.column["shift"][keep], shuffled, observed, effort)
+    if forecast.shuffled is not None:
+        told["labels"] = label_null(forecast.column["shift"][keep], forecast.shuffled[:, keep], observed.mean)
+    return told
+
+
+def predictive_part(interval: Interval, keep: np.ndarray) -> Interval:
+    return Interval(interval.value[keep], interval.sd[keep], interval.confidence)
+
+
+def _difference(said: np.ndarray, other: np.ndarray, observed: Observed, effort: Effort) -> dict[str, float]:
+    """Signed R² of the forecast minus that of another one, 95 % over redrawn units of prompts, forecasts as sealed."""
+    a, b = (r2_draws(np.broadcast_to(x, (effort.draws, x.size)), observed, effort.seed) for x in (said, other))
+    gap = (a - b)[np.isfinite(a - b)]
+    if not gap.size:
+        return {"lo": float("nan"), "median": float("nan"), "hi": float("nan")}
+    return dict(zip(("lo", "median", "hi"), map(float, np.quantile(gap, (0.025, 0.5, 0.975))), strict=True))
+
+
+def label_null(said: np.ndarray, shuffled: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
+    """p and 95 % quantile of the R² that the same pairs reach with labels shuffled by family, [draws, M].
+
+    Exact for labels without meaning, however the concepts hang together: the true labels are then one more shuffle.
+    Permuting concepts, as `judge` does, takes them for independent. Neither knows of an outcome that drifts by itself
+    to where the labels point: for that there is training on shuffled labels.
+    """
+    actual = signed_square(correlation(said, seen))
+    null = np.array([signed_square(correlation(one, seen)) for one in shuffled])
+    null = np.where(np.isfinite(null), null, 0.0)  # a forecast of nothing at all
+    p = (1 + np.count_nonzero(null >= actual - 1e-12)) / (1 + len(null)) if np.isfinite(actual) else float("nan")
+    return {"p": p, "r2_95": float(np.quantile(null, 0.95)), "draws": len(null)}
+
+
+def figure(one: Figure | None) -> dict[str, Any] | None:
+    """A figure with what follows from it."""
+    return None if one is None else {**asdict(one), "reachable": one.reachable, "of_ceiling": one.of_ceiling}
+
+
+def _row(one: Judgement) -> dict[str, Any]:
+    names = ("spearman", "sign_accuracy", "n_resolved", "slope", "slope_lo", "slope_hi", "permutation_p")
+    return {**(figure(one.overall) or {}), **{name: getattr(one, name) for name in names}}
+
+
+def _judgement(one: Judgement) -> dict[str, Any]:
+    told = {name: getattr(one, name) for name in Judgement.__dataclass_fields__}
+    for name in ("overall", "without_top", "beyond_nulls", "standardised", "per_prevalence"):
+        told[name] = figure(told[name])
+    told["nulls"] = {name: figure(null) for name, null in one.nulls.items()}
+    return told
+
+
+# --- sets of prompts ------------------------------------------------------------------------------------------------
+
+
+def judge_view(cells: Cells, members: Mapping[int, np.ndarray], forecast: Forecast, seen: Seen, seed: int) -> Any:
+    """One view's sets of prompts: in - out, the headline, and inside; only the concepts that the view is judged on."""
+    wanted = CELL_VIEWS[cells.view]
+    mine = np.array([forecast.bank.kind[m] == wanted for m in cells.concept], bool)
+    observed = replace(seen.observed, shift=seen.observed.shift[:, cells.concept[mine]])
+    told: dict[str, Any] = {"sets": int(cells.where.size), "concepts": int(mine.sum()), "min_prompts": MIN_PROMPTS}
+    contrasts = {"in-out": ["contrast"], "inside": ["shift", *forecast_rungs(cells, mine)]}
+    for contrast, names in contrasts.items():
+        for name in names:
+            said = cells.column[name][:, mine]
+            known = np.isfinite(said).all(axis=1)
+            rows = _members(cells, members, known)
+            try:
+                one = judge_cells(said, observed, rows, contrast, seed=seed)  # type: ignore[arg-type]
+            except ValueError:  # no set has enough prompts and a forecast
+                one = None
+            key = contrast if name in ("contrast", "shift") else f"{contrast}, {name}"
+            told[key] = None if one is None else {**_cell_figures(one), "without_forecast": int((~known).sum())}
+    return told
+
+
+def forecast_rungs(cells: Cells, mine: np.ndarray) -> list[str]:
+    """Rungs that some set has whole."""
+    return [
+        rung
+        for rung in ("mean", "one_step", "converged", "tilt")
+        if mine.any() and np.isfinite(cells.column[rung][:, mine]).all(axis=1).any()
+    ]
+
+
+def _members(cells: Cells, members: Mapping[int, np.ndarray], known: np.ndarray) -> list[np.ndarray]:
+    """Rows of every set; none for a set without a forecast, which then counts as too small."""
+    none = np.zeros(0, np.int64)
+    return [members.get(int(w), none) if ok else none for w, ok in zip(cells.where, known, strict=True)]
+
+
+def _cell_figures(one: CellJudgement) -> dict[str, Any]:
+    parts = {name: figure(getattr(one, name)) for name in ("overall", "between", "within")}
+    return {**parts, "share_within": one.share_within, "judged_sets": int(one.kept.sum())}
+
+
+def cell_rows(cells: Cells, members: Mapping[int, np.ndarray], seen: Seen) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(observed in - out [K, M'], its standard error [K, M'], evaluation prompts [K]) of every set, judged or not."""
+    observed = replace(seen.observed, shift=seen.observed.shift[:, cells.concept])
+    rows = _members(cells, members, np.ones(cells.where.size, bool))
+    seen_there = cell_shifts(observed, rows, "in-out")
+    return seen_there, cell_errors(observed, rows), np.array([r.size for r in rows], np.int64)
+
+
+def cell_errors(observed: Observed, members: Sequence[np.ndarray]) -> np.ndarray:
+    """[K, M] standard error of in - out, units of prompts as the units; NaN where a side is empty.
+
+    Each unit's part in in - out is its sum of deviations inside over n_in less that outside over n_out; the error is
+    the root of the sum of their squares, times G / (G - 1). The units that a set does not touch are summed once.
+    """
+    n, g = len(observed.shift), observed.n_units
+    sums = np.zeros((g, observed.shift.shape[1]))
+    np.add.at(sums, observed.unit, observed.shift)
+    count = np.bincount(observed.unit, minlength=g).astype(np.float64)
+    total, all_ss, all_ns, all_nn = (
+        observed.shift.sum(axis=0),
+        (sums**2).sum(axis=0),
+        count @ sums,
+        float(count @ count),
+    )
+    found = np.full((len(members), observed.shift.shape[1]), np.nan)
+    for k, rows in enumerate(members):
+        n_in, n_out = rows.size, n - rows.size
+        if not n_in or not n_out or g < 2:
+            continue
+        touched, here = np.unique(observed.unit[rows], return_inverse=True)
+        inside = np.zeros((touched.size, sums.shape[1]))
+        np.add.at(inside, here, observed.shift[rows])
+        c_in = np.bincount(here, minlength=touched.size).astype(np.float64)
+        s, c = sums[touched], count[touched]
+        m_in = inside.sum(axis=0) / n_in
+        m_out = (total - inside.sum(axis=0)) / n_out
+        mixed = (inside - c_in[:, None] * m_in) / n_in - (s - inside - (c - c_in)[:, None] * m_out) / n_out
+        away_ss, away_ns, away_nn = all_ss - (s**2).sum(axis=0), all_ns - c @ s, all_nn - float(c @ c)
+        away = (away_ss - 2 * m_out * away_ns + m_out**2 * away_nn) / n_out**2
+        found[k] = np.sqrt(np.maximum((mixed**2).sum(axis=0) + away, 0) * g / (g - 1))
+    return found
+
+
+# --- hits and misses --------------------------------------------------------------------------------------------------
+
+
+def hits_and_misses(
+    keep: np.ndarray, forecast: Forecast, seen: Seen, calibrated: Calibrated
+) -> dict[str, list[dict[str, Any]]]:
+    """The concepts of a set that speak most for and most against the forecast, LISTED of each at most.
+
+    A hit moved visibly, in the direction and within the interval that was forecast; the largest first. A miss moved
+    visibly in the other direction, or lies outside of its interval; by how many predictive standard deviations.
+    Neither is listed where the intervals are void.
+    """
+    if calibrated.void:
+        return {"hits": [], "misses": []}
+    y, se, said = seen.observed.mean, seen.observed.se, forecast.column["shift"]
+    one = calibrated.interval
+    resolved = np.abs(y) > RESOLVED * se
+    inside, right = (y >= one.lo) & (y <= one.hi), np.sign(said) == np.sign(y)
+    off = np.abs(y - one.value) / np.where(one.sd > 0, one.sd, np.inf)
+    lists = {
+        "hits": (keep & resolved & inside & right, np.abs(y)),
+        "misses": (keep & ((resolved & ~right) | ~inside), off),
+    }
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, (of, by) in lists.items():
+        order = np.flatnonzero(of)[np.argsort(-by[of], kind="stable")][:LISTED]
+        found[name] = [
+            {
+                "concept_id": int(forecast.bank.concept_ids[m]),
+                "predicted": float(said[m]),
+                "expected": float(one.value[m]),
+                "lo": float(one.lo[m]),
+                "hi": float(one.hi[m]),
+                "observed": float(y[m]),
+                "se": float(se[m]),
+                "off_by_sd": float(off[m]),
+                "inside": bool(inside[m]),
+                "sign_right": bool(right[m]) if resolved[m] else None,
+            }
+            for m in order
+        ]
+    return found

@@ -1,0 +1,315 @@
+"""`verify`: did the forecast come true? Rollouts of the trained model minus those of the untrained one, against it.
+
+Only what was fixed beforehand is judged: the forecast's own concepts, the prompts of the rollouts, the rules of
+docs/verification.md. The numbers go into verification.parquet and .json, and onto a page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from pretilt.audit.result import open_run
+from pretilt.errors import UserError
+from pretilt.events import Events, watching
+from pretilt.lock import writes
+from pretilt.rollouts.step import AFTER, BEFORE, RolloutResult, features_stage, open_rollouts, rollouts_run
+from pretilt.run import Run, file_hash
+from pretilt.schema import VERIFICATION
+from pretilt.verify.judge import DRAWS, PERMUTATIONS, RESOLVED
+from pretilt.verify.trained import answerer, check_model, check_pairs, same_model, sample_after, score, training_of
+from pretilt.verify.verdict import NOTHING, Seal, seal, statements, verdict
+from pretilt.version import __version__
+
+if TYPE_CHECKING:
+    from pretilt.verify.inputs import Cells, Forecast, Seen
+    from pretilt.verify.sets import Calibrated
+
+FORMAT_VERSION = 1
+_FORECAST_FACTS = ("sha256", "written", "form", "rung", "cells_rung", "rollouts", "rollouts_disjoint")
+VERSION = 6  # raise it when a change of code can change the bytes
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """A finished verification; `report` is its JSON file."""
+
+    run: Run
+    name: str | None
+    report: dict[str, Any]
+
+    @property
+    def table(self) -> pa.Table:
+        """Schema VERIFICATION."""
+        return self.run.table(f"{stem(self.name)}.parquet")
+
+    @property
+    def page(self) -> Path:
+        """One static file."""
+        return self.run.path / f"{stem(self.name)}.html"
+
+
+def stem(name: str | None) -> str:
+    return f"verification-{name}" if name else "verification"
+
+
+@writes("verify")
+def verify_run(
+    path: str | Path,
+    build_page: Callable[[dict[str, Any], pa.Table, dict[str, pa.Table]], str],
+    *,
+    after: str = AFTER,
+    before: str = BEFORE,
+    trained: str | Path | None = None,
+    name: str | None = None,
+    importance: bool = False,
+    draws: int = DRAWS,
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
+    events: Events | None = None,
+) -> VerifyResult:
+    """Compare a run's forecast with what the trained model says; what is missing is sampled first.
+
+    `after`: a role of rollouts, or the folder or Hub id of the trained model. Without such rollouts the model of
+    `trained` (a folder with train.json, by default `trained` inside the run) answers. `name` sets this verification
+    apart from others of the run; by default it follows from the role ("after" has none). `importance` also scores the
+    rollouts before training under both models. `build_page` makes the HTML page of (report, table, tables of names):
+    the view stands above this floor. `draws` and `permutations` of the judge, with their `seed`. Killed, the
+    same call goes on; finished, it returns what is there.
+
+    Raises UserError without a forecast, for rollouts of another measurement or to different prompts, for a model
+    that was trained on other pairs, and where nothing says who the trained model is.
+
+        pretilt.verify("runs/my-pairs").report["verdict"]["text"]
+    """
+    events = watching(events)
+    run = open_run(path).run
+    if run.manifest.get("measurement_id") is None:
+        raise UserError("the lens has not read all pairs yet", file=run.path, fix="Run `pretilt audit` again")
+    from pretilt.verify.inputs import check_same_prompts, stored_forecast
+
+    forecast = stored_forecast(run)  # refuses before hours are spent
+    role, model = answerer(run, after, trained, name)
+    folder, training = training_of(run, trained, model)
+    if model is not None:
+        check_model(model)
+    if features_stage(before) not in run.manifest["stages"]:
+        rollouts_run(path, before, events=events)
+    if model is not None:
+        sample_after(path, role, model, events)
+    run = open_run(path).run  # with the new stages
+    b, a = open_rollouts(path, before), open_rollouts(path, role)
+    check_same_prompts(b, a)
+    same = same_model(folder, a)
+    if training is not None and folder is not None and same:
+        check_pairs(run, folder, training)
+    if importance:
+        run = score(path, before, model or (folder if same else None), a, events)
+    sealed = seal(file_hash(run.path / "forecast.parquet"), forecast.about, training, same_model=same)
+    if same is False:
+        training = None  # what it says is about another model than the one that answered
+    name = name or (None if role == AFTER else role.removeprefix(f"{AFTER}-"))
+    config = {"before": before, "after": role, "draws": draws, "permutations": permutations, "seed": seed}
+    controls = [r for r in ("after-zero-step", "after-shuffled") if features_stage(r) in run.manifest["stages"]]
+    scored = [s for s in run.manifest["stages"] if s.startswith((f"rollouts-{before}-own", f"rollouts-{before}-other"))]
+    reads = ["pairs", "features", "audit", *map(features_stage, dict.fromkeys([before, role, *controls])), *scored]
+    files = ("forecast.parquet", "forecast.json", "forecast_halves.parquet", "forecast_shuffled.parquet")
+    inputs = {
+        "forecast": {f: file_hash(run.path / f) for f in files if (run.path / f).exists()},
+        "seal": sealed.to_dict(),
+        "training": training and training.get("key"),
+        "pretilt": __version__,
+    }
+    with run.stage(stem(name), version=VERSION, config=config, reads=sorted(set(reads)), inputs=inputs) as stage:
+        if not stage.done:
+            events.say("judging the forecast")
+            made = _Verification(run, forecast, b, a, sealed, training, config)
+            table, report = made.table(), made.report(name)
+            stage.write(f"{stem(name)}.parquet", table)
+            stage.write_json(f"{stem(name)}.json", report)
+            stage.write_text(f"{stem(name)}.html", build_page(report, table, made.page_tables()))
+    return VerifyResult(run, name, run.json(f"{stem(name)}.json"))
+
+
+class _Verification:
+    """One forecast against one pair of roles: everything is computed here, nothing is read or written twice."""
+
+    def __init__(
+        self,
+        run: Run,
+        forecast: Forecast,
+        before: RolloutResult,
+        after: RolloutResult,
+        sealed: Seal,
+        training: dict[str, Any] | None,
+        config: dict[str, Any],
+    ) -> None:
+        from pretilt.forecast.inputs import prompts_in
+        from pretilt.verify import sets as sets
+        from pretilt.verify.inputs import CELL_VIEWS, seen
+
+        self.run, self.forecast, self.before, self.after = run, forecast, before, after
+        self.sealed, self.training, self.config = sealed, training, config
+        self.effort = sets.Effort(config["draws"], config["permutations"], config["seed"])
+        self.seen: Seen = seen(run, before.role, after.role, forecast.bank, forecast.about["form"])
+        self.masks = sets.masks(forecast)
+        self.headline = sets.headline_of(self.masks)
+        self.calibrated: dict[str, Calibrated] = sets.calibrate(forecast, self.seen)
+        self.nulls = sets.nulls_of(forecast, self.seen)
+        self.cells: dict[str, Cells] = {
+            view: cells for view in CELL_VIEWS if (cells := forecast.cells(view)).where.size and cells.concept.size
+        }
+        self.members = prompts_in(run, self.seen.pair_ids)
+
+    @property
+    def kept(self) -> np.ndarray:
+        """The concepts of the headline, bool [M]."""
+        return self.masks[self.headline]
+
+    def table(self) -> pa.Table:
+        from pretilt.verify.sets import cell_rows
+
+        y, se, n = self.seen.observed.mean, self.seen.observed.se, len(self.seen.observed.shift)
+        lo, hi = np.empty(y.size), np.empty(y.size)
+        for name in ("features", "shift_max", "shift_freq"):  # the communities are among the features
+            of, one = self.masks[name], self.calibrated[name]
+            lo[of], hi[of] = (np.nan, np.nan) if one.void else (one.interval.lo[of], one.interval.hi[of])
+        said = self.forecast.column["shift"]
+        everywhere = _rows("global", np.full(y.size, -1), self.forecast.bank.concept_ids, said, y, se, n)
+        inside = [bool(a <= b <= c) if a == a else None for a, b, c in zip(lo, y, hi, strict=True)]  # NaN: void
+        everywhere |= {"predictive_lo": lo, "predictive_hi": hi, "inside": inside}
+        tables = [_table(everywhere)]
+        for view, cells in self.cells.items():
+            there, error, n_prompts = cell_rows(cells, self.members[view], self.seen)
+            k, m = there.shape
+            where, ids = np.repeat(cells.where, m), np.tile(self.forecast.bank.concept_ids[cells.concept], k)
+            contrast = cells.column["contrast"].ravel()
+            tables.append(
+                _table(_rows(view, where, ids, contrast, there.ravel(), error.ravel(), np.repeat(n_prompts, m)))
+            )
+        return pa.concat_tables(tables)
+
+    def report(self, name: str | None) -> dict[str, Any]:
+        from pretilt.forecast.inputs import rollouts_of
+        from pretilt.run import jsonable
+        from pretilt.verify import sets as sets
+        from pretilt.verify.doctor import after_training
+        from pretilt.verify.importance import importance
+
+        seen, forecast, observed = self.seen, self.forecast, self.seen.observed
+        told = {
+            one: {
+                **sets.judge_set(one, keep, forecast, seen, self.nulls, self.calibrated[one], self.effort),
+                **sets.hits_and_misses(keep, forecast, seen, self.calibrated[one]),
+            }
+            for one, keep in self.masks.items()
+        }
+        cells = {
+            view: sets.judge_view(one, self.members[view], forecast, seen, self.effort.seed)
+            for view, one in self.cells.items()
+        }
+        n_prompts, judged = len(observed.shift), told[self.headline]["judgement"]
+        said = verdict(told[self.headline], n_prompts, seen.per_prompt)
+        for one in told.values():  # under "nothing can be said" stands no list of hits
+            if verdict(one, n_prompts, seen.per_prompt)["name"] == NOTHING:
+                one |= {"hits": [], "misses": []}
+        keep = self.kept
+        arrays = (forecast.column["shift"][keep], forecast.sd[keep], observed.mean[keep], observed.se[keep])
+        doctor = after_training(
+            self.run,
+            forecast,
+            seen,
+            keep,
+            None if judged is None else judged["overall"]["rel_y"],
+            self.before,
+            lambda role: rollouts_of(self.run, role, forecast.bank, forecast.about["form"]),
+            self.effort,
+        )
+        report: dict[str, Any] = jsonable(
+            {
+                "format_version": FORMAT_VERSION,
+                "pretilt": __version__,
+                "name": name,
+                **self.config,
+                "source": self.run.manifest.get("source"),
+                "measurement_id": self.run.manifest["measurement_id"],
+                "verdict": {**said, "text": f"{said['sentence']}. {self.sealed.words}", "set": self.headline},
+                "seal": self.sealed.to_dict(),
+                "forecast": {key: forecast.about.get(key) for key in _FORECAST_FACTS},
+                "prompts": {
+                    "judged": n_prompts,
+                    "split": self.before.report["settings"]["split"],
+                    "units": observed.n_units,
+                    "unpaired": observed.n_unpaired,
+                    "per_prompt": seen.per_prompt,
+                    **{w: one.report["rollouts"] for w, one in (("before", self.before), ("after", self.after))},
+                },
+                "models": {"before": self.before.report["model"], "after": self.after.report["model"]},
+                "length_drift": seen.length_drift,
+                "nulls_from": self.nulls.source,
+                "sets": told,
+                "cells": cells,
+                "statements": statements(told[self.headline], cells, *arrays),
+                "importance": importance(
+                    self.run, self.before, self.after.report["model"], forecast, seen, self.masks, self.headline
+                ),
+                "training": self._regime(),
+                "doctor": [check.to_dict() for check in doctor],
+            }
+        )
+        return report
+
+    def _regime(self) -> dict[str, Any] | None:
+        """What train.json says of the training; None where there is none."""
+        if self.training is None:
+            return None
+        regime = self.training["regime"]
+        measured = regime.get("train") or {}
+        names = ("mean_weight", "mean_margin", "accuracy", "chosen_drift", "rms_log_ratio")
+        return {
+            "name": regime["name"],
+            "words": regime["words"],
+            **{name: measured.get(name) for name in names},
+            "labels": self.training.get("labels"),
+            "steps": self.training.get("steps"),
+        }
+
+    def page_tables(self) -> dict[str, pa.Table]:
+        """What the page names things by, and the other rungs."""
+        names = ("concepts.parquet", "groups.parquet", "prompt_concepts.parquet")
+        return {"forecast": self.forecast.table, **{n.removesuffix(".parquet"): self.run.table(n) for n in names}}
+
+
+def _rows(
+    view: str, where: Any, concept_id: Any, predicted: np.ndarray, observed: np.ndarray, se: np.ndarray, n: Any
+) -> dict[str, Any]:
+    resolved = np.abs(observed) > RESOLVED * se  # NaN: not resolved
+    right = np.sign(predicted) == np.sign(observed)
+    nothing = np.full(observed.size, np.nan)
+    return {
+        "view": [view] * observed.size,
+        "where": where,
+        "concept_id": concept_id,
+        "predicted": predicted,
+        "observed": observed,
+        "se": se,
+        "n_prompts": np.broadcast_to(n, observed.shape),
+        "predictive_lo": nothing,
+        "predictive_hi": nothing,
+        "inside": [None] * observed.size,
+        "resolved": resolved,
+        "sign_right": np.where(resolved & np.isfinite(predicted), right, None),
+    }
+
+
+def _table(columns: dict[str, Any]) -> pa.Table:
+    arrays = [
+        pa.array(columns[field.name], field.type, from_pandas=pa.types.is_floating(field.type))
+        for field in VERIFICATION
+    ]
+    return pa.table(arrays, schema=VERIFICATION)

@@ -1,0 +1,1 @@
+"""The static pages: the report of an audit and the verification."""

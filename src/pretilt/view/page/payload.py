@@ -1,0 +1,247 @@
+"""Tables → one JSON-able object that holds all the report shows, cut to a size a browser opens at once.
+
+A pair's text is stored once however many hypotheses it is responsible for; activations are stored sparsely. If the
+object is too large, the number of hypotheses, of pairs per hypothesis and of tokens per response shrink, and
+`payload["cuts"]` says what was left out. Nothing is cut from the tables themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pretilt.run import jsonable
+from pretilt.schema import LISTED
+from pretilt.stats.sure import is_sure
+from pretilt.text import counted, mask_slurs
+from pretilt.view.certainty import verdict
+from pretilt.view.effects import in_words, shortlist, shown_rows, unit_of
+from pretilt.view.page.plot_data import heat, length_histogram, points
+from pretilt.view.page.quoted import Quoted
+from pretilt.view.summary import Summary
+from pretilt.view.tables import ReportTables, rounded
+
+DIRECTIONS = ("amplify", "suppress")
+FINDINGS = {"everywhere": 8, "groups": 6, "prompts": 6}  # rows of the lists at the top, per direction
+DROPPED_ROWS = 200
+NUMBERS = (
+    "mean_in", "mean_out", "delta", "ci_lo", "ci_hi", "se_moderated", "z", "cohens_d", "delta_a", "delta_b",
+    "delta_min", "n_eff", "posterior_delta", "posterior_lo", "posterior_hi", "lfsr", "q_value", "p_flip",
+    "rank_stability", "delta_heldout", "delta_residual",
+)  # fmt: skip
+
+FILES = {
+    "run.json": "settings, versions, measurement id, hashes and timings of every stage",
+    "pairs.parquet": "the pairs that were read, in one schema",
+    "dropped.parquet": "rows that were not read, with row number and reason",
+    "tokens.parquet": "the exact token ids, and which of them are content",
+    "features/": "per shard and span, the features that fire: counts and maxima",
+    "concepts.parquet": "concepts: names, features, prevalence, global effects",
+    "groups.parquet": "groups of pairs: names, sizes",
+    "group_members.parquet": "which pair is in which group",
+    "prompt_concepts.parquet": "what prompts are about: names, features, number of pairs",
+    "prompt_members.parquet": "which pairs' prompts are most about which of these",
+    "hypotheses.parquet": "every hypothesis that was tested, shown or not, with its statistics",
+    "evidence.parquet": "the responsible pairs of the shown hypotheses, with tokens and activations",
+    "concentration.parquet": "how few pairs and families carry each of them",
+    "summary.json": "what the terminal prints, as `--json` gives it",
+    "statistics.json": "how many hypotheses were tested, shown and sure, by view",
+    "communities.json": "how many features fire together, and how they were found",
+    "membership.parquet": "which feature is in which community",
+    "shifts.json": "how the response-shift concepts and prompt concepts were found",
+    "shifts.parquet": "response-shift concepts and prompt concepts: features and names",
+    "shift_sigma.parquet": "by how much each feature differs between the two responses: the unit sd",
+    "centroids.parquet": "the groups' centroids, by which held-out pairs are assigned",
+    "doctor.json": "the doctor's checks of the lens and of what was read",
+    "preflight.json": "counts of the pairs, their families, lengths and labels, before any model read them",
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much goes into the page: hypotheses per view and direction, pairs per hypothesis, tokens and characters."""
+
+    hypotheses: int
+    pairs: int
+    tokens: int
+    prompt_chars: int
+
+
+STEPS = (
+    Limits(LISTED, 20, 1500, 6000),
+    Limits(LISTED, 10, 700, 3000),
+    Limits(150, 8, 400, 1500),
+    Limits(100, 5, 250, 800),
+    Limits(40, 3, 120, 400),
+)
+
+
+def build_payload(tables: ReportTables, summary: Summary, *, max_bytes: int) -> dict[str, Any]:
+    """The largest of the steps whose JSON stays under `max_bytes` (UTF-8); the smallest step if none does."""
+    fixed = _fixed(tables, summary)
+    payload: dict[str, Any] = {}
+    for limits in STEPS:
+        rows = _listed(tables, limits.hypotheses)
+        quoted = Quoted(
+            tables,
+            {row["hypothesis_id"] for row in rows},
+            max_pairs=limits.pairs,
+            max_tokens=limits.tokens,
+            max_chars=limits.prompt_chars,
+        )
+        if quoted.n_bytes > max_bytes and limits is not STEPS[-1]:
+            continue
+        evidence, pairs = quoted.read()
+        payload = jsonable({**fixed, **_hypotheses(tables, rows), "evidence": evidence, "pairs": pairs})
+        payload["cuts"] = _cuts(tables, summary, payload, limits)
+        if len(json.dumps(payload, ensure_ascii=False).encode()) <= max_bytes:
+            break
+    return payload
+
+
+def _fixed(tables: ReportTables, summary: Summary) -> dict[str, Any]:
+    facts = summary.to_dict()
+    stages = tables.manifest.get("stages") or {}
+    return {
+        "title": summary.title,
+        "read": facts["read"],
+        "lens": facts["lens"],
+        "trust": facts["trust"],
+        "preflight": dict(tables.preflight),
+        "dropped": {"n": tables.dropped.num_rows, "rows": tables.dropped.slice(0, DROPPED_ROWS).to_pylist()},
+        "lengths": length_histogram(tables.pairs),
+        "families": facts["families"],
+        "doctor": [dict(check) for check in tables.doctor],
+        "files": _files(stages, tables.files),
+        "versions": tables.manifest.get("versions") or {},
+        "settings": tables.manifest.get("settings") or {},
+        "seconds": {name: stage.get("seconds") for name, stage in stages.items() if stage.get("seconds") is not None},
+    }
+
+
+def label(text: str) -> str | dict[str, str]:
+    """A name or phrase; with slurs, both the masked and the full form."""
+    masked = mask_slurs(text)
+    return text if masked == text else {"masked": masked, "full": text}
+
+
+def _listed(tables: ReportTables, limit: int) -> list[dict[str, Any]]:
+    """The rows of HYPOTHESES that the page lists, with their sentences."""
+    views = pc.unique(tables.hypotheses["view"]).to_pylist()
+    rows = [row for view in views for d in DIRECTIONS for row in shown_rows(tables, [view], d, limit)]
+    here = {row["hypothesis_id"] for row in rows}
+    at_the_top = [row for place, n in FINDINGS.items() for d in DIRECTIONS for row in shortlist(tables, place, d, n)]
+    rows += [row for row in at_the_top if row["hypothesis_id"] not in here]
+    units = {c["concept_id"]: unit_of(c["kind"]) for c in tables.concepts.select(["concept_id", "kind"]).to_pylist()}
+    for row in rows:
+        row["in_words"] = in_words(row)
+        judged = verdict(row, units.get(row["concept_id"], ""))
+        row["how_sure"] = {"level": judged.level, "sentence": judged.sentence, "cautions": judged.cautions}
+        row["sure"] = is_sure(row)
+        del row["shown"]  # all of them are
+        for column in NUMBERS:
+            row[column] = rounded(row[column], 7)  # more than is shown: rounding twice must not change a digit
+    return rows
+
+
+def _hypotheses(tables: ReportTables, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    cells = heat(tables.hypotheses, rows)
+    concept_ids = {row["concept_id"] for row in rows} | set(cells["concepts"])
+    places = {row["where"] for row in rows if row["view"].startswith("prompt_")}
+    shown = tables.hypotheses.filter(tables.hypotheses["shown"])
+    lists: dict[str, dict[str, int]] = {}
+    for count in shown.group_by(["view", "direction"]).aggregate([([], "count_all")]).to_pylist():
+        lists.setdefault(count["view"], {})[count["direction"]] = count["count_all"]
+    return {
+        "hypotheses": rows,
+        "findings": {
+            place: {d: [r["hypothesis_id"] for r in shortlist(tables, place, d, n)] for d in DIRECTIONS}
+            for place, n in FINDINGS.items()
+        },
+        "concepts": {
+            c["concept_id"]: _concept(c) for c in tables.concepts.to_pylist() if c["concept_id"] in concept_ids
+        },
+        "groups": {g["group_id"]: _group(g) for g in tables.groups.to_pylist()},
+        "prompts": {
+            p["prompt_concept_id"]: _prompt_concept(p)
+            for p in tables.prompt_concepts.to_pylist()
+            if p["prompt_concept_id"] in places
+        },
+        "concentration": _concentration(tables.concentration, {row["hypothesis_id"] for row in rows}),
+        "lists": lists,
+        "heat": cells,
+        "points": points(tables.hypotheses, {row["hypothesis_id"] for row in rows}),
+    }
+
+
+def _group(group: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": label(group["name"] or f"group {group['group_id']}"), "size": group["size"]}
+
+
+def _prompt_concept(prompt: Mapping[str, Any]) -> dict[str, Any]:
+    name = prompt["name"] or f"prompt concept {prompt['prompt_concept_id']}"
+    kept = {"statistic": prompt["statistic"], "size": prompt["size"], "n_selected": prompt["n_selected"]}
+    return {**kept, "name": label(name), "phrases": [label(p) for p in prompt["phrases"] or []]}
+
+
+def _concentration(table: pa.Table | None, listed: set[str]) -> dict[str, dict[str, list[float]]]:
+    """hypothesis_id → the shares that the first 1, 5 and 10 % carry, of "pairs" and of "families"."""
+    if table is None:
+        return {}
+    return {
+        row["hypothesis_id"]: {
+            unit: [rounded(row[f"{unit}_{share}"], 3) for share in (1, 5, 10)] for unit in ("pairs", "families")
+        }
+        for row in table.to_pylist()
+        if row["hypothesis_id"] in listed
+    }
+
+
+def _concept(concept: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {k: v for k, v in concept.items() if k not in ("concept_id", "name", "phrases")}
+    name = concept["name"] or f"concept {concept['concept_id']}"
+    return {**kept, "name": label(name), "phrases": [label(p) for p in concept["phrases"] or []]}
+
+
+def _files(stages: Mapping[str, Any], files: Sequence[str]) -> list[list[str]]:
+    """[relative name, what it holds] of the run's artifacts; a folder of shards is one. Odd names are left out."""
+    names = {*files, *(name for stage in stages.values() for name in stage.get("files") or {})}
+    top = {
+        name if "/" not in name else name.split("/")[0] + "/"
+        for name in names
+        if re.fullmatch(r"\w[\w./-]*", name) and ".." not in name
+    }
+    order = list(FILES)
+    return [
+        [n, FILES.get(n, "")]
+        for n in sorted(top | {"run.json"}, key=lambda n: (order.index(n) if n in order else 99, n))
+    ]
+
+
+def _cuts(tables: ReportTables, summary: Summary, payload: Mapping[str, Any], limits: Limits) -> list[str]:
+    """What the page leaves out, in sentences."""
+    cuts = []
+    n_shown, n_listed = summary.trust["n_shown"], len(payload["hypotheses"])
+    if n_listed < n_shown:
+        first = f"the first {limits.hypotheses:,} of every view and direction"
+        cuts.append(f"The page lists {n_listed:,} of the {n_shown:,} shown hypotheses: {first}.")
+    n_evidence = len(tables.evidence)
+    n_here = sum(len(rows) for rows in payload["evidence"].values())
+    if n_here < n_evidence:
+        cuts.append(
+            f"It holds {n_here:,} of {n_evidence:,} rows of evidence: at most {limits.pairs} pairs for each hypothesis."
+        )
+    long = sum(1 for p in payload["pairs"].values() if p["chosen_cut"] or p["rejected_cut"] or p["prompt_cut"])
+    if long:
+        room = f"{limits.tokens:,} tokens of a response, {limits.prompt_chars:,} characters of a prompt"
+        cuts.append(f"{counted(long, 'pair is', 'pairs are')} longer than the page shows ({room}): cut, not left out.")
+    n_points, n_rest = sum(len(points) for points in payload["points"].values()), summary.trust["n_tested"] - n_listed
+    if n_points < n_rest:
+        cuts.append(f"The scatter plot draws {n_points:,} of the {n_rest:,} hypotheses that are not listed, at random.")
+    return cuts

@@ -1,0 +1,246 @@
+"""The terminal summary: what a tired engineer understands in a minute.
+
+Nothing depends on colour: what is dim also has the word "unsure"; a pipe or a file gets the same lines as plain text.
+Dataset text reaches the terminal as `rich.text.Text` with control characters spelled out, so neither markup nor escape
+sequences in it have any effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pretilt.pairs.transcript import last_turn
+from pretilt.stats.sure import LEAST_FIRING, SURE_LFSR, SURE_PAIRS, SURE_Q, pairs_missing
+from pretilt.text import counted, one_line, snippet
+from pretilt.view.certainty import sure_text
+from pretilt.view.effects import Effect, interval, signed
+from pretilt.view.summary import Example, Summary
+from pretilt.view.terminal.kit import Page, percent
+from pretilt.view.terminal.preflight import families_in_words, print_preflight
+
+__all__ = ["HIDDEN", "print_preflight", "print_summary"]
+
+HIDDEN = "[hidden: --show-text]"
+Q_FROM, WORDS_FROM, PHRASES_FROM = 76, 90, 100  # columns of text from which there is room for these
+
+
+def print_summary(
+    summary: Summary, console: Console, *, report: str | Path | None = None, show_text: bool = False
+) -> None:
+    """Print the summary of a finished run. `show_text`: print the example even if the word screen fired."""
+    page = Page(console)
+    page.heading(f"pretilt · {one_line(summary.title)}", "what training on these pairs would amplify and suppress")
+    page.print()
+    page.facts(_read_lines(summary) + _trust_lines(summary) + _doctor_lines(summary))
+    if not summary.trust["n_tested"]:
+        page.heading("Nothing was tested")
+        page.print(too_few(summary))
+    elif not summary.trust["n_shown"]:
+        page.heading("Nothing passed the display rules")
+        page.print(too_few(summary))
+    else:
+        _lists(page, summary)
+        page.print()
+        page.facts(_reading(summary))
+    if summary.example:
+        _example(page, summary.example, show_text)
+    if report is not None:
+        page.print()
+        pairs = ": every sure hypothesis with its pairs" if summary.trust["n_sure"] else ""
+        page.facts([("Report", str(report)), ("", f"opens in any browser, offline{pairs}")])
+    page.print()
+
+
+def too_few(summary: Summary) -> str:
+    """What is missing, where nothing was tested or nothing is shown, and how many pairs it would take."""
+    n, families = summary.read["train"], summary.families.get("n_families", summary.read["components"])
+    need = f"an effect needs {LEAST_FIRING} pairs in which its concept fires, of {SURE_PAIRS:.0f} families"
+    more = pairs_missing(n, families)
+    have = f"there {'is 1 training pair' if n == 1 else f'are {n:,} training pairs'}"
+    if more:
+        return f"Too few pairs: {need}, and {have}. At least {more:,} more that are related to no other are missing."
+    return f"{need[0].upper()}{need[1:]}, and the same sign in both halves of the data; {have}, and none has it."
+
+
+def _read_lines(summary: Summary) -> list[tuple[str, str]]:
+    read, lens = summary.read, summary.lens
+    n_dropped = sum(read["dropped"].values())
+    tokens = read["tokens"]
+    line = f"{counted(read['pairs'], 'pair')}, {sum(tokens.values()):,} tokens"
+    if n_dropped:
+        line += f" · {n_dropped:,} of {read['rows_in']:,} rows dropped ({_reasons(read['dropped'])})"
+    else:
+        line += " · no row dropped"
+    rows = [("Read", line)]
+    parts = [str(lens["model"])] if "model" in lens else []
+    parts += [f"layer {lens['layer']}"] if "layer" in lens else []
+    if "dictionary" in lens:
+        parts.append(
+            f"dictionary {lens['dictionary']}" + (f" ({lens['n_features']:,} features)" if "n_features" in lens else "")
+        )
+    return rows + ([("Lens", " · ".join(parts))] if parts else [])
+
+
+def _trust_lines(summary: Summary) -> list[tuple[str, str]]:
+    read, lens, trust = summary.read, summary.lens, summary.trust
+    lines = []
+    if trust["baseline"] == "random-dictionary":
+        lines.append("BASELINE: the dictionary is random directions, not features of the model")
+    elif trust["baseline"] == "shuffled-labels":
+        lines.append("BASELINE: chosen and rejected were swapped at random; what is sure here is false")
+    if trust["bundled_lens"]:
+        lines.append("the lens is the bundled demonstration: for your own model give --model and --dictionary")
+    if "explained_variance" in lens:
+        l0 = f", {lens['l0']:.0f} features fire per token" if "l0" in lens else ""
+        lines.append(f"the dictionary explains {percent(lens['explained_variance'])} of the variance here{l0}")
+    if read["heldout"]:
+        lines.append(f"{counted(read['heldout'], 'pair was', 'pairs were')} held out before anything was fitted")
+    share = trust["share_one_firing_passes"]
+    if share is not None and trust["disparity"] == "paper":
+        needed = round(1 / trust["freq_threshold"])
+        lines.append(f"{percent(share)} of the responses have under {needed} tokens, where one firing already counts")
+    if trust["n_tested"]:
+        lines.append(f"{trust['n_tested']:,} hypotheses tested, {trust['n_sure']:,} of those shown are sure")
+    rows = [("Trust" if i == 0 else "", line) for i, line in enumerate(lines)]
+    families = families_in_words(summary.families)
+    return rows + ([("Families", families)] if families else [])
+
+
+def _doctor_lines(summary: Summary) -> list[tuple[str, str]]:
+    if not summary.doctor:
+        return []
+    doctor = summary.doctor
+    parts = []
+    for verdict in ("red", "amber", "green", "not run"):
+        if n := doctor["counts"].get(verdict):
+            named = f" ({', '.join(map(one_line, doctor[verdict]))})" if verdict in ("red", "amber") else ""
+            parts.append(f"{n:,} {verdict.upper() if verdict == 'red' else verdict}{named}")
+    rows = [("Doctor", " · ".join(parts))]
+    return rows + ([("", "the lens or the pairs are unfit: do not believe what follows")] if doctor["red"] else [])
+
+
+def _reasons(dropped: Mapping[str, int]) -> str:
+    return ", ".join(f"{n:,} {reason}" for reason, n in dropped.items())
+
+
+def _mark(direction: str) -> str:
+    return "▲" if direction == "amplify" else "▼"
+
+
+def _lists(page: Page, summary: Summary) -> None:
+    everywhere, numbers = "over all pairs", count(1)
+    page.heading("Most amplified", f"chosen responses show it more, {everywhere}")
+    _table(page, numbers, {"amplify": summary.amplified})
+    page.heading("Most suppressed", f"rejected responses show it more, {everywhere}")
+    _table(page, numbers, {"suppress": summary.suppressed})
+    page.heading("In groups of pairs", "one group against all others; at most two of a group")
+    _table(page, numbers, {"amplify": summary.amplified_in_groups, "suppress": summary.suppressed_in_groups})
+    page.heading("When the prompt is about …", "the prompts most about it against all others; at most two of each")
+    _table(page, numbers, {"amplify": summary.amplified_by_prompt, "suppress": summary.suppressed_by_prompt})
+
+
+def _table(page: Page, numbers: Iterator[int], parts: Mapping[str, Sequence[Effect]]) -> None:
+    """The rows of each direction, numbered. Where nothing is sure that is said, and what follows is dim."""
+    if not any(parts.values()):
+        page.print("nothing passed the display rules")
+        return
+    wide = page.width >= PHRASES_FROM and any(effect.view == "global" for part in parts.values() for effect in part)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False, expand=True)
+    table.add_column("", justify="right", no_wrap=True)
+    table.add_column("concept", ratio=3, no_wrap=True, overflow=page.overflow)
+    for name in ("effect", "95 % interval", "sure") + (("q",) if page.width >= Q_FROM else ()):
+        table.add_column(name, justify="right", no_wrap=True)
+    if wide:
+        table.add_column("for example", ratio=2, no_wrap=True, overflow=page.overflow)
+    for direction, effects in parts.items():
+        if not effects:
+            table.add_row(page.text(_mark(direction)), page.text("nothing passed the display rules", "dim"))
+        elif not any(effect.is_sure for effect in effects):
+            table.add_row(page.text(_mark(direction)), page.text("nothing sure"))
+        for effect in effects:
+            cells = _cells(page, next(numbers), effect) + ([page.text(_phrase(effect), "dim")] if wide else [])
+            table.add_row(*cells, style="" if effect.is_sure else "dim")
+    page.print(table)
+
+
+def _cells(page: Page, number: int, effect: Effect) -> list[Text]:
+    name = page.text(one_line(effect.concept))
+    below = [*([_place(effect)] if effect.place else []), effect.hypothesis_id]
+    doubts = _doubts(effect) if effect.is_sure else []
+    for line in below + [f"but: {doubt}" for doubt in doubts]:  # one a line: no width cuts them
+        name = Text.assemble(name, "\n", page.text(line, "dim"))
+    sure = sure_text(effect.lfsr)
+    if not effect.is_sure:
+        sure = f"unsure, {sure}" if page.width >= WORDS_FROM else "unsure"
+    cells = [page.text(f"{number} {_mark(effect.direction)}"), name]
+    cells.append(page.text(f"{signed(effect.effect)} {effect.unit}".rstrip(), "bold" if effect.is_sure else ""))
+    cells += [page.text(interval(effect.lo, effect.hi)), page.text(sure)]
+    return cells + ([page.text(_q(effect.q_value))] if page.width >= Q_FROM else [])
+
+
+def _place(effect: Effect) -> str:
+    noun = "pairs" if effect.view == "group" else "prompts"
+    statistic = f" ({effect.statistic})" if effect.statistic else ""
+    return f"{effect.n_in:,} {noun}{statistic}: {one_line(effect.place)}"
+
+
+def _q(value: float | None) -> str:
+    return "?" if value is None else "< 0.001" if value < 0.001 else f"{value:.2g}"
+
+
+def _doubts(effect: Effect) -> list[str]:
+    length = effect.follows_length and "length or source" not in effect.cautions
+    return effect.cautions + ["follows length"] * length
+
+
+def _phrase(effect: Effect) -> str:
+    """Two phrases on which it fires, preferably ones that its name does not hold."""
+    phrases = [p for p in effect.phrases if p.strip()]
+    return ", ".join(f"“{one_line(p)}”" for p in ([p for p in phrases if p not in effect.concept] or phrases)[:2])
+
+
+def _reading(summary: Summary) -> list[tuple[str, str]]:
+    """What the columns mean, once."""
+    lines = [
+        ("effect", "chosen less rejected, drawn towards 0 as far as it is noisy; sd: in standard deviations"),
+        (
+            "sure",
+            f"how probable it is that the sign is right; unsure below {100 * (1 - SURE_LFSR):.0f} %, above q {SURE_Q}, "
+            f"or where fewer than {SURE_PAIRS:.0f} independent pairs speak",
+        ),
+        (
+            "q",
+            f"of {summary.trust['n_tested']:,} tested, the share of false ones to expect from the first down to this",
+        ),
+    ]
+    if summary.trust["paper"]:
+        lines.append(("order", "the paper's: size in the weaker half of the data, sure or not"))
+    return lines
+
+
+def _example(page: Page, example: Example, show_text: bool) -> None:
+    where = f"row {example.row_index}, " if example.row_index is not None else ""
+    unsure = "" if example.is_sure else ", which is unsure"
+    page.heading(
+        "An example",
+        f"{where}responsible for {_mark(example.direction)} {one_line(example.concept)} "
+        f"(u = {signed(example.u, 2)}{f' {example.unit}' if example.unit else ''}){unsure}",
+    )
+    hidden = example.harmful and not show_text
+    width = 2 * (page.width - 14)
+    page.facts(
+        [
+            (
+                "prompt",
+                HIDDEN if hidden else snippet(example.prompt, page.width - 14, around=last_turn(example.prompt)),
+            ),
+            ("chosen", HIDDEN if hidden else snippet(example.chosen, width, around=example.chosen_at)),
+            ("rejected", HIDDEN if hidden else snippet(example.rejected, width, around=example.rejected_at)),
+        ]
+    )

@@ -1,0 +1,65 @@
+"""The documentation is where it says it is, and says what there is."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pretilt import schema
+from pretilt.settings import AuditSettings
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_file_named_in_the_docs_exists(page: Path) -> None:
+    for name in re.findall(r"`((?:src|tests|docs|benchmarks)/[\w./-]+)`", page.read_text(encoding="utf-8")):
+        assert (ROOT / name).exists(), name
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    assert set(re.findall(r"make ([a-z]+)", (ROOT / "README.md").read_text(encoding="utf-8"))) <= targets
+
+
+def test_the_house_in_the_guide_is_the_house_that_is_tested() -> None:
+    from test_house import FLOORS
+
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for room in set().union(*FLOORS) - {"__main__"}:
+        assert re.search(rf"\b{room}\b", guide), room
+
+
+def test_every_option_of_audit_is_on_the_command_line_with_its_help() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "pretilt", "audit", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    for name in AuditSettings.model_fields:
+        option = {"columns": "--column"}.get(name, f"--{name.replace('_', '-')}")
+        assert option in shown, option
+
+
+def test_every_drop_reason_is_documented() -> None:
+    from pretilt.pairs.pair import DROP_REASONS
+
+    formats = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    for reason in DROP_REASONS:
+        assert f"`{reason}`" in formats, reason
+
+
+def test_every_column_of_the_hypotheses_is_in_the_statistics_page() -> None:
+    statistics = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
+    for name in set(schema.HYPOTHESES.names) - {"hypothesis_id", "view", "concept_id", "shown"}:  # ids and a flag
+        assert f"`{name}`" in statistics, name
