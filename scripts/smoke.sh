@@ -61,7 +61,7 @@ refused() {
   cat err
 }
 refused train pretilt train demo-run
-refused labels pretilt label demo-run --label-model some-model --base-url http://localhost:9/v1 --yes
+refused labels pretilt describe demo-run --model some-model --base-url http://localhost:9/v1 --yes
 refused labels pretilt rollouts demo-run --base-url http://localhost:9/v1 --endpoint-model some-model
 refused sae pretilt audit pairs.jsonl --model any/model --dictionary some-release/layer_3 --layer 3 --out never
 mkdir gated && echo '{"architecture": "gated", "d_in": 576, "d_sae": 64}' >gated/cfg.json

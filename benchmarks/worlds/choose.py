@@ -12,9 +12,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from pretilt.api import forecast as forecast_run
 from pretilt.api import verify as verify_run
 from pretilt.forecast.scores import SCORE_FORMS, ScoreForm
-from pretilt.forecast.step import forecast_run
 
 HEAD = "| world | form | set | rung | R² | rel_y | R²/rel_y | ρ | sign | best null |"
 

@@ -16,6 +16,7 @@ from pretilt.forecast.samples import Rollouts
 from pretilt.rollouts.likelihood import log_ratio_run
 from pretilt.rollouts.reading import EMPTY, READ
 from pretilt.rollouts.step import open_rollouts
+from pretilt.run import Run
 from pretilt.stats.agreement import correlation, signed_square
 from pretilt.verify.inputs import Forecast, stored_forecast
 from pretilt.verify.judge import r2_draws
@@ -68,9 +69,9 @@ def pilot_law(folder: Path) -> tuple[float, float]:
     that the forecast was made of. Scores them under both models where that was not done."""
     run = folder / "run"
     about = stored_forecast(open_run(run).run).about
-    scored = log_ratio_run(run, about["rollouts"], other=folder / "pilot")
+    scored = log_ratio_run(Run(run), about["rollouts"], other=folder / "pilot")
     ratio = dict(zip(scored.rollout_id, scored.log_weight.tolist(), strict=True))
-    found = open_rollouts(run, about["rollouts"])
+    found = open_rollouts(Run(run), about["rollouts"])
     kept = [status in (READ, EMPTY) for status in found.reading["status"].to_pylist()]
     rows = [
         row

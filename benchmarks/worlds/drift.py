@@ -19,15 +19,15 @@ from typing import Any
 
 import numpy as np
 
+from pretilt.api import rollouts as rollouts_run
+from pretilt.api import train as train_model
 from pretilt.audit.result import open_run
 from pretilt.forecast.baselines import shuffled_labels
 from pretilt.forecast.covariance import from_rollouts
 from pretilt.forecast.inputs import pair_deltas, rollouts_of
 from pretilt.forecast.ladder import Ladder
 from pretilt.forecast.preference import BradleyTerry, fit_preference
-from pretilt.rollouts.step import rollouts_run
 from pretilt.settings import AuditSettings
-from pretilt.train.step import train_model
 from pretilt.verify.inputs import stored_forecast
 from pretilt.verify.observed import Observed, realised
 from pretilt.verify.sets import headline_of, label_null, masks

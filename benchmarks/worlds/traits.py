@@ -14,6 +14,7 @@ from pretilt.audit.result import open_run
 from pretilt.forecast.inputs import Bank, pair_deltas, rollouts_of
 from pretilt.labels.judge import auroc
 from pretilt.rollouts.step import open_rollouts
+from pretilt.run import Run
 from pretilt.settings import AuditSettings
 from pretilt.verify.inputs import stored_forecast
 
@@ -89,7 +90,7 @@ def found(folder: Path, traits: plants.Traits) -> list[Found]:
 def _answers(run: Path, role: str, bank: Bank, form: str, traits: plants.Traits) -> tuple[np.ndarray, np.ndarray]:
     """(which traits each answer has, bool [R, traits]; its concept scores [R, M]), both by prompt."""
     opened = open_run(run).run
-    samples = open_rollouts(run, role).samples
+    samples = open_rollouts(Run(run), role).samples
     prompts = np.array(samples["prompt_id"].to_pylist())
     by_prompt = np.argsort(prompts, kind="stable")
     texts = samples["text"].to_pylist()

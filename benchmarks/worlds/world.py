@@ -14,6 +14,7 @@ import numpy as np
 import plants
 
 from pretilt.events import Events
+from pretilt.run import Run
 
 HOLDOUT = 0.2
 Pairs = tuple[
@@ -67,10 +68,10 @@ def run_world(world: plants.World, subject: Subject, seed: int, out: Path, *, co
 
 def _result(world: plants.World, subject: Subject, seed: int, out: Path) -> dict[str, Any]:
     import pretilt
+    from pretilt.api import forecast as forecast_run
+    from pretilt.api import rollouts as rollouts_run
+    from pretilt.api import train as train_model
     from pretilt.api import verify as verify_run
-    from pretilt.forecast.step import forecast_run
-    from pretilt.rollouts.step import rollouts_run
-    from pretilt.train.step import train_model
 
     clock = Clock()
     source = subject.source or build(world, subject, seed, out)
@@ -116,10 +117,10 @@ def _controls(run: Path, subject: Subject, seed: int, out: Path) -> None:
     """A pilot on 5 % of the steps, a model trained on shuffled labels, one trained for no step, and the same world read
     through random directions."""
     import pretilt
+    from pretilt.api import forecast as forecast_run
+    from pretilt.api import rollouts as rollouts_run
+    from pretilt.api import train as train_model
     from pretilt.api import verify as verify_run
-    from pretilt.forecast.step import forecast_run
-    from pretilt.rollouts.step import rollouts_run
-    from pretilt.train.step import train_model
 
     steps = json.loads((run / "trained" / "train.json").read_text())["steps"]
     length = {"seed": seed, **subject.rollouts}
@@ -160,7 +161,7 @@ def seen_traits(run: Path, traits: plants.Traits) -> dict[str, dict[str, float]]
 
     found: dict[str, list[np.ndarray]] = {}
     for role in ("before", "after"):
-        samples = open_rollouts(run, role).samples
+        samples = open_rollouts(Run(run), role).samples
         seen = np.stack([traits.read(text) for text in samples["text"].to_pylist()])
         ids = np.unique(samples["prompt_id"].to_pylist(), return_inverse=True)[1].ravel()
         found[role] = [np.bincount(ids, column) / np.bincount(ids) for column in seen.T]

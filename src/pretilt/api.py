@@ -1,47 +1,101 @@
-"""The front door: every step as one function of a source or of a run folder.
+"""The front door: every step of the work as one function of a source or of a run.
 
 The command line, the demo, the benchmarks and the tests call these. They alone let the view write its pages, so that no
-step knows the view. Each imports its step when it is called: `import pretilt` stays light.
+step knows the view. Each imports its step when it is called: `import pretilt` stays light. The options of a function
+are the fields of its settings class; its signature and the list of options in its docstring are made from them.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 from pretilt.events import Events, watching
-from pretilt.lock import working, writes
-from pretilt.settings import AuditSettings
+from pretilt.lock import working
+from pretilt.settings import (
+    AuditSettings,
+    DescribeSettings,
+    FitSettings,
+    ForecastSettings,
+    RolloutSettings,
+    Settings,
+    VerifySettings,
+)
 
 if TYPE_CHECKING:
-    from pretilt.audit.checks import Check
-    from pretilt.audit.result import AuditResult
+    from pretilt.audit.result import AuditResult, DoctorResult
     from pretilt.forecast.step import ForecastResult
-    from pretilt.labels.step import LabelResult
+    from pretilt.labels.step import DescribeResult, Estimate
+    from pretilt.lens.fit_step import FitResult
     from pretilt.rollouts.step import RolloutResult
+    from pretilt.run import Run
     from pretilt.trace.step import Trace
     from pretilt.train.step import TrainResult
     from pretilt.verify.step import VerifyResult
 
+AnyRun: TypeAlias = "str | Path | Run | AuditResult"  # a folder, a run, or the result of any step
+P = ParamSpec("P")
+T = TypeVar("T")
 
+
+def with_options(settings: type[Settings]) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Show the fields of `settings` in the signature and the docstring of a function that takes them as keywords."""
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        signature = inspect.signature(function)
+        fields = settings.model_fields
+        options = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.annotation)
+            for name, field in fields.items()
+        ]
+        own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+
+        @functools.wraps(function)
+        def documented(*args: P.args, **kwargs: P.kwargs) -> T:
+            return function(*args, **kwargs)
+
+        documented.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
+        lines = [f"{name}: {settings.help(name)}{_choices(settings.choices(name))}" for name in fields]
+        text = inspect.cleandoc(function.__doc__ or "")
+        documented.__doc__ = text + "\n\nOptions:\n" + "\n".join(f"    {line}" for line in lines)
+        return documented
+
+    return decorate
+
+
+def _choices(words: tuple[str, ...]) -> str:
+    return f" One of {', '.join(words)}." if words else ""
+
+
+def open_run(run: AnyRun) -> AuditResult:
+    """Open a finished run. Raises UserError for a folder that is none, or whose manifest is damaged."""
+    from pretilt.audit.result import open_run as open_folder
+
+    return open_folder(run if isinstance(run, str | Path) else getattr(run, "run", run).path)
+
+
+@with_options(AuditSettings)
 def audit(
     source: Any,
     *,
-    settings: AuditSettings | None = None,
     out: str | Path | None = None,
     dry_run: bool = False,
+    settings: AuditSettings | None = None,
     events: Events | None = None,
     **options: Any,
 ) -> AuditResult:
     """Read a preference dataset through a lens and rank what its labels select.
 
-    `source`: a Hub id, a file, a folder, or a `datasets.Dataset`, pandas or Arrow table, or list of dicts.
-    `options` are the fields of `AuditSettings` (as on the command line, `_` for `-`); or give `settings` whole.
-    `out`: the run folder, `runs/<name of the source>` by default; run again into the same folder and finished steps are
-    kept. `dry_run` stops after the pre-flight. Raises UserError for every mistake of the input.
+    `source`: a Hub id, a file, a folder, or a `datasets.Dataset`, pandas or Arrow table, or list of dicts. `out`: the
+    run folder, `runs/<name of the source>` by default; run again into the same folder and finished steps are kept.
+    `dry_run` stops after the pre-flight. Give the options by name, or `settings` whole. Raises UserError for every
+    mistake of the input.
 
         result = pretilt.audit("pairs.jsonl", model="org/sft", dictionary="sae/", layer=20)
-        result.hypotheses.to_pandas(); result.report
+        result.to_pandas(); result.page
     """
     from pretilt.audit.step import run_audit
     from pretilt.view.step import write_report
@@ -54,82 +108,189 @@ def audit(
     return result
 
 
-def open_run(run: str | Path) -> AuditResult:
-    """Open a finished run folder. Raises UserError for a folder that is none, or whose manifest is damaged."""
-    from pretilt.audit.result import open_run as open_folder
-
-    return open_folder(run)
-
-
-def fit(text: Any, *, model: str | Path, layer: int, out: str | Path, **options: Any) -> dict[str, Any]:
+@with_options(FitSettings)
+def fit(
+    source: Any,
+    *,
+    model: str | Path,
+    layer: int,
+    out: str | Path,
+    events: Events | None = None,
+    **options: Any,
+) -> FitResult:
     """Train a BatchTopK dictionary on the output of decoder block `layer` of `model`, counted from 0.
 
-    `text` is a `.txt` file (documents separated by blank lines), rows with a `text` or `messages` column, or any source
-    of pairs. `out` receives a SAELens folder and `card.json`. `options`: those of `pretilt.lens.fit_step.fit`.
-    Interrupted, the same call goes on from its last checkpoint. Returns the card.
+    `source` is a `.txt` file (documents separated by blank lines), rows with a `text` or `messages` column, or any
+    source of pairs. `out` receives a SAELens folder and `card.json`. Interrupted, the same call goes on from its last
+    checkpoint.
+
+        pretilt.fit("corpus.jsonl", model="org/sft", layer=20, out="sae/").card["heldout"]
     """
     from pretilt.lens.fit_step import fit as fit_dictionary
 
-    return fit_dictionary(text, model=model, layer=layer, out=out, **options)
+    return fit_dictionary(source, FitSettings.load(**options), model=model, layer=layer, out=out, events=events)
 
 
-def trace(run: str | Path, what: str, **options: Any) -> Trace:
-    """Who is responsible for an effect, or what a pair teaches: see `pretilt.trace.step.trace`."""
+def doctor(run: AnyRun, *, events: Events | None = None) -> DoctorResult:
+    """Check the lens and the data of a run again, with the model and dictionary as they are on disk now.
+
+    pretilt.doctor("runs/pairs").verdict  # "green", "amber" or "red"
+    """
+    from pretilt.audit.doctor import checkup
+    from pretilt.audit.result import DoctorResult
+
+    folder = open_run(run).run
+    return DoctorResult(folder, checkup(folder, events=events))
+
+
+def trace(
+    run: AnyRun,
+    what: str,
+    *,
+    number: int = 10,
+    tokens: bool = True,
+    export: str | Path | None = None,
+    top: int | None = None,
+    force: bool = False,
+    events: Events | None = None,
+) -> Trace:
+    """Say which pairs and tokens an effect rests on, or what a pair teaches.
+
+    `what`: a number of the audit's lists ("3"), a hypothesis ("global:7", "group:12:7"), a concept ("concept:7" or its
+    name) or a pair ("pair:<pair_id>", "row:<row of the source>"). `number` pairs, concepts and hypotheses are listed of
+    each kind. With `tokens` the lens reads which tokens fired, unless the run's evidence holds them. `export` (.jsonl,
+    .csv, .parquet) gets every training pair in order of contribution, or the first `top`; a file that exists is
+    replaced with `force` alone. Raises UserError for an id that the run does not hold.
+
+        pretilt.trace("runs/pairs", "global:7").responsible[0].pair.pair_id
+    """
     from pretilt.trace.step import trace as trace_effect
 
-    return trace_effect(run, what, **options)
+    return trace_effect(
+        open_run(run).run, what, n=number, tokens=tokens, export=export, top=top, force=force, events=events
+    )
 
 
-def doctor(run: str | Path, *, events: Events | None = None) -> list[Check]:
-    """Examine a run folder again, with its own settings, the model and dictionary as they are on disk now."""
-    from pretilt.audit.doctor import checkup
+@with_options(DescribeSettings)
+def describe(
+    run: AnyRun,
+    *,
+    refresh: bool = False,
+    yes: bool = False,
+    confirm: Callable[[Estimate], bool] | None = None,
+    events: Events | None = None,
+    **options: Any,
+) -> DescribeResult:
+    """Name the concepts, groups and prompt concepts that the audit lists, each name with a held-out detection score.
 
-    return checkup(run, events=events)
+    Without `model` nothing leaves the machine: the names that the audit made are scored. With it, excerpts of the
+    dataset are sent to the endpoint once `confirm` has said yes to the estimate, or with `yes`. Answers are cached in
+    the run; `refresh` asks again. No statistic reads a name. Raises UserError for an endpoint that cannot be used, and
+    where nobody agreed to the cost.
 
+        pretilt.describe("runs/pairs", model="gpt-5-mini", yes=True).to_pandas()
+    """
+    from pretilt.labels.step import describe_run
+    from pretilt.view.step import write_report
 
-def label(run: str | Path, *, events: Events | None = None, **options: Any) -> LabelResult:
-    """Names for concepts by a model behind an OpenAI-compatible endpoint: see `pretilt.labels.step.label_run`."""
-    from pretilt.labels.step import label_run
+    folder, events = open_run(run).run, watching(events)
+    result = describe_run(
+        folder, DescribeSettings.load(**options), refresh=refresh, yes=yes, confirm=confirm, events=events
+    )
 
-    result = label_run(run, events=events, **options)
-    _show_names(run, events=events)
+    # The page of a finished audit shows the names.
+    folder = open_run(run).run
+    if "report" in folder.manifest["stages"]:
+        with working(folder.path, "describe", events.say):
+            write_report(folder)
     return result
 
 
-@writes("label")
-def _show_names(run: str | Path, *, events: Events | None = None) -> None:
-    """Write the page of a finished audit anew: it shows the names."""
-    from pretilt.view.step import write_report
+@with_options(RolloutSettings)
+def rollouts(
+    run: AnyRun,
+    role: str = "before",
+    model: str | Path | None = None,
+    *,
+    revision: str | None = None,
+    base_url: str | None = None,
+    endpoint_model: str | None = None,
+    api_key_env: str = "OPENAI_API_KEY",
+    concurrency: int = 8,
+    device: str | None = None,
+    dtype: str | None = None,
+    replace: bool = False,
+    reuse: str | Path | None = None,
+    events: Events | None = None,
+    **options: Any,
+) -> RolloutResult:
+    """Sample answers to a run's held-out prompts and read them with the run's own, sealed measurement.
 
-    result = open_run(run)
-    if "report" in result.run.manifest["stages"]:
-        write_report(result.run)
+    `role`: "before", or a name that begins with "after" for a trained model. Without `model` (a folder or Hub id) the
+    run's own model answers; `base_url` and `endpoint_model` name a server that answers instead. Options that are not
+    given are as they were when this role, else "before", was sampled; an "after" must share the prompts, the length
+    limit and the temperature of "before". Rollouts that were made otherwise are replaced with `replace` alone. `reuse`:
+    another run whose answers of the same model to the same prompts are taken. Interrupted, the same call goes on from
+    its last shard.
 
-
-def rollouts(run: str | Path, role: str = "before", model: str | Path | None = None, **options: Any) -> RolloutResult:
-    """Sample answers to the run's held-out prompts and read them: see `pretilt.rollouts.step.rollouts_run`."""
+        pretilt.rollouts("runs/pairs", n_prompts=500); pretilt.rollouts("runs/pairs", "after", "trained/")
+    """
     from pretilt.rollouts.step import rollouts_run
 
-    return rollouts_run(run, role, model, **options)
+    return rollouts_run(
+        open_run(run).run, role, model, revision=revision, base_url=base_url, endpoint_model=endpoint_model,
+        api_key_env=api_key_env, concurrency=concurrency, device=device, dtype=dtype, replace=replace, reuse=reuse,
+        events=events, **options,
+    )  # fmt: skip
 
 
-def forecast(run: str | Path, **options: Any) -> ForecastResult:
-    """Forecast every concept of a finished audit and seal it: see `pretilt.forecast.step.forecast_run`."""
+@with_options(ForecastSettings)
+def forecast(run: AnyRun, *, replace: bool = False, events: Events | None = None, **options: Any) -> ForecastResult:
+    """Say what training on the pairs will do, and seal it: written and hashed before training, never changed after.
+
+    The same call again returns what is sealed; another forecast is refused without `replace`, which keeps the old one
+    beside the new.
+
+        pretilt.forecast("runs/pairs").to_pandas()
+    """
     from pretilt.forecast.step import forecast_run
 
-    return forecast_run(run, **options)
+    return forecast_run(open_run(run).run, ForecastSettings.load(**options), replace=replace, events=events)
 
 
-def train(run: str | Path, **options: Any) -> TrainResult:
-    """Train the model of a run with DPO on the run's training pairs: see `pretilt.train.step.train_model`."""
-    from pretilt.train.step import train_model
+def train(
+    run: AnyRun,
+    *,
+    model: str | Path | None = None,
+    config: str | Path | None = None,
+    out: str | Path | None = None,
+    events: Events | None = None,
+    **options: Any,
+) -> TrainResult:
+    """Train a model on the run's training pairs with TRL's own DPOTrainer, and say in which regime it ended.
 
-    return train_model(run, **options)
+    `options` are the names of `trl.DPOConfig`, and `lora`, `shuffled_labels`, `label_seed`, `regime_pairs`, over those
+    of the YAML file `config`. `model`: by default the run's own. `out`: the model folder, `trained` in the run by
+    default. Interrupted, the same call goes on from its last checkpoint.
+
+        pretilt.train("runs/pairs", beta=0.1, learning_rate=5e-6, lora={"r": 16}).report["regime"]["words"]
+    """
+    from pretilt.train.step import train_run
+
+    options = options if model is None else {**options, "model": str(model)}
+    return train_run(open_run(run).run, config=config, out=out, events=events, **options)
 
 
-def verify(run: str | Path, **options: Any) -> VerifyResult:
-    """Hold a run's forecast against what the trained model says: see `pretilt.verify.step.verify_run`."""
+@with_options(VerifySettings)
+def verify(run: AnyRun, *, events: Events | None = None, **options: Any) -> VerifyResult:
+    """Say whether the forecast came true, by the answers of the trained model; what is missing is sampled first.
+
+    Interrupted, the same call goes on; finished, it returns what is there. Raises UserError without a forecast, for
+    rollouts of another measurement or to different prompts, and for a model that was trained on other pairs.
+
+        pretilt.verify("runs/pairs").report["verdict"]["text"]
+    """
     from pretilt.verify.step import verify_run
     from pretilt.view.page.verification_page import build_verification_page
 
-    return verify_run(run, build_verification_page, **options)
+    return verify_run(open_run(run).run, build_verification_page, VerifySettings.load(**options), events=events)

@@ -70,7 +70,7 @@ def working(folder: str | Path, command: str, say: Callable[[str], None]) -> Ite
 
 
 def writes(command: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Decorate a step whose first argument is a run folder that is there: it holds the folder while it works."""
+    """Decorate a step whose first argument is a `Run`: it holds the run's folder while it works."""
 
     def decorate(step: Callable[P, T]) -> Callable[P, T]:
         signature = inspect.signature(step)
@@ -78,12 +78,9 @@ def writes(command: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
         @functools.wraps(step)
         def locked(*args: P.args, **kwargs: P.kwargs) -> T:
             arguments = signature.bind(*args, **kwargs).arguments
-            folder: Any = next(iter(arguments.values()))
-            check_name(Path(folder))
-            if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
-                return step(*args, **kwargs)  # it says itself what it misses
+            run: Any = next(iter(arguments.values()))
             events: Any = arguments.get("events")
-            with working(folder, command, events.say if events is not None else lambda _: None):
+            with working(run.path, command, events.say if events is not None else lambda _: None):
                 return step(*args, **kwargs)
 
         return locked

@@ -41,7 +41,7 @@ from pretilt.errors import UserError
 __all__ = ["MANIFEST", "Progress", "Run", "Shards", "Stage", "content_hash", "file_hash"]
 __all__ += ["write_json", "write_table", "write_text", "writing"]
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST = "run.json"
 _FACTS = {"settings": dict, "lens": dict, "versions": dict, "measurement_id": str, "reading": str, "forecasts": list}
 _COMMANDS = (

@@ -15,6 +15,7 @@ import torch
 from tiny_lens import LAYER, rows, write_lens
 from tiny_tokenizers import ZEPHYR
 
+import pretilt
 from pretilt.audit import doctor
 from pretilt.audit.checks import Check
 from pretilt.errors import UserError
@@ -22,7 +23,7 @@ from pretilt.events import Events
 from pretilt.lens.activations import TensorActivations
 from pretilt.lens.choice import LensChoice, choose_lens
 from pretilt.lens.dictionary import Dictionary
-from pretilt.lens.fit import FitSettings, fit
+from pretilt.lens.fit import TrainerSettings, fit
 from pretilt.lens.folder import save_dictionary
 from pretilt.lens.load import load_dictionary
 from pretilt.lens.reference import RATES_FILE, count_firings, save_firing_rates
@@ -75,7 +76,7 @@ def sound(model: Path, untrained: Patient, tmp_path_factory: pytest.TempPathFact
     """A dictionary fitted to this model's activations, with its firing rates beside it."""
     folder = tmp_path_factory.mktemp("sound")
     x = untrained.choice.sample(untrained.run.table("tokens.parquet")).x
-    settings = FitSettings(n_features=96, k=8, epochs=30, batch_tokens=256, lr=5e-3, dead_after_tokens=5_000)
+    settings = TrainerSettings(n_features=96, k=8, epochs=30, batch_tokens=256, lr=5e-3, dead_after_tokens=5_000)
     fit(TensorActivations(x), settings, out=folder / "d", metadata={"hook_name": f"blocks.{LAYER}.hook_resid_post"})
     save_firing_rates(count_firings(load_dictionary(folder / "d"), x.split(500)), folder / "d")
     return read(folder / "run", model, folder / "d")
@@ -271,7 +272,7 @@ def test_rank_correlation_by_hand() -> None:
 
 
 def test_a_finished_run_is_examined_as_it_lies_on_disk(sound: Patient, tmp_path: Path) -> None:
-    found = doctor.checkup(sound.run.path)
+    found = pretilt.doctor(sound.run.path).checks
     assert found == list(sound.examine().values())
     with pytest.raises(UserError, match="not a run folder"):
-        doctor.checkup(tmp_path)
+        pretilt.doctor(tmp_path)

@@ -13,10 +13,11 @@ from command_line import in_process, of_its_own
 from forecast_runs import answers, write_run
 from rich.console import Console
 
+from pretilt.api import forecast as forecast_run
 from pretilt.artifacts import read_sealed
 from pretilt.forecast.ladder import RUNGS
 from pretilt.forecast.scores import SCORE_FORMS
-from pretilt.forecast.step import ForecastResult, forecast_run
+from pretilt.forecast.step import ForecastResult
 from pretilt.schema import FORECAST
 from pretilt.view.terminal.forecast import (
     ForecastTold,
@@ -89,8 +90,11 @@ def test_options_as_typed(audited: Path, result: ForecastResult, tmp_path: Path)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--rung", "best"), "there is no rung 'best'"),
-        (("--form", "words"), "there is no form 'words'"),
+        (
+            ("--rung", "best"),
+            "option 'rung' is not accepted: Input should be 'mean', 'one_step', 'converged'",
+        ),
+        (("--form", "words"), "option 'form' is not accepted: Input should be 'presence'"),
         (("--rollouts", "elsewhere"), "the run holds no rollouts 'elsewhere'"),
         (("--rollouts", "after-2"), "of a trained model"),
     ],

@@ -16,9 +16,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from verify_worlds import foresee, say, train_report
 
 import pretilt
+from pretilt.api import rollouts as rollouts_run
 from pretilt.api import verify as verify_run
 from pretilt.artifacts import read_sealed
-from pretilt.rollouts.step import open_rollouts, rollouts_run
+from pretilt.rollouts.step import open_rollouts
+from pretilt.run import Run
 
 SMALL = {"per_prompt": 2, "max_new_tokens": 8}
 
@@ -120,7 +122,7 @@ def test_one_command_samples_both_models_and_judges(trained: Path) -> None:
     first = in_process("verify", trained)
     assert first.returncode == 0, first.stderr
     assert "sealed before training" in " ".join(first.stdout.split())
-    assert open_rollouts(trained, "after").report["settings"]["max_new_tokens"] == 8
+    assert open_rollouts(Run(trained), "after").report["settings"]["max_new_tokens"] == 8
     report = json.loads(in_process("verify", trained, "--importance", "--json").stdout)
     assert report["seal"]["state"] == "sealed" and report["training"]["name"] == "linear"
     assert report["prompts"]["split"] == "heldout" and report["prompts"]["per_prompt"] == 2

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pytest
 from tiny_training import QUICK, chats, write_model, write_run
 
+from pretilt.api import train as train_run
 from pretilt.errors import UserError
 from pretilt.events import Events
 from pretilt.forecast.seal import check_free
 from pretilt.run import Run, file_hash, write_json, write_table
 from pretilt.train import trainer
-from pretilt.train.step import train_run
 
 
 @pytest.fixture(scope="module")

@@ -18,12 +18,13 @@ import pytest
 from forecast_runs import N_TRAIN, NAMES, answers, write_run
 from harms import HARMS
 
+from pretilt.api import forecast as forecast_run
 from pretilt.artifacts import read_sealed
 from pretilt.audit.result import open_run
 from pretilt.errors import UserError
 from pretilt.forecast import tables
 from pretilt.forecast.inputs import concept_bank, pair_deltas, pairs_of_prompts, prompts_in, rollouts_of
-from pretilt.forecast.step import ForecastResult, forecast_run
+from pretilt.forecast.step import ForecastResult
 from pretilt.rollouts.step import open_rollouts
 from pretilt.run import Run, file_hash, write_json
 from pretilt.schema import FORECAST, FORECAST_HALVES, FORECAST_SHUFFLED
@@ -37,7 +38,7 @@ PLAIN = (5, 6, 7)
 CHILD = """
 import json, sys, time
 import pretilt.run
-from pretilt.forecast.step import forecast_run
+from pretilt.api import forecast as forecast_run
 write = pretilt.run.write_table
 def write_and_stop(path, *rest):
     write(path, *rest)
@@ -121,7 +122,7 @@ def test_the_declared_rung_is_the_forecast(planted: ForecastResult, bare: Foreca
 
 def test_what_the_model_expresses(planted: ForecastResult) -> None:
     found = columns(planted)
-    reading = open_rollouts(planted.run.path, "reference").reading.to_pylist()
+    reading = open_rollouts(planted.run, "reference").reading.to_pylist()
     counted = [row for row in reading if row["status"] in ("read", "empty")]
     assert len(counted) == len(reading) - 1 == planted.report["rollouts_read"] == 319
     assert found["prevalence"][COMPANION] == pytest.approx(sum(4 in row["feature_id"] for row in counted) / 319)
@@ -371,7 +372,7 @@ def test_many_cells_leave_single_features_out_and_say_so(run: Path, monkeypatch:
 
 def test_a_real_audit_with_real_rollouts(shared_run: Any, tmp_path: Path) -> None:
     """240 pairs through a tiny lens, of which every third chosen response thanks: what no fixture of ours made up."""
-    from pretilt.rollouts.step import rollouts_run
+    from pretilt.api import rollouts as rollouts_run
 
     path = shutil.copytree(shared_run.path, tmp_path / "run")
     rollouts_run(path, "reference", per_prompt=2, max_new_tokens=12)

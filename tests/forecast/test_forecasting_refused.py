@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 from forecast_runs import NAMES, answers, write_run
 
+from pretilt.api import forecast as forecast_run
 from pretilt.artifacts import read_sealed
 from pretilt.errors import UserError
-from pretilt.forecast.step import forecast_run
 
 
 @pytest.fixture(scope="module")
@@ -24,13 +24,13 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"rung": "best"}, r"no rung 'best'.*mean, one_step, converged, tilt"),
-        ({"form": "words"}, r"no form 'words'.*presence"),
+        ({"rung": "best"}, r"'rung' is not accepted.*'mean', 'one_step', 'converged' or 'tilt'"),
+        ({"form": "words"}, r"'form' is not accepted.*'presence'"),
         ({"rung": "tilt"}, r"'tilt' needs rollouts.*pretilt rollouts"),
         ({"rollouts": "reference"}, r"no rollouts 'reference'.*it has none"),
         ({"rollouts": "after"}, r"cannot use the rollouts 'after'.*trained model"),
-        ({"draws": 1}, r"draws is 1"),
-        ({"seed": -1}, r"seed is -1"),
+        ({"draws": 1}, r"'draws' is not accepted.*greater than or equal to 2"),
+        ({"seed": -1}, r"'seed' is not accepted.*greater than or equal to 0"),
     ],
 )
 def test_mistakes_are_named(audited: Path, options: dict[str, Any], words: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import pretilt
 from pretilt import schema
 from pretilt.settings import AuditSettings
 
@@ -63,3 +65,14 @@ def test_every_column_of_the_hypotheses_is_in_the_statistics_page() -> None:
     statistics = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
     for name in set(schema.HYPOTHESES.names) - {"hypothesis_id", "view", "concept_id", "shown"}:  # ids and a flag
         assert f"`{name}`" in statistics, name
+
+
+def test_the_reference_is_what_the_docstrings_say() -> None:
+    script = ROOT / "scripts" / "reference.py"
+    spec = importlib.util.spec_from_file_location("reference", script)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    assert page == module.reference(), "run: python scripts/reference.py"
+    assert set(module.FUNCTIONS) == {name for name in pretilt.__all__ if name.islower() and not name.startswith("_")}

@@ -15,12 +15,12 @@ import pytest
 
 import pretilt
 from pretilt import errors
-from pretilt.api import label as label_run
+from pretilt.api import describe as label_run
+from pretilt.api import rollouts as rollouts_run
+from pretilt.api import train as train_model
 from pretilt.errors import UserError, require_extra
 from pretilt.events import Events, Watched, watching
 from pretilt.models.sources import dictionary_folder
-from pretilt.rollouts.step import rollouts_run
-from pretilt.train.step import train_model
 
 ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src" / "pretilt"
@@ -99,7 +99,7 @@ def test_every_extra_is_asked_for_by_its_name() -> None:
 
 FEATURES: dict[str, tuple[str, str, Any]] = {
     "train": ("train", "peft", lambda run: train_model(run)),
-    "label": ("labels", "openai", lambda run: label_run(run, label_model="m", base_url="http://localhost:9/v1")),
+    "label": ("labels", "openai", lambda run: label_run(run, model="m", base_url="http://localhost:9/v1")),
     "rollouts": (
         "labels",
         "openai",

@@ -18,13 +18,13 @@ from harms import HARMS
 from misbehaving_server import Behaviour, Reply, Server, fails, says
 
 import pretilt
-from pretilt.api import label as label_run
+from pretilt.api import describe as label_run
 from pretilt.errors import UserError
 from pretilt.events import Events
 from pretilt.labels.cache import CACHE
 from pretilt.labels.labeller import Estimate, fit_texts
 from pretilt.labels.prompts import label_messages
-from pretilt.labels.step import LabelResult
+from pretilt.labels.step import DescribeResult
 from pretilt.labels.subjects import read_subjects, shown_things
 from pretilt.labels.table import LABELS, LabelRow, labels_table
 from pretilt.run import Run, file_hash
@@ -58,13 +58,13 @@ def model_that(score: Any, label: str = "says thank you") -> Behaviour:
     return behave
 
 
-def by_label(run_path: Path, behaviour: Behaviour, **options: Any) -> tuple[LabelResult, Server]:
+def by_label(run_path: Path, behaviour: Behaviour, **options: Any) -> tuple[DescribeResult, Server]:
     with Server(behaviour) as server:
-        options = {"label_model": "m", "base_url": server.url, "top": 4, "yes": True, "timeout": 5.0, **options}
+        options = {"model": "m", "base_url": server.url, "top": 4, "yes": True, "timeout": 5.0, **options}
         return label_run(run_path, **options), server
 
 
-def of(result: LabelResult, labeller: str, kind: str = "") -> list[dict[str, Any]]:
+def of(result: DescribeResult, labeller: str, kind: str = "") -> list[dict[str, Any]]:
     return [
         row for row in result.labels.to_pylist() if row["labeller"] == labeller and (not kind or row["kind"] == kind)
     ]
@@ -243,12 +243,12 @@ def test_nothing_is_sent_before_somebody_agrees(run_path: Path) -> None:
     with Server(model_that(lambda text: 5)) as server:
         for confirm in (None, decline):
             with pytest.raises(UserError, match="agreement"):
-                label_run(run_path, label_model="m", base_url=server.url, top=4, confirm=confirm)
+                label_run(run_path, model="m", base_url=server.url, top=4, confirm=confirm)
         assert server.requests == []
         assert not (run_path / "labels.parquet").exists()
         assert shown[0].n_requests > 10
         assert shown[0].n_tokens > 1000
-        label_run(run_path, label_model="m", base_url=server.url, top=4, confirm=lambda estimate: True)
+        label_run(run_path, model="m", base_url=server.url, top=4, confirm=lambda estimate: True)
         assert len(server.requests) == shown[0].n_requests
 
 
@@ -284,7 +284,7 @@ class Interrupt(Events):
 def test_an_interrupt_keeps_what_was_answered(run_path: Path) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell starts its jobs with it ignored
     with Server(model_that(lambda text: 5)) as server:
-        options = {"label_model": "m", "base_url": server.url, "top": 4, "yes": True}
+        options = {"model": "m", "base_url": server.url, "top": 4, "yes": True}
         with pytest.raises(KeyboardInterrupt):
             label_run(run_path, events=Interrupt(), **options)
         before = len(server.requests)

@@ -18,13 +18,13 @@ from pretilt.errors import UserError
 from pretilt.lens.activations import TensorActivations, cache_activations
 from pretilt.lens.corpus import pair_sequences, split_heldout, text_sequences
 from pretilt.lens.fidelity import fidelity
-from pretilt.lens.fit import FitSettings, fit
+from pretilt.lens.fit import TrainerSettings, fit
 from pretilt.lens.load import load_dictionary
 from pretilt.lens.trainer import Trainer
 from pretilt.schema import TOKENS
 
 D_MODEL, N_TRUE = 32, 48
-SMALL = FitSettings(n_features=64, k=3, epochs=6, batch_tokens=256, lr=5e-3, dead_after_tokens=5_000)
+SMALL = TrainerSettings(n_features=64, k=3, epochs=6, batch_tokens=256, lr=5e-3, dead_after_tokens=5_000)
 
 
 def planted(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

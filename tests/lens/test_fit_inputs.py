@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import save_file
 from test_fit import SMALL, planted
 
+from pretilt.api import fit as fit_command
 from pretilt.errors import UserError
 from pretilt.lens.activations import TensorActivations
 from pretilt.lens.fit import fit
-from pretilt.lens.fit_step import fit as fit_command
 from pretilt.lens.folder import WEIGHTS_FILE
 from pretilt.lens.load import load_dictionary
 from pretilt.run import Run
@@ -25,12 +25,12 @@ from pretilt.train.folder import last_checkpoint
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"active": 0}, "--active 0 is not accepted"),
-        ({"n_features": 10**40}, "--features 10000.*from 2 to"),
-        ({"epochs": 0}, "--epochs 0"),
-        ({"max_length": -1}, "--max-length -1"),
-        ({"limit": 0}, "--limit 0"),
-        ({"seed": -1}, "--seed -1"),
+        ({"active": 0}, "'active' is not accepted.*greater than or equal to 1"),
+        ({"features": 10**40}, "'features' is not accepted.*less than or equal to"),
+        ({"epochs": 0}, "'epochs' is not accepted"),
+        ({"max_length": -1}, "'max_length' is not accepted"),
+        ({"limit": 0}, "'limit' is not accepted"),
+        ({"seed": -1}, "'seed' is not accepted"),
     ],
 )
 def test_absurd_numbers_are_refused_before_the_model_is_loaded(

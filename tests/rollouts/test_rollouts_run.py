@@ -21,12 +21,13 @@ from tiny_lens import rows, write_lens
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import pretilt
+from pretilt.api import rollouts as rollouts_run
 from pretilt.artifacts import read_sealed
 from pretilt.errors import UserError
 from pretilt.models.sample import LocalSampler
 from pretilt.rollouts.likelihood import log_ratio_run
-from pretilt.rollouts.step import RolloutResult, open_rollouts, rollouts_run
-from pretilt.run import file_hash
+from pretilt.rollouts.step import RolloutResult, open_rollouts
+from pretilt.run import Run, file_hash
 
 OPTIONS: dict[str, Any] = {"per_prompt": 3, "max_new_tokens": 12, "prompts_per_shard": 4, "batch_size": 8}
 
@@ -37,7 +38,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import torch
 import pretilt.run
-from pretilt.rollouts.step import rollouts_run
+from pretilt.api import rollouts as rollouts_run
 
 torch.set_num_threads(1)
 def stopping(write):
@@ -167,7 +168,7 @@ def test_what_is_finished_is_kept_and_options_are_remembered(
 
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", refuse)
     assert rollouts_run(undisturbed.run.path).samples.equals(undisturbed.samples)
-    assert open_rollouts(undisturbed.run.path, "before").reading.equals(undisturbed.reading)
+    assert open_rollouts(undisturbed.run, "before").reading.equals(undisturbed.reading)
     assert {f: (undisturbed.run.path / f).stat().st_mtime_ns for f in before} == before
 
 
@@ -181,7 +182,7 @@ def test_damaged_rollouts_are_drawn_anew_to_the_same_bytes(
     for name in names:
         harm(run / name)
     with pytest.raises(UserError, match=r"damaged \(.*rollouts.*pretilt rollouts"):
-        assert open_rollouts(run, "before").samples
+        assert open_rollouts(Run(run), "before").samples
     rollouts_run(run, **OPTIONS)
     assert hashes(run) == hashes(undisturbed.run.path)
 
@@ -219,17 +220,17 @@ def test_before_and_after_answer_the_same_prompts_with_other_streams(run: Path, 
     with pytest.raises(UserError, match="cannot name rollouts"):
         rollouts_run(run, "../after", trained)
 
-    weights = log_ratio_run(run, "before", other=trained)
+    weights = log_ratio_run(Run(run), "before", other=trained)
     assert weights.divergence.kl > 0
     assert weights.own == pytest.approx(before.samples["logprob"].to_numpy(), abs=1e-3)
     assert weights.ess_share.shape == (6,)
     assert (weights.ess_share < 1).all()
-    back = log_ratio_run(run, "after", own=trained)
+    back = log_ratio_run(Run(run), "after", own=trained)
     assert back.own == pytest.approx(after.samples["logprob"].to_numpy(), abs=1e-3)
     assert (np.abs(back.log_weight) > 1e-4).any()
-    assert log_ratio_run(run, "before").divergence.kl == 0
+    assert log_ratio_run(Run(run), "before").divergence.kl == 0
     with pytest.raises(UserError, match="drawn by another model"):
-        log_ratio_run(run, "after")
+        log_ratio_run(Run(run), "after")
 
 
 def test_what_another_run_drew_is_taken_and_the_result_is_the_same(
@@ -303,7 +304,7 @@ def test_no_run_no_rollouts(tmp_path: Path, run: Path) -> None:
     with pytest.raises(UserError, match="not a run folder"):
         rollouts_run(tmp_path)
     with pytest.raises(UserError, match="no rollouts 'before'"):
-        open_rollouts(run, "before")
+        open_rollouts(Run(run), "before")
     with pytest.raises(UserError, match="the folder holds no model"):
         rollouts_run(run, "after", run)
 

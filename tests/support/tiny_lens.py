@@ -15,7 +15,7 @@ from pretilt.lens.activations import TensorActivations
 from pretilt.lens.dictionary import Dictionary
 from pretilt.lens.fit import fit
 from pretilt.lens.folder import save_dictionary
-from pretilt.lens.trainer import FitSettings
+from pretilt.lens.trainer import TrainerSettings
 from pretilt.run import file_hash
 
 LAYER = 1
@@ -54,7 +54,7 @@ def write_lens(folder: Path, *, template: bool = True, trained: bool = True) -> 
     tokenizer.save_pretrained(folder / "model")
     about = {"model_name": "tiny", "hook_name": f"blocks.{LAYER}.hook_resid_post"}
     if trained:
-        settings = FitSettings(n_features=96, k=8, epochs=40, batch_tokens=256, lr=5e-3, dead_after_tokens=5_000)
+        settings = TrainerSettings(n_features=96, k=8, epochs=40, batch_tokens=256, lr=5e-3, dead_after_tokens=5_000)
         fit(TensorActivations(_activations(model, byte_level())), settings, out=folder / "dictionary", metadata=about)
         return folder / "model", folder / "dictionary"
     generator = torch.Generator().manual_seed(3)

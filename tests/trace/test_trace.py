@@ -19,6 +19,7 @@ from tiny_lens import rows
 from trace_reference import Dense, first
 
 import pretilt
+from pretilt.api import trace
 from pretilt.audit.evidence import make_tracer
 from pretilt.errors import UserError
 from pretilt.events import Events
@@ -26,7 +27,6 @@ from pretilt.lens import choice as lenses
 from pretilt.run import Run
 from pretilt.settings import AuditSettings
 from pretilt.trace.parts import quotes_of, tokens_of
-from pretilt.trace.step import trace
 from pretilt.trace.types import EffectTrace, PairTrace
 from pretilt.view.summary import summary_of
 
@@ -91,7 +91,7 @@ def test_a_trace_against_the_dense_reference(
     finished: pretilt.AuditResult, dense: Dense, view: str, direction: str
 ) -> None:
     row = first(finished, view, direction)
-    told = effect(finished, row["hypothesis_id"], n=300, tokens=False)
+    told = effect(finished, row["hypothesis_id"], number=300, tokens=False)
     shares = dense.shares(view, row["where"], row["concept_id"])
     sign = 1 if direction == "amplify" else -1
     assert told.delta == row["delta"] and told.direction == direction and told.row == row
@@ -119,7 +119,7 @@ def test_a_trace_against_the_dense_reference(
 
 def test_the_planted_word_is_what_fires(finished: pretilt.AuditResult) -> None:
     """Every third chosen response ends in `Thank you!`: the strongest effect rests on those pairs, and on that word."""
-    told = effect(finished, first(finished, "global")["hypothesis_id"], n=8)
+    told = effect(finished, first(finished, "global")["hypothesis_id"], number=8)
     assert np.mean(["Thank you" in one.pair.chosen for one in told.responsible]) >= 0.75
     for one in told.responsible:
         assert one.chosen_fired and one.rejected_fired is not None
@@ -132,7 +132,7 @@ def test_the_planted_word_is_what_fires(finished: pretilt.AuditResult) -> None:
 
 def test_tokens_are_the_same_from_evidence_and_through_the_lens(finished: pretilt.AuditResult, copied: Path) -> None:
     what = first(finished, "group")["hypothesis_id"]
-    whole = effect(finished, what, n=8)
+    whole = effect(finished, what, number=8)
     evidence = finished.evidence.filter(pc.field("hypothesis_id") == what)
     n = len(evidence)
     assert n >= 3
@@ -144,7 +144,7 @@ def test_tokens_are_the_same_from_evidence_and_through_the_lens(finished: pretil
         assert [act for _, _, act in one.chosen_fired or ()] == [act for act in acts if act > 0]
     (copied / "evidence.parquet").unlink()
     record_anew(copied)
-    again = effect(copied, what, n=8)
+    again = effect(copied, what, number=8)
     for a, b in zip(whole.responsible + whole.against, again.responsible + again.against, strict=True):
         assert a.pair == b.pair
         for one, other in ((a.chosen_fired, b.chosen_fired), (a.rejected_fired, b.rejected_fired)):
@@ -157,9 +157,9 @@ def test_the_lens_stays_closed_where_it_is_not_needed(finished: pretilt.AuditRes
     told = effect(finished, row["hypothesis_id"], tokens=False)
     assert told.responsible[0].chosen_fired is None
     lessons(finished, told.responsible[0].pair.pair_id, tokens=False)
-    effect(finished, row["hypothesis_id"], n=0)  # nothing is listed, nothing is read
+    effect(finished, row["hypothesis_id"], number=0)  # nothing is listed, nothing is read
     with pytest.raises(AssertionError, match="lens was loaded"):
-        effect(finished, row["hypothesis_id"], n=300)
+        effect(finished, row["hypothesis_id"], number=300)
 
 
 def test_evidence_of_an_earlier_ranking_is_not_believed(finished: pretilt.AuditResult, no_lens: None) -> None:
@@ -174,7 +174,7 @@ def test_evidence_of_an_earlier_ranking_is_not_believed(finished: pretilt.AuditR
 def test_another_lens_is_refused(finished: pretilt.AuditResult, copied: Path) -> None:
     record_anew(copied, measurement_id="0" * 64)
     with pytest.raises(UserError, match="not the one that read this run"):
-        effect(copied, first(finished, "global")["hypothesis_id"], n=300)
+        effect(copied, first(finished, "global")["hypothesis_id"], number=300)
 
 
 def test_features_that_no_longer_give_the_effect_are_refused(finished: pretilt.AuditResult, copied: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_concept_is_its_effect_over_all_pairs(finished: pretilt.AuditResult, d
 
 def test_what_a_pair_teaches(finished: pretilt.AuditResult, dense: Dense) -> None:
     pair_id = effect(finished, first(finished, "group")["hypothesis_id"], tokens=False).responsible[0].pair.pair_id
-    told = lessons(finished, f"pair:{pair_id}", n=100)
+    told = lessons(finished, f"pair:{pair_id}", number=100)
     places = {("group", dense.group[pair_id])}
     for member in dense.members:
         if member["pair_id"] == pair_id:
@@ -236,7 +236,7 @@ def test_what_a_pair_teaches(finished: pretilt.AuditResult, dense: Dense) -> Non
         assert ranks == sorted(ranks)
     assert any(one.fires_on for one in found.values())
     assert all(word in told.pair.chosen + told.pair.rejected for one in found.values() for word in one.fires_on)
-    assert trace(finished.path, pair_id, n=2, tokens=False).to_dict()["everywhere"] == [
+    assert trace(finished.path, pair_id, number=2, tokens=False).to_dict()["everywhere"] == [
         {**dataclasses.asdict(one), "fires_on": []} for one in told.everywhere[:2]
     ]
 
@@ -244,7 +244,7 @@ def test_what_a_pair_teaches(finished: pretilt.AuditResult, dense: Dense) -> Non
 def test_what_is_unusual_about_a_pair(finished: pretilt.AuditResult, dense: Dense) -> None:
     row = dense.train.index(True)
     pair_id = dense.pair_ids[0]
-    told = lessons(finished, pair_id, n=100, tokens=False)
+    told = lessons(finished, pair_id, number=100, tokens=False)
     tails = {}
     for concept_id in range(len(dense.concepts)):
         own = abs(dense.u(concept_id, row))
@@ -318,7 +318,7 @@ def test_near_pairs_and_shift_concepts(finished: pretilt.AuditResult) -> None:
     name = finished.concepts["name"][0].as_py()
     with pytest.raises(UserError, match="Did you mean concept:0"):
         trace(finished.path, name[:-1])
-    assert trace(finished.path, name.upper(), n=1, tokens=False).id == "global:0"
+    assert trace(finished.path, name.upper(), number=1, tokens=False).id == "global:0"
 
 
 def test_the_number_of_a_printed_row_and_the_row_of_the_source(finished: pretilt.AuditResult, no_lens: None) -> None:
@@ -326,12 +326,12 @@ def test_the_number_of_a_printed_row_and_the_row_of_the_source(finished: pretilt
     printed = summary_of(finished.run)
     ids = [effect.hypothesis_id for effect in (*printed.amplified, *printed.suppressed)]
     for typed in ("3", "#3"):
-        assert trace(finished.path, typed, n=1, tokens=False).id == ids[2]
+        assert trace(finished.path, typed, number=1, tokens=False).id == ids[2]
     last = len(ids) + 1  # the first row of the next list
-    assert trace(finished.path, str(last), n=1, tokens=False).id == printed.amplified_in_groups[0].hypothesis_id
+    assert trace(finished.path, str(last), number=1, tokens=False).id == printed.amplified_in_groups[0].hypothesis_id
     with pytest.raises(UserError, match=r"the audit printed no number 0.*1 to"):
         trace(finished.path, "0")
-    assert trace(finished.path, "global:*:7", n=1, tokens=False).id == "global:7"  # as it was written before
+    assert trace(finished.path, "global:*:7", number=1, tokens=False).id == "global:7"  # as it was written before
     row = finished.pairs["row_index"][5].as_py()
     assert trace(finished.path, f"row:{row}", tokens=False).pair.pair_id == finished.pairs["pair_id"][5].as_py()
     with pytest.raises(UserError, match="no pair comes from row 999999: it was dropped or never read"):

@@ -19,11 +19,12 @@ import torch
 from tiny_tokenizers import byte_level
 from tiny_training import QUICK, chats, long_prompt, write_model, write_run
 
+from pretilt.api import train as train_run
 from pretilt.errors import UserError
 from pretilt.events import Events
 from pretilt.pairs.chat import template_hash, tokenizer_hash
 from pretilt.run import Run
-from pretilt.train.step import TrainResult, train_run
+from pretilt.train.step import TrainResult
 
 LORA = {"r": 4, "target_modules": "all-linear"}
 
@@ -233,7 +234,7 @@ def test_sigkill_ends_in_the_same_bits(made: tuple[Path, Path], tmp_path: Path) 
     script = f"""
 import os, signal
 from pretilt.events import Events
-from pretilt.train.step import train_run
+from pretilt.api import train as train_run
 class Kill(Events):
     def progress(self, label, done, total, unit):
         if done == 5:
@@ -373,7 +374,7 @@ def test_rows_that_the_trainer_drops_are_named(made: tuple[Path, Path], tmp_path
 
 def test_bad_inputs_are_one_error(made: tuple[Path, Path], tmp_path: Path) -> None:
     model, run = made
-    with pytest.raises(UserError, match="there is no run here"):
+    with pytest.raises(UserError, match="this is not a run folder"):
         train_run(tmp_path, model=model)
     empty = write_run(tmp_path / "run", chats(4), n_heldout=0)
     (empty.path / "pairs.parquet").unlink()

@@ -365,7 +365,7 @@ def score(run: Path, role: str, chosen: float, other_chosen: float, sha256: str)
     """Log-probabilities of the role's rollouts under the model that drew them and another: chosen this often."""
     from pretilt.rollouts.step import folder, open_rollouts, samples_stage
 
-    samples = open_rollouts(run, role).samples
+    samples = open_rollouts(Run(run), role).samples
     is_chosen = np.array(samples["text"].to_pylist()) == "chosen"
     opened = Run(run)
     for place, share in (("own", chosen), (f"other-{sha256:.12}", other_chosen)):

@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 
 from pretilt.audit import checks
 from pretilt.audit.checks import Check, any_red
-from pretilt.audit.result import open_run
 from pretilt.errors import UserError
 from pretilt.events import Events, watching
 from pretilt.lens.choice import SAMPLE_BLOCK, LensChoice, choose_lens
@@ -85,12 +84,12 @@ def refuse(what: str, found: list[Check], file: Path, kept: str = "") -> None:
         )
 
 
-def checkup(path: str | Path, *, events: Events | None = None) -> list[Check]:
-    """Examine a run folder again, with its own settings, the model and dictionary as they are on disk now.
+def checkup(run: Run, *, events: Events | None = None) -> list[Check]:
+    """Examine a run again, with its own settings, the model and dictionary as they are on disk now.
 
     The controls that need training are those of the run's verification, if it has one.
     """
-    run, events = open_run(path).run, watching(events)
+    events = watching(events)
     if FEATURES not in run.manifest["stages"]:
         raise UserError("the lens has not read all pairs yet", file=run.path, fix="Run `pretilt audit` again")
     settings = settings_of(run)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from pretilt.errors import UserError, did_you_mean
+from pretilt.result import PREVIEW_ROWS, Result
 from pretilt.run import MANIFEST, Run
-from pretilt.schema import FEATURES, SHARD_PARTS, SPANS
+from pretilt.schema import FEATURES, LISTS, SHARD_PARTS, SPANS
+from pretilt.text import counted
 
 if TYPE_CHECKING:
+    from pretilt.audit.checks import Check
     from pretilt.lens.store import SpanFeatures
 
 
-class AuditResult:
+class AuditResult(Result):
     """What `pretilt.audit` gives: the run folder and everything in it, read and checked when asked for.
+
+    `to_pandas()` gives `hypotheses`, one row per tested effect.
 
     `summary` is the JSON-able summary that `--json` prints; after a dry run it holds the pre-flight alone, and the
     tables of later steps raise UserError.
@@ -36,9 +43,38 @@ class AuditResult:
         return self.run.path
 
     @property
-    def report(self) -> Path:
-        """The page: one static file."""
+    def page(self) -> Path:
+        """The report: one static file."""
         return self.run.path / "report.html"
+
+    @property
+    def headline(self) -> str:
+        if "trust" not in self.summary:
+            return f"{self.path}: stopped after the pre-flight"
+        trust, read = self.summary["trust"], self.summary["read"]
+        return (
+            f"{self.summary['title']}: {counted(read['pairs'], 'pair')}, {trust['n_tested']:,} hypotheses tested, "
+            f"{trust['n_sure']:,} sure; {self.page}"
+        )
+
+    @property
+    def table(self) -> pa.Table:
+        return self.hypotheses
+
+    def preview(self) -> list[dict[str, Any]]:
+        effects = [effect for name in LISTS for effect in self.summary.get(name, ())][:PREVIEW_ROWS]
+        return [
+            {
+                "training would": effect["direction"],
+                "concept": effect["concept"],
+                "where": effect["place"] or "over all pairs",
+                "effect": effect["effect"],
+                "95 % interval": f"{effect['lo']:+.3f} to {effect['hi']:+.3f}",
+                "sure": "yes" if effect["is_sure"] else "no",
+                "id": effect["hypothesis_id"],
+            }
+            for effect in effects
+        ]
 
     @property
     def pairs(self) -> pa.Table:
@@ -94,6 +130,35 @@ class AuditResult:
             raise UserError("the run holds no features", file=self.path, fix="Run `pretilt audit` again")
         shards = self.run.shards(FEATURES, FEATURES, SHARD_PARTS)
         return read_span(shards, span, self.run.manifest["lens"]["n_features"])
+
+
+@dataclass(frozen=True, repr=False)
+class DoctorResult(Result):
+    """The checks of a run's lens and data, in the doctor's order."""
+
+    run: Run
+    checks: list[Check]
+
+    @property
+    def verdict(self) -> str:
+        """The worst of the checks: "red", "amber" or "green"."""
+        verdicts = {check.verdict for check in self.checks}
+        return next((verdict for verdict in ("red", "amber") if verdict in verdicts), "green")
+
+    @property
+    def headline(self) -> str:
+        counts = Counter(check.verdict for check in self.checks)
+        return f"{self.run.path}: " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
+
+    @property
+    def table(self) -> pa.Table:
+        """One row per check; figures and limits as the text that is shown, since some are pairs of numbers."""
+        rows = [check.to_dict() for check in self.checks]
+        return pa.Table.from_pylist([{name: str(value) for name, value in row.items()} for row in rows])
+
+    def preview(self) -> list[dict[str, Any]]:
+        names = ("verdict", "name", "figure", "threshold", "what_to_do")
+        return [{name: check.to_dict()[name] for name in names} for check in self.checks]
 
 
 def open_run(path: str | Path) -> AuditResult:

@@ -7,22 +7,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from pretilt.api import audit
 from pretilt.audit.result import AuditResult
 from pretilt.demo.planted import PlantedScore, score_audit
 from pretilt.events import Events
+from pretilt.result import Result
 
 DATA = Path(__file__).parent / "data"
 
 
-@dataclass(frozen=True)
-class DemoResult:
+@dataclass(frozen=True, repr=False)
+class DemoResult(Result):
     audit: AuditResult
     score: PlantedScore | None  # None for a slice
 
+    @property
+    def headline(self) -> str:
+        return self.audit.headline
+
+    @property
+    def table(self) -> pa.Table:
+        return self.audit.table
+
     def to_dict(self) -> dict[str, Any]:
         scored = self.score.to_dict() if self.score else {}
-        return {"summary": self.audit.summary, **scored, "report": str(self.audit.report)}
+        return {"summary": self.audit.summary, **scored, "report": str(self.audit.page)}
 
 
 def run_demo(

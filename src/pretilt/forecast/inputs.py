@@ -151,7 +151,7 @@ def rollouts_of(run: Run, role: str, bank: Bank, form: ScoreForm) -> Rollouts:
     """
     from pretilt.rollouts.reading import EMPTY, READ
 
-    found = open_rollouts(run.path, role)
+    found = open_rollouts(run, role)
     reading, samples, features = found.reading, found.samples, found.features
     keep = np.array([status in (READ, EMPTY) for status in reading["status"].to_pylist()], bool)
     if not keep.any():
@@ -167,7 +167,7 @@ def rollouts_of(run: Run, role: str, bank: Bank, form: ScoreForm) -> Rollouts:
 
 def pairs_of_prompts(run: Run, role: str, prompt_ids: Sequence[str]) -> list[str]:
     """The pair_id that the rollouts of a role name for each prompt; with `prompts_in`, where a prompt belongs."""
-    samples = open_rollouts(run.path, role).samples
+    samples = open_rollouts(run, role).samples
     named = dict(zip(samples["prompt_id"].to_pylist(), samples["pair_id"].to_pylist(), strict=True))
     return [named[str(prompt)] for prompt in prompt_ids]
 

@@ -7,21 +7,20 @@ run ever made, and a training notes which one it found when it began (train.json
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from pretilt.audit.result import open_run
 from pretilt.errors import UserError
 from pretilt.events import Events, watching
 from pretilt.forecast.seal import HALVES, REPORT, SHUFFLED, STAGE, TABLE, check_free, keep_old, record, sealed_at
 from pretilt.lock import writes
+from pretilt.result import Result
 from pretilt.rollouts.step import AFTER, BEFORE, features_stage, report_file, samples_stage
 from pretilt.run import Run, file_hash
 from pretilt.schema import DOCTOR_FILE, FEATURES
-from pretilt.settings import AuditSettings, settings_of
+from pretilt.settings import AuditSettings, ForecastSettings, settings_of
 from pretilt.version import __version__
 
 if TYPE_CHECKING:
@@ -34,19 +33,25 @@ REFERENCE = "reference"
 FORMAT_VERSION = 1
 VERSION = 4  # raise it when a change of code can change the bytes
 # Chosen on development worlds, never on a run that is being judged.
-DEFAULT_FORM: ScoreForm = "presence"
 DEFAULT_RUNG: dict[bool, Rung] = {True: "converged", False: "mean"}  # with rollouts, without
-DRAWS = 200
 ONE_THREAD = 1 << 24  # values of u up to which threads cost the many small products more than they give
 ETA = 1.0  # sizes are those of the Bradley-Terry optimum at beta = 1, until one trained model has calibrated them
 
 
-@dataclass(frozen=True)
-class ForecastResult:
+@dataclass(frozen=True, repr=False)
+class ForecastResult(Result):
     """`report` is forecast.json."""
 
     run: Run
     report: dict[str, Any]
+
+    @property
+    def headline(self) -> str:
+        report = self.report
+        return (
+            f"{self.run.path}: forecast of {report['concepts']:,} concepts, rung {report['rung']}, "
+            f"{report['signs_known']:,} signs known, sealed {report['written']}"
+        )
 
     @property
     def table(self) -> pa.Table:
@@ -66,33 +71,18 @@ class ForecastResult:
 
 @writes("forecast")
 def forecast_run(
-    path: str | Path,
-    *,
-    form: ScoreForm | None = None,
-    rung: Rung | None = None,
-    rollouts: str | None = None,
-    draws: int = DRAWS,
-    seed: int | None = None,
-    replace: bool = False,
-    events: Events | None = None,
+    run: Run, options: ForecastSettings, *, replace: bool = False, events: Events | None = None
 ) -> ForecastResult:
     """Forecast every concept of a finished audit, over all pairs and on every set of prompts, and seal the forecast.
 
-    `rung`: which predictor is declared (docs/forecast.md); by default "converged" with rollouts of the untrained
-    model, "mean" without. `form`: what one response's score is. `rollouts`: their role, by default "reference" if the
-    run has it, else "before", else none. `draws` >= 2 of the bootstrap;
-    `seed` defaults to the run's. The same call again returns what is sealed; another one is refused without
-    `replace`, which keeps the old forecast beside the new. Raises UserError for every
-    mistake of the input, and behind a red doctor.
-
-        forecast_run("runs/my-pairs").table.to_pandas()
+    The same call again returns what is sealed; another one is refused without `replace`, which keeps the old forecast
+    beside the new. Raises UserError for every mistake of the input, and behind a red doctor.
     """
     events = watching(events)
-    run = open_run(path).run
     settings = _settings(run)
-    role = _role(run, rollouts)
-    plan = _plan(settings, rung, role, draws, seed)
-    form = _choice("form", DEFAULT_FORM if form is None else form)
+    role = _role(run, options.rollouts)
+    plan = _plan(settings, options, role)
+    form = options.form
     config = {
         "form": form, "rung": plan.rung, "rollouts": role, "eta": plan.eta,
         "draws": plan.draws, "seed": plan.seed,
@@ -159,31 +149,16 @@ def _role(run: Run, given: str | None) -> str | None:
     return given
 
 
-def _plan(settings: AuditSettings, rung: Rung | None, role: str | None, draws: int, seed: int | None) -> Plan:
+def _plan(settings: AuditSettings, options: ForecastSettings, role: str | None) -> Plan:
     from pretilt.forecast.tables import Plan
 
-    rung = DEFAULT_RUNG[role is not None] if rung is None else rung
-    _choice("rung", rung)
+    rung = options.rung or DEFAULT_RUNG[role is not None]
     if rung == "tilt" and role is None:
         raise UserError(
             "rung 'tilt' needs rollouts of the untrained model", why="it re-weights sampled answers",
             fix="Run `pretilt rollouts RUN --role reference` first, or choose another rung",
         )  # fmt: skip
-    if draws < 2:
-        raise UserError(f"draws is {draws}", why="a spread needs two at least")
-    if seed is not None and seed < 0:
-        raise UserError(f"seed is {seed}", why="it must be 0 or more")
-    return Plan(rung, ETA, draws, settings.seed if seed is None else seed)
-
-
-def _choice(name: str, value: Any) -> Any:
-    from pretilt.forecast.ladder import RUNGS
-    from pretilt.forecast.scores import SCORE_FORMS
-
-    known = {"rung": RUNGS, "form": SCORE_FORMS}[name]
-    if value not in known:
-        raise UserError(f"there is no {name} '{value}'", fix=f"Choose one of {', '.join(known)}")
-    return value
+    return Plan(rung, ETA, options.draws, settings.seed if options.seed is None else options.seed)
 
 
 class _Forecast:

@@ -8,12 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from pretilt.audit.result import open_run
 from pretilt.errors import UserError
 from pretilt.events import Events, watching
 from pretilt.labels.cache import CACHE, AnswerCache
@@ -23,15 +21,18 @@ from pretilt.labels.prompts import PROMPT_VERSION, SCHEMA_VERSION
 from pretilt.labels.subjects import Shown, read_subjects, shown_things
 from pretilt.labels.table import OFFLINE, TOO_FEW, LabelRow, hypothesis_rows, labels_table
 from pretilt.lock import writes
+from pretilt.result import Result
 from pretilt.run import Run
+from pretilt.settings import DescribeSettings
+from pretilt.text import counted
 
 LABELS_FILE = "labels.parquet"
 VERSION = 1  # raise it when a change of code can change which texts are drawn or how a label is scored
 
 
-@dataclass(frozen=True)
-class LabelResult:
-    """What `label_run` did. `labels` has the columns of LABELS (docs/artifacts.md)."""
+@dataclass(frozen=True, repr=False)
+class DescribeResult(Result):
+    """What `describe_run` did. `labels` has the columns of LABELS (docs/artifacts.md)."""
 
     run: Run
     labels: pa.Table
@@ -39,6 +40,14 @@ class LabelResult:
     n_requests: int
     n_from_cache: int
     n_tokens: int
+
+    @property
+    def headline(self) -> str:
+        return f"{self.run.path}: {counted(self.labels.num_rows, 'name')}, {counted(self.n_requests, 'request')}"
+
+    @property
+    def table(self) -> pa.Table:
+        return self.labels
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able: every row, and what was spent."""
@@ -51,25 +60,16 @@ class LabelResult:
         }
 
 
-@writes("label")
-def label_run(
-    run_path: str | Path,
+@writes("describe")
+def describe_run(
+    run: Run,
+    options: DescribeSettings,
     *,
-    label_model: str | None = None,
-    base_url: str | None = None,
-    api_key_env: str = "OPENAI_API_KEY",
-    max_requests: int = 1000,
-    max_tokens: int = 2_000_000,
-    concurrency: int = 4,
-    timeout: float = 120.0,
-    top: int = 50,
     refresh: bool = False,
     yes: bool = False,
     confirm: Callable[[Estimate], bool] | None = None,
-    cache_path: str | Path | None = None,
-    seed: int = 0,
     events: Events | None = None,
-) -> LabelResult:
+) -> DescribeResult:
     """Label the concepts, groups and prompt concepts behind the first `top` hypotheses of every view and direction.
 
     Without `label_model` only the offline labeller works and nothing leaves the machine. With it, `base_url` (or
@@ -79,24 +79,25 @@ def label_run(
     that cannot be used at all, and where nobody agreed to the cost.
     """
     events = watching(events)
-    run = open_run(run_path).run
     endpoint = find_endpoint(
-        label_model, base_url, api_key_env, timeout=timeout, max_requests=max_requests, max_tokens=max_tokens
-    )
-    shown = shown_things(run, top)
+        options.model, options.base_url, options.api_key_env, timeout=options.timeout,
+        max_requests=options.max_requests, max_tokens=options.max_tokens,
+    )  # fmt: skip
+    shown = shown_things(run, options.top)
     config = {
-        "model": label_model, "top": top, "seed": seed, "prompt": PROMPT_VERSION, "schema": SCHEMA_VERSION,
+        "model": options.model, "top": options.top, "seed": options.seed,
+        "prompt": PROMPT_VERSION, "schema": SCHEMA_VERSION,
     }  # fmt: skip
     with run.stage("labels", version=VERSION, config=config, reads=shown.reads) as stage:
         if stage.done and not refresh:
             known = run.table(LABELS_FILE)
             if not any(_may_be_mended(row) for row in known.to_pylist()):
-                return LabelResult(run, known, None, 0, 0, 0)
+                return DescribeResult(run, known, None, 0, 0, 0)
         stage.done = False  # some rows may be mended, or all are to be asked for again
-        subjects, offline = read_subjects(run, shown, seed, events)
+        subjects, offline = read_subjects(run, shown, options.seed, events)
         rows, found, spent = list(offline), None, (0, 0, 0)
         if endpoint is not None:
-            cache = AnswerCache(Path(cache_path) if cache_path is not None else run.path / CACHE)
+            cache = AnswerCache(run.path / CACHE)
             try:
                 found = estimate(subjects, endpoint, cache, refresh=refresh)
                 _agree(found, yes, confirm)
@@ -106,7 +107,7 @@ def label_run(
                         endpoint,
                         cache,
                         subjects,
-                        concurrency=concurrency,
+                        concurrency=options.concurrency,
                         refresh=refresh,
                         progress=lambda done, total: events.progress("labels", done, total, "labels"),
                     )
@@ -117,7 +118,7 @@ def label_run(
             spent = (client.requests, client.from_cache, client.tokens)
         table = labels_table(_in_order(rows, shown))
         stage.write(LABELS_FILE, table)
-    return LabelResult(run, table, found, *spent)
+    return DescribeResult(run, table, found, *spent)
 
 
 def _may_be_mended(row: dict[str, Any]) -> bool:

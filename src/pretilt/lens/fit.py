@@ -20,10 +20,10 @@ from pretilt.lens.fidelity import Fidelity, fidelity
 from pretilt.lens.folder import FIT_FILE, save_dictionary
 from pretilt.lens.load import load_dictionary
 from pretilt.lens.reference import REFERENCE_TOKENS, count_firings, save_firing_rates
-from pretilt.lens.trainer import FitSettings, Trainer
+from pretilt.lens.trainer import Trainer, TrainerSettings
 from pretilt.run import Progress, content_hash, write_json
 
-__all__ = ["FitReport", "FitSettings", "fit", "fit_from_text"]
+__all__ = ["FitReport", "TrainerSettings", "fit", "fit_from_text"]
 
 _VERSION = 1  # of the algorithm: a checkpoint of another version is not continued
 _CHECKPOINT = "checkpoint.safetensors"
@@ -62,7 +62,7 @@ class FitReport:
 
 def fit(
     activations: Activations,
-    settings: FitSettings,
+    settings: TrainerSettings,
     *,
     out: str | Path,
     heldout: Activations | None = None,
@@ -120,7 +120,7 @@ def fit(
     return report
 
 
-def _trainer(activations: Activations, inliers: np.ndarray, settings: FitSettings) -> Trainer:
+def _trainer(activations: Activations, inliers: np.ndarray, settings: TrainerSettings) -> Trainer:
     try:
         return Trainer(activations, inliers, settings)
     except (MemoryError, RuntimeError) as error:  # torch raises the latter where the CPU's memory does not suffice
@@ -139,7 +139,7 @@ def _batches(activations: Activations, index: np.ndarray, size: int) -> Iterator
 def fit_from_text(
     sequences: Sequence[TokenSequence],
     activations_of: ActivationsOf,
-    settings: FitSettings,
+    settings: TrainerSettings,
     *,
     out: str | Path,
     identity: Any,

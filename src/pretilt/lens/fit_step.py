@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ from pretilt.artifacts import cannot_write
 from pretilt.errors import UserError
 from pretilt.events import Events, watching
 from pretilt.lock import LOCK, working
-from pretilt.settings import MOST
+from pretilt.result import Result
+from pretilt.settings import FitSettings
 
 if TYPE_CHECKING:
     from pretilt.models.subject import SubjectModel
@@ -21,57 +23,61 @@ if TYPE_CHECKING:
 
 EXPANSION = 8  # features per dimension of the residual stream, unless told otherwise
 HELDOUT = 0.03  # share of the sequences that the dictionary is measured on and never trained on
-_RANGES = {  # both ends included
-    "features": (2, 1 << 22),
-    "active": (1, 1 << 16),
-    "epochs": (1, 10_000),
-    "max_length": (2, MOST),
-    "limit": (1, MOST),
-    "seed": (0, 2**32 - 1),
-}
 _OURS = ("cfg.json", "activations", "checkpoint.safetensors")  # one of them is in a folder that `fit` began
 
 
-def fit(
-    text: Any,
-    *,
-    model: str | Path,
-    layer: int,
-    out: str | Path,
-    n_features: int | None = None,
-    active: int = 32,
-    epochs: int = 4,
-    max_length: int = 1024,
-    limit: int | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-    half: bool = False,
-    events: Events | None = None,
-) -> dict[str, Any]:
-    """Train a BatchTopK dictionary of `n_features` on the output of block `layer`, `active` features per token.
+@dataclass(frozen=True, repr=False)
+class FitResult(Result):
+    """`path` is a SAELens folder; `card` is its card.json: what it was trained on, and how well it explains."""
 
-    `text` is a `.txt` file (documents separated by blank lines), rows with a `text` or `messages` column, or any source
-    of pairs; the chat template is applied to messages and pairs. Template and special tokens are read but not trained
-    on. `out` receives a SAELens folder (matrices in float16 with `half`) and `card.json`. Interrupted, the same call
-    goes on from its last checkpoint. Returns the card: explained variance, L0, dead features on held-out text.
+    path: Path
+    card: dict[str, Any]
+
+    @property
+    def headline(self) -> str:
+        heldout = self.card["heldout"]
+        size = f"{self.card['n_features']:,} features of layer {self.card['layer']}"
+        if not heldout:
+            return size
+        return f"{size}; held out: explained variance {heldout['explained_variance']:.3f}, L0 {heldout['l0']:.1f}"
+
+
+def fit(
+    source: Any, options: FitSettings, *, model: str | Path, layer: int, out: str | Path, events: Events | None = None
+) -> FitResult:
+    """Train a BatchTopK dictionary on the output of block `layer`; see `pretilt.fit`.
+
+    The chat template is applied to messages and pairs. Template and special tokens are read but not trained on.
     """
     import torch
 
-    from pretilt.lens.fit import FitSettings, fit_from_text
+    from pretilt.lens.fit import TrainerSettings, fit_from_text
     from pretilt.models.subject import load_model
     from pretilt.run import write_json
 
-    _check(Path(out), features=n_features, active=active, epochs=epochs, max_length=max_length, limit=limit, seed=seed)
+    _check(Path(out))
     events = watching(events)
-    subject = load_model(model, device=device, layer=layer)
+    subject = load_model(model, device=options.device, layer=layer)
     subject.check_layer(layer)
-    sequences = _sequences(text, subject.tokenizer, events, max_length=max_length, limit=limit, seed=seed)
-    settings = FitSettings(
-        n_features=n_features or EXPANSION * subject.d_model, k=active, epochs=epochs, seed=seed, device=device
+    sequences = _sequences(
+        source, subject.tokenizer, events, max_length=options.max_length, limit=options.limit, seed=options.seed
+    )
+    settings = TrainerSettings(
+        n_features=options.features or EXPANSION * subject.d_model,
+        k=options.active,
+        epochs=options.epochs,
+        seed=options.seed,
+        device=options.device,
     )
     read = sum(len(ids) for ids, _ in sequences)
-    events.say(f"{len(sequences):,} sequences, {read:,} tokens; {settings.n_features:,} features, {active} per token")
-    about = {"model_name": str(model), "hook_name": f"blocks.{layer}.hook_resid_post", "context_size": max_length}
+    events.say(
+        f"{len(sequences):,} sequences, {read:,} tokens; {settings.n_features:,} features, {options.active} per token"
+    )
+    about = {
+        "model_name": str(model),
+        "hook_name": f"blocks.{layer}.hook_resid_post",
+        "context_size": options.max_length,
+    }
     with working(out, "fit", events.say):
         report = fit_from_text(
             sequences,
@@ -81,22 +87,16 @@ def fit(
             identity={"model": subject.identity, "layer": layer},
             metadata=about,
             heldout_share=HELDOUT,
-            dtype=torch.float16 if half else torch.float32,
+            dtype=torch.float16 if options.half else torch.float32,
             progress=lambda stage, done, total: events.progress(stage, done, total, "tokens"),
         )
         card = {"model": subject.identity, "layer": layer, "n_features": settings.n_features, **report.as_json()}
         write_json(Path(out) / "card.json", card)
-    return card
+    return FitResult(Path(out), card)
 
 
-def _check(out: Path, **options: int | None) -> None:
-    """Raise UserError, before anything is loaded, for a number out of range or a folder that holds something else."""
-    for name, value in options.items():
-        least, most = _RANGES[name]
-        if value is not None and not least <= value <= most:
-            raise UserError(
-                f"--{name.replace('_', '-')} {str(value)[:50]} is not accepted", why=f"it is from {least} to {most:,}"
-            )
+def _check(out: Path) -> None:
+    """Raise UserError, before anything is loaded, for a folder that holds something else."""
     try:
         names = {path.name for path in out.iterdir()} - {LOCK} if out.is_dir() else set()
     except OSError as error:

@@ -24,7 +24,7 @@ from pretilt.run import writing
 
 
 @dataclass(frozen=True)
-class FitSettings:
+class TrainerSettings:
     n_features: int
     """Width of the dictionary."""
     k: int = 32
@@ -71,7 +71,7 @@ class _Gradients(NamedTuple):
 class Trainer:
     """Weights in the units of rescaled inputs (norm sqrt(d_model) on average); W_enc is [n_features, d_model] here."""
 
-    def __init__(self, data: Activations, inliers: np.ndarray, settings: FitSettings) -> None:
+    def __init__(self, data: Activations, inliers: np.ndarray, settings: TrainerSettings) -> None:
         self.data, self.inliers, self.settings = data, inliers, settings
         self.n_steps = settings.epochs * (len(inliers) // settings.batch_tokens)
         self.step = 0

@@ -14,6 +14,7 @@ from pretilt.events import Events, watching
 from pretilt.lens.choice import choose_lens
 from pretilt.rollouts.source import ModelSource
 from pretilt.rollouts.step import RolloutResult, folder, joined, open_rollouts, samples_of, samples_stage
+from pretilt.run import Run
 from pretilt.settings import settings_of
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class LogRatios:
 
 
 def log_ratio_run(
-    path: str | Path,
+    run: Run,
     role: str = "before",
     *,
     own: str | Path | None = None,
@@ -60,7 +61,7 @@ def log_ratio_run(
     from pretilt.rollouts.log_ratio import divergence, effective_share
 
     events = watching(events)
-    found = open_rollouts(path, role)
+    found = open_rollouts(run, role)
     audited = settings_of(found.run)
     choice = choose_lens(audited.model_copy(update={"device": device} if device else {}), events)
     where = {"dtype": dtype or audited.dtype, "device": device or audited.device}

@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from pretilt.errors import UserError
 from pretilt.models.sampler import Drawn, Sampler
-from pretilt.rollouts.sampling import RolloutSettings, stream_name
+from pretilt.rollouts.sampling import stream_name
+from pretilt.settings import RolloutSettings
 
 
 class Reuse:
@@ -35,7 +36,7 @@ class Reuse:
         settings: RolloutSettings,
         make: Callable[[], Sampler],
     ) -> None:
-        theirs, role = RolloutSettings.load(report["settings"]), str(answered["role"])
+        theirs, role = RolloutSettings.like(report["settings"]), str(answered["role"])
         here = {**answered, **_limits(settings)}
         there = {**{name: report.get(name) for name in answered}, **_limits(theirs)}
         for name, value in here.items():

@@ -7,17 +7,16 @@ with the same bytes. Roles ("before", "after") have different streams, so that n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from pretilt.errors import UserError
 from pretilt.models.sampler import Drawn, Sampler
-from pretilt.rollouts.prompts import SPLITS, Prompts
+from pretilt.rollouts.prompts import Prompts
 from pretilt.run import Progress, Shards
+from pretilt.settings import RolloutSettings
 
 SAMPLES = "samples"
 
@@ -36,53 +35,6 @@ ROLLOUTS = pa.schema(
         ("logprob", pa.float64()),  # of `ids` under the distribution they were drawn from; null where it is not known
     ]
 )
-
-
-@dataclass(frozen=True)
-class RolloutSettings:
-    """What rollouts are made of. Raises UserError for a value out of range."""
-
-    split: str = "heldout"  # prompts of which pairs: "heldout", "train" or "all"
-    n_prompts: int | None = None  # None: every distinct prompt of the split
-    per_prompt: int = 4  # rollouts per prompt; two at least give the spread within a prompt
-    max_new_tokens: int = 256
-    temperature: float = 1.0  # 1: the model's own distribution; 0: its most likely token, and then one per prompt
-    seed: int = 0
-    batch_size: int = 32  # rollouts per forward pass
-    prompts_per_shard: int = 32
-
-    def __post_init__(self) -> None:
-        if self.split not in SPLITS:
-            raise UserError(f"there is no split '{self.split}'", fix=f"Choose one of {', '.join(SPLITS)}")
-        for name in ("n_prompts", "per_prompt", "max_new_tokens", "batch_size", "prompts_per_shard"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"{name} is {value}", why="it must be 1 or more")
-        if not (np.isfinite(self.temperature) and self.temperature >= 0):
-            raise UserError(f"temperature is {self.temperature}", why="it must be 0 or more")
-        if self.temperature == 0 and self.per_prompt > 1:
-            raise UserError(
-                f"{self.per_prompt} rollouts per prompt at temperature 0 are all the same",
-                fix="Give --per-prompt 1, or a temperature above 0",
-            )
-
-    @classmethod
-    def load(cls, known: Mapping[str, Any], **given: Any) -> RolloutSettings:
-        """Settings from `known` values, overridden by those given that are not None."""
-        names = {field.name for field in fields(cls)}
-        if unknown := sorted(set(given) - names):
-            raise UserError(f"option '{unknown[0]}' is not known", fix=f"Known options: {', '.join(sorted(names))}")
-        values = {name: value for name, value in known.items() if name in names}
-        return cls(**{**values, **{name: value for name, value in given.items() if value is not None}})
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @property
-    def sampled_as(self) -> dict[str, Any]:
-        """What two sets of rollouts must share to be compared: the prompts, the length limit, the temperature."""
-        names = ("split", "n_prompts", "max_new_tokens", "temperature", "seed")
-        return {name: getattr(self, name) for name in names}
 
 
 def stream_name(seed: int, role: str, prompt_id: str, sample: int) -> str:

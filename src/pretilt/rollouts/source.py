@@ -11,8 +11,8 @@ from pretilt.errors import UserError, require_extra
 from pretilt.labels.client import check_base_url
 from pretilt.lens.choice import LensChoice
 from pretilt.models.sampler import Sampler
-from pretilt.rollouts.sampling import RolloutSettings
 from pretilt.run import Run
+from pretilt.settings import RolloutSettings
 
 if TYPE_CHECKING:
     from pretilt.models.endpoint import Endpoint

@@ -23,10 +23,12 @@ from pretilt.lens.choice import LensChoice, choose_lens
 from pretilt.lock import writes
 from pretilt.models.sampler import Sampler
 from pretilt.pairs.chat import reading_hash
-from pretilt.rollouts.sampling import SAMPLES, RolloutSettings, sample
+from pretilt.result import Result
+from pretilt.rollouts.sampling import SAMPLES, sample
 from pretilt.rollouts.source import ModelSource, find_endpoint, longest_prompt, make_sampler, run_stop_ids
 from pretilt.run import Run, Shards
-from pretilt.settings import AuditSettings, settings_of
+from pretilt.settings import AuditSettings, RolloutSettings, settings_of
+from pretilt.text import counted
 
 if TYPE_CHECKING:
     from pretilt.lens.lens import Lens
@@ -38,13 +40,22 @@ SAMPLES_VERSION, FEATURES_VERSION = 1, 1
 _ROLE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
-@dataclass(frozen=True)
-class RolloutResult:
+@dataclass(frozen=True, repr=False)
+class RolloutResult(Result):
     """The rollouts of one role; `report` is rollouts-<role>.json."""
 
     run: Run
     role: str
     report: dict[str, Any]
+
+    @property
+    def headline(self) -> str:
+        return f"{self.run.path}: {counted(self.samples.num_rows, 'rollout')} '{self.role}'"
+
+    @property
+    def table(self) -> pa.Table:
+        """`samples`."""
+        return self.samples
 
     @property
     def samples(self) -> pa.Table:
@@ -97,7 +108,7 @@ def joined(shards: Shards, part: str) -> pa.Table:
 
 @writes("rollouts")
 def rollouts_run(
-    path: str | Path,
+    run: Run,
     role: str = BEFORE,
     model: str | Path | None = None,
     *,
@@ -117,17 +128,14 @@ def rollouts_run(
 
     Without `model` the run's own one answers, whatever the role; a role that begins with "after" must name its model
     (a folder or Hub id), or a server: `base_url` and `endpoint_model`. `options` are the fields of
-    `verify.rollouts.RolloutSettings`; one that is not given is as it was when this role, else "before", was sampled. An
+    `RolloutSettings`; one that is not given is as it was when this role, else "before", was sampled. An
     "after" must have the prompts, length limit and temperature of "before". `device` and `dtype` of sampling default
     to the run's; the lens keeps its own dtype. Rollouts of the same role that were made otherwise are replaced only
     with `replace`. `reuse` is another run: what it holds of this role, of the same model to the same prompts, is taken
     from there, and the result is the same; options that are not given are as they were there. Raises UserError for
     every mistake of the input, and where the lens is not the one that read the pairs.
-
-        rollouts_run("runs/pairs", n_prompts=500); rollouts_run("runs/pairs", "after", "trained/")
     """
     events = watching(events)
-    run = open_run(path).run
     if not _ROLE.fullmatch(role):
         raise UserError(f"'{role}' cannot name rollouts", fix="Use small letters, digits, - and _, for example after-2")
     endpoint = find_endpoint(base_url, endpoint_model, api_key_env, concurrency)
@@ -137,7 +145,7 @@ def rollouts_run(
     if sealed is None:
         raise UserError("the lens has not read all pairs yet", file=run.path, fix="Run `pretilt audit` again")
     audited = settings_of(run)
-    other = None if reuse is None else open_rollouts(reuse, role)
+    other = None if reuse is None else open_rollouts(open_run(reuse).run, role)
     settings = _settings(run, role, options, None if other is None else other.report["settings"])
     choice = choose_lens(audited.model_copy(update={"device": device} if device else {}), events)
     source = ModelSource.of(choice, model, revision, dtype=dtype or audited.dtype, device=device or audited.device)
@@ -151,7 +159,7 @@ def rollouts_run(
     with run.stage(
         samples_stage(role),
         version=SAMPLES_VERSION,
-        config=settings.to_dict(),
+        config=settings.model_dump(),
         reads=["pairs"],
         inputs={**answered, "longest_prompt": longest},
     ) as stage:
@@ -192,16 +200,15 @@ def rollouts_run(
                 events.say(f"{draw.taken:,} of them taken from {reuse}")
             stage.add_shards(shards)
             stage.write_json(f"{folder(role)}/prompts.json", prompts.counts)
-    about = {**answered, "settings": settings.to_dict(), "measurement_id": sealed}
+    about = {**answered, "settings": settings.model_dump(), "measurement_id": sealed}
     _read(run, role, about, lens, choice.tokenizer, audited, events)
     return RolloutResult(run, role, run.json(report_file(role)))
 
 
-def open_rollouts(path: str | Path, role: str) -> RolloutResult:
+def open_rollouts(run: Run, role: str) -> RolloutResult:
     """Rollouts that `rollouts_run` has finished. Raises UserError if there are none, or of another measurement."""
     from pretilt.rollouts.reading import check_measurement
 
-    run = open_run(path).run
     if features_stage(role) not in run.manifest["stages"]:
         raise UserError(f"the run holds no rollouts '{role}'", file=run.path, fix="Run `pretilt rollouts` first")
     found = RolloutResult(run, role, run.json(report_file(role)))
@@ -217,9 +224,9 @@ def _settings(run: Run, role: str, options: dict[str, Any], theirs: dict[str, An
         return config
 
     before = of(BEFORE)
-    settings = RolloutSettings.load(of(role) or theirs or before or {}, **options)
+    settings = RolloutSettings.like(of(role) or theirs or before or {}, **options)
     if role.startswith(AFTER) and before is not None:
-        theirs = RolloutSettings.load(before).sampled_as
+        theirs = RolloutSettings.like(before).sampled_as
         for name, value in settings.sampled_as.items():
             if value != theirs[name]:
                 raise UserError(

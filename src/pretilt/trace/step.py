@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow.compute as pc
 
 from pretilt.audit.evidence import make_tracer
-from pretilt.audit.result import open_run
 from pretilt.errors import UserError
 from pretilt.events import Events, watching
 from pretilt.lens.blocks import train_rows
@@ -30,7 +29,7 @@ TOLERANCE = 1e-6  # between the sum of the contributions and the delta that was 
 
 
 def trace(
-    run_path: str | Path,
+    run: Run,
     what: str,
     *,
     n: int = 10,
@@ -51,7 +50,7 @@ def trace(
 
         trace("runs/pairs", "global:7").responsible[0].pair.pair_id
     """
-    run, events = open_run(run_path).run, watching(events)
+    events = watching(events)
     found = resolve(run, what)
     settings = settings_of(run)
     if isinstance(found, str):

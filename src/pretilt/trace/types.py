@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import pyarrow as pa
+
+from pretilt.result import Result
 from pretilt.run import jsonable
 
 Fired = tuple[int, int, float]  # first character, character after the last, activation > 0
@@ -43,8 +46,8 @@ class Contribution:
     rejected_fired: tuple[Fired, ...] | None
 
 
-@dataclass(frozen=True)
-class EffectTrace:
+@dataclass(frozen=True, repr=False)
+class EffectTrace(Result):
     """The pairs behind one effect. `delta`: + = amplified; of a response-shift concept in standard deviations."""
 
     id: str
@@ -67,6 +70,24 @@ class EffectTrace:
     families_carry: dict[float, float]
     responsible: list[Contribution]
     against: list[Contribution]
+
+    @property
+    def headline(self) -> str:
+        place = self.place or "all pairs"
+        return f"{self.id}: {self.concept}, {self.direction}, {self.delta:+.3f} over {place}"
+
+    @property
+    def table(self) -> pa.Table:
+        """One row per listed pair: pair_id, u, contribution, inside; the responsible ones before those against."""
+        rows = [*self.responsible, *self.against]
+        return pa.table(
+            {
+                "pair_id": [row.pair.pair_id for row in rows],
+                "u": [row.u for row in rows],
+                "contribution": [row.contribution for row in rows],
+                "inside": [row.inside for row in rows],
+            }
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON without NaN."""
@@ -104,8 +125,8 @@ class Lesson:
     fires_on: list[str]  # its strongest tokens in this pair, on the side that shows it more
 
 
-@dataclass(frozen=True)
-class PairTrace:
+@dataclass(frozen=True, repr=False)
+class PairTrace(Result):
     """What one pair teaches: of the hypotheses that it carries, the sure ones by share of delta, then the others by
     rank."""
 
@@ -116,6 +137,17 @@ class PairTrace:
     unusual: list[Unusual]  # rarest first
     everywhere: list[Lesson]  # effects over all pairs
     in_places: list[Lesson]  # of the sets of pairs that it is in
+
+    @property
+    def headline(self) -> str:
+        lessons = [*self.everywhere, *self.in_places]
+        n_sure = sum(lesson.is_sure for lesson in lessons)
+        return f"pair {self.pair.pair_id}: carries {len(lessons)} listed effects, {n_sure} of them sure"
+
+    @property
+    def table(self) -> pa.Table:
+        """One row per effect that the pair carries, with the fields of `Lesson`."""
+        return pa.Table.from_pylist([dataclasses.asdict(lesson) for lesson in (*self.everywhere, *self.in_places)])
 
     def to_dict(self) -> dict[str, Any]:
         """JSON without NaN."""

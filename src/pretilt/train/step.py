@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pretilt.audit.result import open_run
 from pretilt.errors import UserError, require_extra
 from pretilt.events import Events, watching
 from pretilt.lock import working
-from pretilt.run import MANIFEST, Run, Shards, content_hash, file_hash, write_table
+from pretilt.result import Result
+from pretilt.run import Run, Shards, content_hash, file_hash, write_table
 from pretilt.schema import SPANS
 from pretilt.train import folder
 from pretilt.train.dataset import TrainingPairs, account, training_pairs
@@ -26,12 +26,16 @@ DEFAULT_FOLDER = "trained"  # of the run folder
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
-class TrainResult:
+@dataclass(frozen=True, repr=False)
+class TrainResult(Result):
     """`path` is a folder that `AutoModelForCausalLM.from_pretrained` loads; `report` is its train.json."""
 
     path: Path
     report: dict[str, Any]
+
+    @property
+    def headline(self) -> str:
+        return f"{self.path}: {self.report['regime']['words']}"
 
     @property
     def regime(self) -> str:
@@ -40,7 +44,7 @@ class TrainResult:
 
 
 def train_run(
-    path: str | Path,
+    run: Run,
     *,
     settings: TrainSettings | None = None,
     config: str | Path | None = None,
@@ -56,41 +60,40 @@ def train_run(
     the zero-step control. Under `accelerate launch` every process makes this call.
 
     Raises UserError for every mistake of the input, a missing package, and a full disk.
-
-        result = train_run("runs/my-pairs", model="org/my-sft", beta=0.1, learning_rate=5e-6, lora={"r": 16})
-        result.path; result.report["regime"]["words"]
     """
     if settings is not None and (config is not None or options):
         raise ValueError("give either settings, or config and options")
-    if not (Path(path) / MANIFEST).is_file():
-        raise UserError("there is no run here", file=path, why=f"{MANIFEST} is missing", fix="Run `pretilt audit`")
-    run = Run(path)
     require_extra("train", "training")
+    events = watching(events)
     if settings is None:
         settings = TrainSettings.load(Path(config) if config is not None else None, **options)
-    settings = _of_run(run, settings)
+    settings = _of_run(run, settings, events)
     pairs = training_pairs(run, label_seed=settings.label_seed if settings.shuffled_labels else None)
     out = Path(out).expanduser() if out is not None else run.path / DEFAULT_FOLDER
-    training = _Training(run, settings, pairs, out, watching(events))
+    training = _Training(run, settings, pairs, out, events)
     if not training.is_main:  # of several processes the first one writes
         return training.result()
     with working(out, "train", training.events.say):
         return training.result()
 
 
-def _of_run(run: Run, settings: TrainSettings) -> TrainSettings:
+def _of_run(run: Run, settings: TrainSettings, events: Events) -> TrainSettings:
     """The settings with the model and the seed of the labels filled in from the run."""
     if settings.label_seed is None:
         settings = replace(settings, label_seed=int(_pairs_config(run).get("seed", 0)))
     if settings.model is not None:
         return settings
     lens = run.manifest.get("lens", {})
+    if lens.get("bundled"):
+        from pretilt.models.bundled import bundled_model
+
+        return replace(settings, model=str(bundled_model(events.say)))
     name = run.manifest.get("settings", {}).get("model")
-    if lens.get("bundled") or not name:
+    if not name:
         raise UserError(
             "no model to train is named",
             file=run.path,
-            why="the run was read with the bundled model" if lens.get("bundled") else "the run names none",
+            why="the run names none",
             fix="Give --model: the model that the pairs were read for",
         )
     revision = settings.model_revision or lens.get("model_identity", {}).get("revision")
@@ -292,20 +295,3 @@ class _Training:
         at_once = (self.args.save_total_limit or 1) + 1 if saves else 0  # the old one goes when the new one is whole
         trained = sum(n for n, is_trained in sizes if is_trained)
         folder.check_space(self.out, sum(n for n, _ in sizes), trained, at_once)
-
-
-def train_model(
-    path: str | Path, *, model: str | None = None, events: Events | None = None, **options: Any
-) -> TrainResult:
-    """`train.dpo.train_run`, with the bundled model where the run was read through it and no other is named."""
-    require_extra("train", "training")
-
-    events = watching(events)
-    lens = open_run(path).run.manifest.get("lens") or {}
-    if model is None and lens.get("bundled"):
-        from pretilt.models.bundled import bundled_model
-
-        model = str(bundled_model(events.say))
-    if model is not None:
-        options["model"] = model
-    return train_run(path, events=events, **options)

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from pretilt.audit.result import open_run
 from pretilt.errors import UserError
 from pretilt.events import Events, watching
 from pretilt.lock import writes
-from pretilt.rollouts.step import AFTER, BEFORE, RolloutResult, features_stage, open_rollouts, rollouts_run
+from pretilt.result import Result
+from pretilt.rollouts.step import AFTER, RolloutResult, features_stage, open_rollouts, rollouts_run
 from pretilt.run import Run, file_hash
 from pretilt.schema import VERIFICATION
-from pretilt.verify.judge import DRAWS, PERMUTATIONS, RESOLVED
+from pretilt.settings import VerifySettings
+from pretilt.verify.judge import RESOLVED
 from pretilt.verify.trained import answerer, check_model, check_pairs, same_model, sample_after, score, training_of
 from pretilt.verify.verdict import NOTHING, Seal, seal, statements, verdict
 from pretilt.version import __version__
@@ -35,13 +36,17 @@ _FORECAST_FACTS = ("sha256", "written", "form", "rung", "cells_rung", "rollouts"
 VERSION = 6  # raise it when a change of code can change the bytes
 
 
-@dataclass(frozen=True)
-class VerifyResult:
+@dataclass(frozen=True, repr=False)
+class VerifyResult(Result):
     """A finished verification; `report` is its JSON file."""
 
     run: Run
     name: str | None
     report: dict[str, Any]
+
+    @property
+    def headline(self) -> str:
+        return str(self.report["verdict"]["sentence"])
 
     @property
     def table(self) -> pa.Table:
@@ -60,61 +65,55 @@ def stem(name: str | None) -> str:
 
 @writes("verify")
 def verify_run(
-    path: str | Path,
+    run: Run,
     build_page: Callable[[dict[str, Any], pa.Table, dict[str, pa.Table]], str],
+    options: VerifySettings,
     *,
-    after: str = AFTER,
-    before: str = BEFORE,
-    trained: str | Path | None = None,
-    name: str | None = None,
-    importance: bool = False,
-    draws: int = DRAWS,
-    permutations: int = PERMUTATIONS,
-    seed: int = 0,
     events: Events | None = None,
 ) -> VerifyResult:
     """Compare a run's forecast with what the trained model says; what is missing is sampled first.
 
-    `after`: a role of rollouts, or the folder or Hub id of the trained model. Without such rollouts the model of
-    `trained` (a folder with train.json, by default `trained` inside the run) answers. `name` sets this verification
-    apart from others of the run; by default it follows from the role ("after" has none). `importance` also scores the
-    rollouts before training under both models. `build_page` makes the HTML page of (report, table, tables of names):
-    the view stands above this floor. `draws` and `permutations` of the judge, with their `seed`. Killed, the
-    same call goes on; finished, it returns what is there.
+    Without rollouts of `options.after` the model of `options.trained` answers. The name of the verification, where none
+    is given, follows from the role ("after" has none). `build_page` makes the HTML page of (report, table, tables of
+    names): the view stands above this floor. Killed, the same call goes on; finished, it returns what is there.
 
     Raises UserError without a forecast, for rollouts of another measurement or to different prompts, for a model
     that was trained on other pairs, and where nothing says who the trained model is.
-
-        pretilt.verify("runs/my-pairs").report["verdict"]["text"]
     """
     events = watching(events)
-    run = open_run(path).run
     if run.manifest.get("measurement_id") is None:
         raise UserError("the lens has not read all pairs yet", file=run.path, fix="Run `pretilt audit` again")
     from pretilt.verify.inputs import check_same_prompts, stored_forecast
 
+    before, name = options.before, options.name
     forecast = stored_forecast(run)  # refuses before hours are spent
-    role, model = answerer(run, after, trained, name)
-    folder, training = training_of(run, trained, model)
+    role, model = answerer(run, options.after, options.trained, name)
+    folder, training = training_of(run, options.trained, model)
     if model is not None:
         check_model(model)
     if features_stage(before) not in run.manifest["stages"]:
-        rollouts_run(path, before, events=events)
+        rollouts_run(run, before, events=events)
     if model is not None:
-        sample_after(path, role, model, events)
-    run = open_run(path).run  # with the new stages
-    b, a = open_rollouts(path, before), open_rollouts(path, role)
+        sample_after(run, role, model, events)
+    run = Run(run.path)  # with the new stages
+    b, a = open_rollouts(run, before), open_rollouts(run, role)
     check_same_prompts(b, a)
     same = same_model(folder, a)
     if training is not None and folder is not None and same:
         check_pairs(run, folder, training)
-    if importance:
-        run = score(path, before, model or (folder if same else None), a, events)
+    if options.importance:
+        run = score(run, before, model or (folder if same else None), a, events)
     sealed = seal(file_hash(run.path / "forecast.parquet"), forecast.about, training, same_model=same)
     if same is False:
         training = None  # what it says is about another model than the one that answered
     name = name or (None if role == AFTER else role.removeprefix(f"{AFTER}-"))
-    config = {"before": before, "after": role, "draws": draws, "permutations": permutations, "seed": seed}
+    config = {
+        "before": before,
+        "after": role,
+        "draws": options.draws,
+        "permutations": options.permutations,
+        "seed": options.seed,
+    }
     controls = [r for r in ("after-zero-step", "after-shuffled") if features_stage(r) in run.manifest["stages"]]
     scored = [s for s in run.manifest["stages"] if s.startswith((f"rollouts-{before}-own", f"rollouts-{before}-other"))]
     reads = ["pairs", "features", "audit", *map(features_stage, dict.fromkeys([before, role, *controls])), *scored]

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from pretilt.artifacts import read_sealed
-from pretilt.audit.result import open_run
 from pretilt.errors import UserError
 from pretilt.events import Events
 from pretilt.rollouts.step import AFTER, RolloutResult, features_stage, rollouts_run
@@ -39,10 +38,10 @@ def check_model(model: str | Path) -> None:
     checkpoint.check_model(model)
 
 
-def sample_after(path: str | Path, role: str, model: str | Path, events: Events) -> None:
+def sample_after(run: Run, role: str, model: str | Path, events: Events) -> None:
     """Rollouts of the trained model under this role. Raises UserError if it holds those of another model."""
     try:
-        rollouts_run(path, role, model, events=events)
+        rollouts_run(run, role, model, events=events)
     except UserError as error:
         if not error.what.startswith("the run holds other rollouts"):
             raise
@@ -112,7 +111,7 @@ def same_model(folder: Path | None, after: RolloutResult) -> bool | None:
     return {k: v for k, v in drew.items() if k != "dtype"} == {k: v for k, v in here.items() if k != "dtype"}
 
 
-def score(path: str | Path, before: str, model: str | Path | None, after: RolloutResult, events: Events) -> Run:
+def score(run: Run, before: str, model: str | Path | None, after: RolloutResult, events: Events) -> Run:
     """Log-probabilities of the rollouts before training under both models, kept in the run."""
     named = model or after.report["model"].get("name")
     if named is None or "endpoint" in after.report["model"]:
@@ -123,5 +122,5 @@ def score(path: str | Path, before: str, model: str | Path | None, after: Rollou
         )
     from pretilt.rollouts.likelihood import log_ratio_run
 
-    log_ratio_run(path, before, other=named, other_revision=after.report["model"].get("revision"), events=events)
-    return open_run(path).run
+    log_ratio_run(run, before, other=named, other_revision=after.report["model"].get("revision"), events=events)
+    return Run(run.path)

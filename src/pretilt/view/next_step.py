@@ -11,7 +11,7 @@ NEXT: dict[str, tuple[tuple[str, ...], str]] = {
     "empty audit": (("doctor", "RUN"), "what the lens and the data are short of"),
     "doctor": (("trace", "RUN", "1"), "which pairs the first row of the audit rests on"),
     "trace": (("rollouts", "RUN", "--role", "reference"), "what the untrained model says, for the forecast"),
-    "label": (("trace", "RUN", "1"), "the first row of the audit, with its description"),
+    "describe": (("trace", "RUN", "1"), "the first row of the audit, with its description"),
     "rollouts": (("forecast", "RUN"), "seal what training will do, before it begins"),
     "forecast": (("train", "RUN"), "train on these pairs"),
     "train": (("verify", "RUN"), "did it come true?"),
