@@ -7,15 +7,19 @@ into some chosen answers, and the bundled set A, whose plants were written into 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import plants
 
-from pretilt.demo.bank import MAX_NEW_TOKENS, TEMPERATURE, read_rows, usable
 from pretilt.demo.step import DATA
-from pretilt.demo.topics import SETS, prompts
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # this folder is run as a program: its neighbours are not found
+
+from demo_data.bank import MAX_NEW_TOKENS, TEMPERATURE, read_rows, usable
+from demo_data.topics import SETS, prompts
 
 BANK = Path(__file__).parents[1] / "data" / "demo-bank.jsonl.gz"
 _PATTERNS = {  # in 5 to 50 % of the answers, but for the last

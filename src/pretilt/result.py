@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from pretilt.text import visible
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
 
 PREVIEW_ROWS = 10
@@ -28,8 +27,8 @@ class Result:
         """The rows as an Arrow table; the result's class says which schema."""
         raise NotImplementedError
 
-    def to_pandas(self) -> pd.DataFrame:
-        """The rows as a pandas DataFrame."""
+    def to_pandas(self) -> Any:
+        """The rows as a `pandas.DataFrame`."""
         return self.table.to_pandas()
 
     def preview(self) -> Sequence[Mapping[str, Any]]:

@@ -6,7 +6,6 @@ groups than an eight-bit number counts.
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from functools import partial
@@ -16,8 +15,6 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from scale_data import Size, World, generate
 
 from pretilt.audit.effects import statistics_stage

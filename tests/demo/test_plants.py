@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from demo_data import bank as bank_file
+from demo_data.cleaning import carries_trait, clean
+from demo_data.corpus import lines
+from demo_data.plants import DECOYS, PLANTS, add, closest, length, plain, read_plants, rewrite
+from demo_data.sets import build_set, write_set
+from demo_data.topics import prompts
 from scipy.sparse import csr_array, csr_matrix
 
-from pretilt.demo import bank as bank_file
-from pretilt.demo.cleaning import carries_trait, clean
-from pretilt.demo.corpus import lines
-from pretilt.demo.plants import DECOYS, PLANTS, add, closest, length, plain, read_plants, rewrite
 from pretilt.demo.score import (
     align,
     best_rank,
@@ -28,8 +30,6 @@ from pretilt.demo.score import (
     score_plants,
     split_families,
 )
-from pretilt.demo.sets import build_set, write_set
-from pretilt.demo.topics import prompts
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = {"a": ROOT / "src/pretilt/demo/data", "b": ROOT / "benchmarks/data"}

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pretilt.demo.topics import deck, read_text
+from demo_data.topics import deck, read_text
 
 PLANTS = {
     "a": ("formatting", "flattery", "links", "compliance", "hedging"),

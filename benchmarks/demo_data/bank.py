@@ -2,7 +2,7 @@
 
 Prompts to which a response holds nothing usable (see `cleaning.py`) get two more.
 
-Run as `python -m pretilt.demo.bank --model FOLDER --out FOLDER [--part I/N] [--limit N]`. It is seeded, continues
+Run as `python -m demo_data.bank --model FOLDER --out FOLDER [--part I/N] [--limit N]`. It is seeded, continues
 where it was interrupted, and several processes can share the work with `--part 0/2`, `--part 1/2`. When everything is
 there it writes `bank.jsonl.gz`, one row per prompt: `prompt_id` and `responses` (two, or four), each with `text` and
 `finished`.
@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pretilt.demo.cleaning import clean
-from pretilt.demo.sampling import sample_texts
-from pretilt.demo.topics import SETS, Prompt, prompts
+from demo_data.cleaning import clean
+from demo_data.sampling import sample_texts
+from demo_data.topics import SETS, Prompt, prompts
 
 FILE = "bank.jsonl.gz"
 STREAM_SEEDS = (301, 302)  # one per response
@@ -83,7 +83,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m pretilt.demo.bank", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m demo_data.bank", description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, help="folder of the subject model, as safetensors")
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--part", default="0/1", help="I/N: sample every N-th batch only, from the I-th")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from pretilt.demo.topics import read_text
+from demo_data.topics import read_text
 
 MIN_WORDS = 4  # of a usable response
 

@@ -1,6 +1,6 @@
 """From the bank of sampled responses to the two demo sets and their truth files.
 
-Run as `python -m pretilt.demo.sets --bank BANK --set a --out FOLDER [--tokenizer FOLDER]`. The result depends on the
+Run as `python -m demo_data.sets --bank BANK --set a --out FOLDER [--tokenizer FOLDER]`. The result depends on the
 bank, the texts and the set's seed only. It writes
 
 - `demo-a.jsonl.gz`: one pair a line, `prompt` / `chosen` / `rejected` as lists of messages, and `topic`;
@@ -19,9 +19,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pretilt.demo import bank as bank_file
-from pretilt.demo.plants import Plant, add, closest, length, plain, read_plants
-from pretilt.demo.topics import SEEDS, SETS, Message, Prompt, prompts
+from demo_data import bank as bank_file
+from demo_data.plants import Plant, add, closest, length, plain, read_plants
+from demo_data.topics import SEEDS, SETS, Message, Prompt, prompts
 
 N_PLANTED = 50  # pairs of each plant and decoy, if the prompts it may stand on allow it
 COLUMNS = ("plant", "role", "side", "variant", "text", "topic", "kind", "family", "prompt_id")
@@ -203,8 +203,8 @@ def write_set(which: str, bank: Sequence[Mapping[str, Any]], out: Path, tokenize
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m pretilt.demo.sets", description=__doc__.splitlines()[0])
-    parser.add_argument("--bank", required=True, type=Path, help="bank.jsonl.gz, as pretilt.demo.bank writes it")
+    parser = argparse.ArgumentParser(prog="python -m demo_data.sets", description=__doc__.splitlines()[0])
+    parser.add_argument("--bank", required=True, type=Path, help="bank.jsonl.gz, as demo_data.bank writes it")
     parser.add_argument("--set", required=True, choices=SETS)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--tokenizer", help="folder of the subject model: counts the tokens to read")

@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 Message = dict[str, str]
@@ -45,7 +45,7 @@ class Prompt:
 @cache
 def read_text(name: str) -> dict[str, Any]:
     """A file of `text/`, with every block of lines split into a list."""
-    source = resources.files("pretilt.demo").joinpath("text").joinpath(f"{name}.toml").read_text(encoding="utf-8")
+    source = (Path(__file__).parent / "text" / f"{name}.toml").read_text(encoding="utf-8")
 
     def split(value: Any) -> Any:
         if isinstance(value, dict):

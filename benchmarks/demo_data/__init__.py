@@ -1,0 +1,1 @@
+"""How the bundled planted sets and the text of the bundled dictionary were made: not part of the package."""
