@@ -14,10 +14,12 @@ from pretilt.audit import checks
 from pretilt.forecast.inputs import Bank
 from pretilt.forecast.samples import Rollouts
 from pretilt.forecast.uncertainty import law_error
+from pretilt.verify.cell_errors import cell_errors, resolving
+from pretilt.verify.cells import cell_shifts
 from pretilt.verify.inputs import Forecast, Seen
 from pretilt.verify.judge import _permutation
 from pretilt.verify.observed import Observed, realised
-from pretilt.verify.sets import calibrate, cell_errors, hits_and_misses, label_null
+from pretilt.verify.sets import calibrate, hits_and_misses, label_null
 from pretilt.verify.verdict import short, verdict
 
 
@@ -111,14 +113,39 @@ def test_no_interval_is_widened_by_its_own_miss() -> None:
 
 
 def test_errors_of_in_minus_out_by_hand() -> None:
-    members = [np.array([0, 1]), np.arange(4), np.array([], int)]
-    alone = cell_errors(observed_of([[1], [3], [0], [2]]), members)
-    # inside deviations ∓1 over 2, outside ∓1 over 2: four units of a half each, times 4 / 3
-    assert alone[0, 0] == pytest.approx(math.sqrt(4 / 4 * 4 / 3))
-    assert np.isnan(alone[1:]).all()
-    # prompts 1 (inside) and 2 (outside) are one unit: parts −½, ½ + ½, −½
-    together = cell_errors(observed_of([[1], [3], [0], [2]], [0, 1, 1, 2]), members)
-    assert together[0, 0] == pytest.approx(math.sqrt(1.5 * 3 / 2))
+    members = [np.array([0, 1]), np.arange(4), np.array([], int), np.array([0]), np.array([0, 1, 2])]
+    alone, freedom = cell_errors(observed_of([[1], [3], [0], [2]]), members)
+    # parts ∓½ inside and ∓½ outside: each side ½ · 2 / 1, as the means of two numbers with variance 2 have
+    assert alone[0, 0] == pytest.approx(math.sqrt(1 + 1))
+    assert freedom[0] == 1
+    assert np.isnan(alone[1:]).all() and np.isnan(freedom[1:]).all()  # a side without a second prompt
+    # prompts 1 (inside) and 2 (outside) are one unit: parts −½, ½ + ½, −½, squares times 2 / 1
+    together, _ = cell_errors(observed_of([[1], [3], [0], [2]], [0, 1, 1, 2]), members[:1])
+    assert together[0, 0] == pytest.approx(math.sqrt(1.5 * 2))
+    # Two near-duplicates are one unit, which says nothing of its own spread.
+    twins, _ = cell_errors(observed_of([[1], [3], [0], [2]], [0, 0, 1, 2]), members[:1])
+    assert np.isnan(twins).all()
+
+
+def test_errors_of_a_small_set_against_a_large_rest_by_hand() -> None:
+    # inside 0 and 6 (variance 18, of the mean 9); outside 1, 2, 3, 4 (variance 5/3, of the mean 5/12)
+    se, freedom = cell_errors(observed_of([[0], [6], [1], [2], [3], [4]]), [np.array([0, 1])])
+    assert se[0, 0] == pytest.approx(math.sqrt(9 + 5 / 12))
+    assert freedom[0] == 1
+    # Tables of Student's t: 4.55 % two-sided are 13.97 at 1 degree of freedom, 4.53 at 2, 2.00 at infinitely many.
+    assert resolving(np.array([1.0, 2.0, 1e9])) == pytest.approx([13.97, 4.53, 2.0], abs=0.005)
+
+
+def test_where_nothing_moved_few_sets_count_as_seen_however_small() -> None:
+    """Sets of 1, 2, 3, 4 and 8 of 60 prompts, 20,000 concepts of noise: 4.6 % by chance at most, none of one prompt."""
+    rng = np.random.default_rng(5)
+    observed = Observed(rng.normal(0, 1, (60, 20_000)), np.arange(60), np.arange(60), 0)
+    members = [np.arange(n) for n in (1, 2, 3, 4, 8)]
+    se, freedom = cell_errors(observed, members)
+    resolved = np.abs(cell_shifts(observed, members, "in-out")) > resolving(freedom)[:, None] * se
+    shares = resolved.mean(axis=1)
+    assert shares[0] == 0
+    assert (shares < 0.05).all() and (shares[3:] > 0.02).all(), shares
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,20 @@ def test_a_large_bank_is_thinned_and_says_so(verified: VerifyResult, monkeypatch
     assert sum(point[1] == "community" for point in held["points"]) == 30
 
 
+def test_only_sets_that_were_judged_are_listed_as_seen(verified: VerifyResult) -> None:
+    """Not those of fewer prompts than are judged, nor the silent group, however clear they look."""
+    rows = verified.table.to_pylist()
+    cells = [row for row in rows if row["view"] == "group" and row["where"] in (0, 1, 2)]
+    for row in cells:
+        # the error is least, and so the shift clearest, in the silent group; then in the one with three prompts
+        row |= {"resolved": True, "observed": 0.5, "se": 0.01 + 0.01 * row["where"], "sign_right": True}
+        row["n_prompts"] = 3 if row["where"] == 1 else 4
+    altered = pa.Table.from_pylist(rows, verified.table.schema)
+    listed = payload(build_verification_page(verified.report, altered, tables(verified)))["places"]["group"]
+    assert len(listed) == 8 and {row["n_prompts"] for row in listed} == {4}
+    assert {row["se"] for row in listed} == {0.03}
+
+
 # --- in a browser ---------------------------------------------------------------------------------------------------
 
 

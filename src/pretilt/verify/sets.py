@@ -6,7 +6,7 @@ same observation. Sizes are calibrated by one fitted scalar per unit: a forecast
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from pretilt.forecast.baselines import length_slopes, prevalence_only
 from pretilt.forecast.uncertainty import Interval, law_error, predictive
 from pretilt.stats.agreement import Figure, correlation, signed_square
+from pretilt.verify.cell_errors import cell_errors, resolving
 from pretilt.verify.cells import MIN_PROMPTS, CellJudgement, cell_shifts, judge_cells
 from pretilt.verify.inputs import CELL_VIEWS, Cells, Forecast, Seen
 from pretilt.verify.judge import FEW_CONCEPTS, RESOLVED, Judgement, judge, r2_draws
@@ -305,47 +306,23 @@ def _cell_figures(one: CellJudgement) -> dict[str, Any]:
     return {**parts, "share_within": one.share_within, "judged_sets": int(one.kept.sum())}
 
 
-def cell_rows(cells: Cells, members: Mapping[int, np.ndarray], seen: Seen) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(observed in - out [K, M'], its standard error [K, M'], evaluation prompts [K]) of every set, judged or not."""
+@dataclass(frozen=True)
+class CellRows:
+    """In - out of every set, judged or not, [K, M']; more than `resolving` standard errors count as seen."""
+
+    observed: np.ndarray
+    se: np.ndarray  # NaN where a side has fewer than two units of prompts
+    resolving: np.ndarray  # [K]
+    n_prompts: np.ndarray  # int64 [K], evaluation prompts of the set
+
+
+def cell_rows(cells: Cells, members: Mapping[int, np.ndarray], seen: Seen) -> CellRows:
+    """What was seen in every set, judged or not."""
     observed = replace(seen.observed, shift=seen.observed.shift[:, cells.concept])
     rows = _members(cells, members, np.ones(cells.where.size, bool))
-    seen_there = cell_shifts(observed, rows, "in-out")
-    return seen_there, cell_errors(observed, rows), np.array([r.size for r in rows], np.int64)
-
-
-def cell_errors(observed: Observed, members: Sequence[np.ndarray]) -> np.ndarray:
-    """[K, M] standard error of in - out, units of prompts as the units; NaN where a side is empty.
-
-    Each unit's part in in - out is its sum of deviations inside over n_in less that outside over n_out; the error is
-    the root of the sum of their squares, times G / (G - 1). The units that a set does not touch are summed once.
-    """
-    n, g = len(observed.shift), observed.n_units
-    sums = np.zeros((g, observed.shift.shape[1]))
-    np.add.at(sums, observed.unit, observed.shift)
-    count = np.bincount(observed.unit, minlength=g).astype(np.float64)
-    total, all_ss, all_ns, all_nn = (
-        observed.shift.sum(axis=0),
-        (sums**2).sum(axis=0),
-        count @ sums,
-        float(count @ count),
-    )
-    found = np.full((len(members), observed.shift.shape[1]), np.nan)
-    for k, rows in enumerate(members):
-        n_in, n_out = rows.size, n - rows.size
-        if not n_in or not n_out or g < 2:
-            continue
-        touched, here = np.unique(observed.unit[rows], return_inverse=True)
-        inside = np.zeros((touched.size, sums.shape[1]))
-        np.add.at(inside, here, observed.shift[rows])
-        c_in = np.bincount(here, minlength=touched.size).astype(np.float64)
-        s, c = sums[touched], count[touched]
-        m_in = inside.sum(axis=0) / n_in
-        m_out = (total - inside.sum(axis=0)) / n_out
-        mixed = (inside - c_in[:, None] * m_in) / n_in - (s - inside - (c - c_in)[:, None] * m_out) / n_out
-        away_ss, away_ns, away_nn = all_ss - (s**2).sum(axis=0), all_ns - c @ s, all_nn - float(c @ c)
-        away = (away_ss - 2 * m_out * away_ns + m_out**2 * away_nn) / n_out**2
-        found[k] = np.sqrt(np.maximum((mixed**2).sum(axis=0) + away, 0) * g / (g - 1))
-    return found
+    se, freedom = cell_errors(observed, rows)
+    n_prompts = np.array([r.size for r in rows], np.int64)
+    return CellRows(cell_shifts(observed, rows, "in-out"), se, resolving(freedom), n_prompts)
 
 
 # --- hits and misses --------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 _FORECAST_FACTS = ("sha256", "written", "form", "rung", "cells_rung", "rollouts", "rollouts_disjoint")
-VERSION = 6  # raise it when a change of code can change the bytes
+VERSION = 7  # raise it when a change of code can change the bytes
 
 
 @dataclass(frozen=True, repr=False)
@@ -184,13 +184,12 @@ class _Verification:
         everywhere |= {"predictive_lo": lo, "predictive_hi": hi, "inside": inside}
         tables = [_table(everywhere)]
         for view, cells in self.cells.items():
-            there, error, n_prompts = cell_rows(cells, self.members[view], self.seen)
-            k, m = there.shape
+            there = cell_rows(cells, self.members[view], self.seen)
+            k, m = there.observed.shape
             where, ids = np.repeat(cells.where, m), np.tile(self.forecast.bank.concept_ids[cells.concept], k)
             contrast = cells.column["contrast"].ravel()
-            tables.append(
-                _table(_rows(view, where, ids, contrast, there.ravel(), error.ravel(), np.repeat(n_prompts, m)))
-            )
+            numbers = (contrast, there.observed.ravel(), there.se.ravel(), np.repeat(there.n_prompts, m))
+            tables.append(_table(_rows(view, where, ids, *numbers, resolving=np.repeat(there.resolving, m))))
         return pa.concat_tables(tables)
 
     def report(self, name: str | None) -> dict[str, Any]:
@@ -285,9 +284,17 @@ class _Verification:
 
 
 def _rows(
-    view: str, where: Any, concept_id: Any, predicted: np.ndarray, observed: np.ndarray, se: np.ndarray, n: Any
+    view: str,
+    where: Any,
+    concept_id: Any,
+    predicted: np.ndarray,
+    observed: np.ndarray,
+    se: np.ndarray,
+    n: Any,
+    *,
+    resolving: float | np.ndarray = RESOLVED,
 ) -> dict[str, Any]:
-    resolved = np.abs(observed) > RESOLVED * se  # NaN: not resolved
+    resolved = np.abs(observed) > resolving * se  # NaN: not resolved
     right = np.sign(predicted) == np.sign(observed)
     nothing = np.full(observed.size, np.nan)
     return {

@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pretilt.run import jsonable
+from pretilt.schema import SILENT_GROUP
 from pretilt.text import mask_slurs
+from pretilt.verify.cells import MIN_PROMPTS
 from pretilt.view.page.report import STYLES, static_page
 from pretilt.view.tables import rounded
 
@@ -92,7 +94,10 @@ def _label(text: str) -> str | dict[str, str]:
 
 
 def _places(table: pa.Table, tables: Mapping[str, pa.Table], n: int = 8) -> dict[str, list[dict[str, Any]]]:
-    """Of every view, the `n` cells of sets of prompts whose shift was seen most clearly, named, right or wrong."""
+    """Of every view, the `n` cells whose shift was seen most clearly, named, right or wrong.
+
+    Only of sets that were judged: with enough prompts, and not of the silent group, which nothing tests.
+    """
 
     def by_id(table: str, key: str) -> dict[int, str]:
         return dict(zip(*(tables[table][column].to_pylist() for column in (key, "name")), strict=True))
@@ -104,6 +109,9 @@ def _places(table: pa.Table, tables: Mapping[str, pa.Table], n: int = 8) -> dict
     for view, places in names.items():
         rows = table.filter(pc.and_(pc.equal(table["view"], view), pc.equal(table["resolved"], True)))
         rows = rows.filter(pc.and_(pc.is_valid(rows["predicted"]), pc.greater(rows["se"], 0)))
+        rows = rows.filter(pc.greater_equal(rows["n_prompts"], MIN_PROMPTS))
+        if view == "group":
+            rows = rows.filter(pc.not_equal(rows["where"], SILENT_GROUP))
         size = np.abs(rows["observed"].to_numpy() / rows["se"].to_numpy())
         rows = rows.take(pa.array(np.argsort(-size, kind="stable")[:n]))
         found[view] = [
