@@ -20,7 +20,7 @@ from pretilt.verify.inputs import Forecast, Seen
 from pretilt.verify.judge import _permutation
 from pretilt.verify.observed import Observed, realised
 from pretilt.verify.sets import calibrate, hits_and_misses, label_null
-from pretilt.verify.verdict import short, verdict
+from pretilt.verify.verdict import short, statements, verdict
 
 
 def seen_of(before: list[list[float]], after: list[list[float]]) -> Seen:
@@ -243,6 +243,18 @@ def test_the_verdict(told: Any, name: str, says: str) -> None:
     found = verdict(told, 300, 4.0)
     assert found["name"] == name
     assert says in found["sentence"]
+
+
+@pytest.mark.parametrize("rel_y", [0.91, 0.49, math.nan])
+def test_no_claim_holds_that_could_not_have_failed(rel_y: float) -> None:
+    """Two concepts, both right and both seen: each claim holds under a high ceiling, none is tested under a low one."""
+    told = judged(0.40, rel_y) | {"coverage": {"noise_alone": 1.0}, "labels": {"p": 0.01, "r2_95": 0.1, "draws": 99}}
+    told["judgement"]["nulls"] = {"length": {"r2": 0.1}}
+    cells = {"group": {"in-out": {"within": {"r2": 0.5, "rel_y": 0.8}}}}
+    shift = np.array([1.0, -1.0])
+    claims = statements(told, cells, shift, np.full(2, 0.1), shift, np.full(2, 0.1))
+    assert len(claims) == 8
+    assert {claim["held"] for claim in claims} == ({True} if rel_y == 0.91 else {None})
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import shutil
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from altered import record_anew
 from harms import HARMS
+from rich.console import Console
 from verify_run_folder import FLATTERY, N_COMMUNITIES
 from verify_worlds import TUNED, foresee, say, train_report
 
@@ -29,6 +31,7 @@ from pretilt.run import Run, file_hash
 from pretilt.verify import step as verifying
 from pretilt.verify.step import VerifyResult
 from pretilt.verify.verdict import seal
+from pretilt.view.terminal.verification import print_verification
 
 FAST: dict[str, Any] = {"draws": 100, "permutations": 399}
 
@@ -50,6 +53,13 @@ def verified(world: Path, tmp_path_factory: pytest.TempPathFactory) -> VerifyRes
 
 def of(result: VerifyResult, name: str = "communities") -> Any:
     return result.report["sets"][name]
+
+
+def printed(result: VerifyResult) -> str:
+    """What the terminal shows, its white space collapsed."""
+    console = Console(file=io.StringIO(), width=100)
+    print_verification(result.report, result.run.table("concepts.parquet"), console, page_path=result.page)
+    return " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
 
 
 def row(result: VerifyResult, forecast: str, name: str = "communities") -> Any:
@@ -87,6 +97,7 @@ def test_a_forecast_that_is_right_comes_true(verified: VerifyResult) -> None:
     assert of(verified)["scale"] == pytest.approx(0.4, abs=0.04)
     held = {s["said"]: s["held"] for s in verified.report["statements"]}
     assert held["it comes from the labels"] is True
+    assert of(verified)["can_be_said"] is True and "Not listed" not in printed(verified)
     assert held["noise explains what it misses: 95 % intervals of noise alone hold what is seen"] is True
 
 
@@ -123,6 +134,11 @@ def test_of_a_model_that_stayed_as_it_was_nothing_can_be_said(run: Path) -> None
     named = {check["name"]: check["verdict"] for check in result.report["doctor"]}
     assert named["did the model move"] in ("amber", "red")
     assert not of(result)["hits"] and not of(result)["misses"]  # none stands under "nothing can be said"
+    assert of(result)["can_be_said"] is False
+    statements = result.report["statements"]
+    assert len(statements) >= 7 and {one["held"] for one in statements} == {None}  # nor is any claim called held
+    screen = printed(result)
+    assert "Hits and misses Not listed: nothing can be said." in screen and "Came true" not in screen
 
 
 def test_the_other_way_round_is_a_failure(run: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -194,3 +195,21 @@ def test_too_little_to_judge_is_said(verified: VerifyResult, chromium: Any, tmp_
     browser = Browser(chromium, page.parent).open(page.name)
     assert browser.text("#title") == "Nothing can be said"
     assert "Too few concepts" in browser.text("#ceiling") and browser.errors() == []
+
+
+def test_where_nothing_can_be_said_the_page_lists_and_holds_nothing(
+    verified: VerifyResult, chromium: Any, tmp_path: Path
+) -> None:
+    path = Path(shutil.copytree(verified.run.path, tmp_path / "run"))
+    say(path, "after-2", 0.5, seed=7)  # the model stayed as it was
+    result = verify_run(path, after="after-2", draws=100, permutations=199)
+    browser = Browser(chromium, path).open(result.page.name)
+    assert browser.text("#title") == "Nothing can be said"
+    assert browser.text("#hits") == "Not listed: nothing can be said." and browser.text("#moves-lead") == ""
+    tile = browser.text("#facts .untested")
+    n_beyond = result.report["sets"]["communities"]["judgement"]["n_resolved"]
+    # 4.55 % of 30 concepts lie beyond two standard errors of a normal by chance
+    assert tile == f"beyond 2 standard errors{n_beyond}of 30 concepts; 1 would be by chance alone"
+    assert "seen to move" not in browser.text("#facts")
+    assert set(browser.texts("#claim-list li > span:first-child")) == {"– not tested"}
+    assert browser.errors() == []

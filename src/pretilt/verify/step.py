@@ -214,7 +214,8 @@ class _Verification:
         n_prompts, judged = len(observed.shift), told[self.headline]["judgement"]
         said = verdict(told[self.headline], n_prompts, seen.per_prompt)
         for one in told.values():  # under "nothing can be said" stands no list of hits
-            if verdict(one, n_prompts, seen.per_prompt)["name"] == NOTHING:
+            one["can_be_said"] = verdict(one, n_prompts, seen.per_prompt)["name"] != NOTHING
+            if not one["can_be_said"]:
                 one |= {"hits": [], "misses": []}
         keep = self.kept
         arrays = (forecast.column["shift"][keep], forecast.sd[keep], observed.mean[keep], observed.se[keep])

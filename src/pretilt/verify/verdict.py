@@ -144,25 +144,22 @@ def statements(
 ) -> list[dict[str, Any]]:
     """Claims that every forecast makes and that could have turned out false; `held` None: it could not be tested.
 
+    None can be tested where the ceiling is too low for a verdict: a claim that holds there could not have failed.
     `told` and the four [M] arrays are of the headline set; the cells are those of `verify_sets.judge_view`.
     """
-    found: list[dict[str, Any]] = []
-
-    def claim(said: str, test: str, seen: str, held: bool | None) -> None:
-        found.append({"said": said, "test": test, "seen": seen, "held": None if held is None else bool(held)})
-
     judged = told["judgement"]
     if judged is None:
-        return found
+        return []
     overall, p = judged["overall"], judged["permutation_p"]
     can_fail = overall["rel_y"] >= ENOUGH_CEILING
     r2 = overall["r2"]
-    claim(
-        "which concepts move, and which way, is no chance",
-        f"permutation p ≤ {CHANCE}",
-        f"p {_p(p)}",
-        p <= CHANCE if can_fail or p <= CHANCE else None,
-    )
+    found: list[dict[str, Any]] = []
+
+    def claim(said: str, test: str, seen: str, held: bool | None) -> None:
+        tested = can_fail and held is not None
+        found.append({"said": said, "test": test, "seen": seen, "held": bool(held) if tested else None})
+
+    claim("which concepts move, and which way, is no chance", f"permutation p ≤ {CHANCE}", f"p {_p(p)}", p <= CHANCE)
     for name, label in (("length", "a change in length"), ("prevalence", "how often concepts are said anyway")):
         null = judged["nulls"].get(name)
         if null is not None:
@@ -171,7 +168,7 @@ def statements(
                 f"it says more than {label}",
                 "higher R² than that alone",
                 f"{short(r2)}, that alone {short(null['r2'])}",
-                better if can_fail else None,
+                better,
             )
     gap, labels = told.get("against_shuffled"), told.get("labels")
     if labels is not None:
@@ -179,14 +176,14 @@ def statements(
             "it comes from the labels",
             f"p ≤ {CHANCE} among forecasts from shuffled labels",
             f"p {_p(labels['p'])}; 95 % of {labels['draws']} have R² {short(labels['r2_95'])} at most",
-            labels["p"] <= CHANCE if can_fail else None,
+            labels["p"] <= CHANCE,
         )
     elif gap is not None:
         claim(
             "it comes from the labels",
             "R² above that of shuffled labels, 95 % interval above 0",
             f"by {short(gap['median'])} ({short(gap['lo'])} to {short(gap['hi'])})",
-            gap["lo"] > 0 if can_fail else None,
+            gap["lo"] > 0,
         )
     resolved = np.abs(observed) > 2 * se
     order = np.argsort(-predicted, kind="stable")

@@ -32,12 +32,12 @@ function renderVerdict() {
   draw();
   addEventListener("resize", draw);
   const { prompts, forecast, training } = report, { coverage } = report.sets[verdictSet];
-  const fact = (name, value, note) => h("div", {}, h("dt", {}, name), h("dd", {}, value, note ? h("small", {}, note) : null));
+  const fact = (name, value, note, cls) => h("div", { class: cls ?? null }, h("dt", {}, name), h("dd", {}, value, note ? h("small", {}, note) : null));
   fill($("facts"), fact("concepts", int(report.sets[verdictSet].concepts), report.sets[verdictSet].label),
     fact("prompts", int(prompts.judged), `${prompts.split === "heldout" ? "held out" : prompts.split === "train" ? "trained on" : "held out and trained on"}; ${int(prompts.units)} independent; ${Number(prompts.per_prompt.toFixed(1))} answers each`),
     fact("rung", forecast.rung, `score: ${forecast.form}`),
     fact("shuffled labels", report.sets[verdictSet].against_shuffled ? two(report.sets[verdictSet].table.find((r) => r.name === "shuffled")?.r2) : "–", "R² of a forecast from them"),
-    found ? fact("seen to move", int(found.n_resolved), `concepts; ${known(found.sign_accuracy) ? percent(found.sign_accuracy) : "none"} with the right sign`) : null,
+    found ? seenToMove(report.sets[verdictSet], fact) : null,
     fact("95 % intervals", known(coverage?.even_prompts) ? percent(coverage.even_prompts) : "–", known(coverage?.noise_alone) ? `hold what was seen; those of noise alone ${percent(coverage.noise_alone)}` : "hold what was seen"),
     training ? fact("training", training.name, known(training.mean_weight) ? `mean σ(−margin) ${training.mean_weight.toFixed(2)}` : null) : fact("training", "not known", "no train.json"),
     fact("length of answers", `${signed(100 * Math.expm1(report.length_drift), 1)}\u202f%`, "by geometric mean"));
@@ -49,6 +49,13 @@ function renderVerdict() {
     prompts.unpaired ? `${plural(prompts.unpaired, "prompt")} had answers of one model only and ${prompts.unpaired === 1 ? "is" : "are"} left out.` : null,
   ].filter(Boolean);
   fill($("warnings"), warnings.map((text) => h("p", { class: "caution" }, text)));
+}
+
+// Where nothing can be said, what lies beyond two standard errors may all be chance, and its signs tell nothing.
+function seenToMove(told, fact) {
+  const found = told.judgement;
+  if (told.can_be_said) return fact("seen to move", int(found.n_resolved), `concepts; ${known(found.sign_accuracy) ? percent(found.sign_accuracy) : "none"} with the right sign`);
+  return fact("beyond 2 standard errors", int(found.n_resolved), `of ${plural(told.concepts, "concept")}; ${(0.0455 * told.concepts).toFixed(0)} would be by chance alone`, "untested");
 }
 
 function renderPick() {
@@ -71,7 +78,7 @@ function renderSet() {
   fill($("scatter"), cameTrue(points, { x: rung, unit: unitOf(set) }, $("scatter").clientWidth - 24), missing ? h("p", { class: "note" }, `${plural(missing, "concept")} drawn by lot are left out of the picture; every figure counts them.`) : null);
   renderMoves(told, set);
   const all = [...told.hits, ...told.misses];
-  $("moves-lead").textContent = all.length ? `A hit moved visibly, in the direction and within the interval that was forecast. A miss moved visibly the other way, or lies outside of its interval (grey bar). Concepts: ${told.label}.` : told.intervals_void ? `None is listed, and there are no intervals: ${told.intervals_void}.` : "";
+  $("moves-lead").textContent = !told.can_be_said ? "" : all.length ? `A hit moved visibly, in the direction and within the interval that was forecast. A miss moved visibly the other way, or lies outside of its interval (grey bar). Concepts: ${told.label}.` : told.intervals_void ? `None is listed, and there are no intervals: ${told.intervals_void}.` : "";
   renderFigures(told);
 }
 
@@ -80,7 +87,8 @@ function renderMoves(told, set) {
   const reach = 1.04 * Math.max(...all.flatMap((r) => [r.lo, r.hi, r.observed - 2 * r.se, r.observed + 2 * r.se]).map(Math.abs), 1e-9);
   const row = (r) => h("li", { class: "hit" }, h("span", { class: "hit-name" }, mark(r.observed > 0 ? "amplify" : "suppress"), " ", hidden(r.observed > 0 ? "more: " : "less: "), data(conceptName(r.concept_id))), hitPlot(r, reach),
     h("span", {}, h("b", {}, signed(r.observed), unitOf(set)), h("small", {}, r.sign_right === false ? "wrong sign" : r.inside ? `said ${signed(r.expected)}` : `off by ${r.off_by_sd.toFixed(1)} sd`)));
-  if (told.intervals_void || !all.length) return fill($("hits"), told.intervals_void ? null : h("p", { class: "empty" }, "None: nothing moved visibly as was forecast or otherwise, or nothing can be said."));
+  if (!told.can_be_said) return fill($("hits"), h("p", { class: "empty" }, "Not listed: nothing can be said."));
+  if (told.intervals_void || !all.length) return fill($("hits"), told.intervals_void ? null : h("p", { class: "empty" }, "None: nothing moved visibly, as was forecast or otherwise."));
   const part = (title, note, rows, none) => h("div", {}, h("h3", {}, title, h("small", {}, note)), rows.length ? h("ol", {}, rows.map(row)) : h("p", { class: "empty" }, none));
   fill($("hits"), part("Came true", "the largest", told.hits, "Nothing moved visibly as was forecast."), part("Did not", "the furthest off", told.misses, "Nothing moved the other way, or out of its interval."));
 }

@@ -50,7 +50,10 @@ def print_verification(report: Mapping[str, Any], concepts: pa.Table, console: C
         if headline[kind]:
             page.heading(title, "seen (95 % interval of the forecast)")
             page.print(_moves(page, headline[kind][:SHOWN], known))
-    if headline.get("intervals_void"):
+    if headline["judgement"] is not None and not headline["can_be_said"]:
+        page.heading("Hits and misses")
+        page.print("Not listed: nothing can be said.")
+    elif headline.get("intervals_void"):
         page.heading("No hits or misses, and no intervals")
         page.print(f"{headline['intervals_void']}.")
     page.heading("Doctor, after training")
