@@ -90,9 +90,10 @@ def test_an_effect_in_words_and_numbers() -> None:
     text = " ".join(printed(effect(), 120).split())
     for words in (
         "▲ gratitude in the group measuring: training would amplify it",
-        "+0.200, 95 % [+0.100, +0.300]: +0.300 in 40 pairs of 30 families, +0.100 in the 200 others",
+        "shrunken +0.150, 95 % [+0.050, +0.250] as observed +0.200, 95 % [+0.100, +0.300]: +0.300 in 40 pairs",
+        "+0.300 in 40 pairs of 30 families, +0.100 in the 200 others",
         "Sure: ",
-        "Posterior +0.150 [+0.050, +0.250]. q 0.02. Rank 2 of its list.",
+        "q 0.02. Rank 2 of its list.",
         "12 carry it, 5 pull the other way, 223 do neither; together +0.200",
         "the first 1 %: 25 %, 5 %: 90 %, 10 %: 120 % of the pairs",
         "the first 1 %: 30 %, 5 %: 95 %, 10 %: 125 % of the 230 families",
@@ -111,6 +112,38 @@ def test_noise_is_not_told_as_a_finding() -> None:
     text = printed(pair(everywhere=unsure, in_places=[lesson(place="here"), *unsure]))
     assert "nothing sure" in text and "maybe 2" in text
     assert text.count("maybe") == 3  # three where nothing is sure, none where something is
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"lfsr": 1.0, "posterior_delta": 0.0, "posterior_lo": 0.0, "posterior_hi": 0.0},
+         "the chosen responses show it more in these pairs; this may be chance"),
+        ({"lfsr": 1.0, "mean_in": -0.1, "mean_out": -0.3},
+         "the rejected responses show it more in these pairs too, but less than in the others; this may be chance"),
+        ({"mean_in": -0.1, "mean_out": -0.3},
+         "the rejected responses show it more in these pairs too, but less than in the others"),
+        ({}, "training would amplify it"),
+    ],
+)  # fmt: skip
+def test_what_training_would_do_is_said_of_what_is_sure(changes: dict[str, Any], says: str) -> None:
+    text = " ".join(printed(effect(row=row(**changes), phrases=[]), 120).split())
+    head, rest = text.split(" shrunken ")
+    assert says in head
+    assert ("training would" in head) == (not changes) and ("may be chance" in head) == ("lfsr" in changes)
+    assert "Posterior" not in rest and rest.index("as observed") < rest.index("how sure")
+
+
+def test_the_untested_is_not_said_to_come() -> None:
+    text = " ".join(printed(effect(row=None, direction="suppress", delta=-0.2), 120).split())
+    assert "the rejected responses show it more in these pairs; this was not tested" in text
+    assert "training would" not in text and "shrunken" not in text and "as observed -0.200" in text
+
+
+@pytest.mark.parametrize(("share", "said"), [(1.004, False), (1.006, True), (float("nan"), False)])
+def test_above_100_is_explained_where_it_is_printed(share: float, said: bool) -> None:
+    text = printed(effect(pairs_carry={0.01: share}, families_carry={0.01: 0.3}), 120)
+    assert ("above 100 %" in text) == said
 
 
 def test_units_of_response_shift_concepts() -> None:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from pretilt.pairs.transcript import last_turn
 from pretilt.run import finite
+from pretilt.stats.sure import is_sure
 from pretilt.text import counted, one_line, snippet, visible
 from pretilt.trace.types import Contribution, EffectTrace, Fired, Lesson, PairTrace, Quote, Trace
 from pretilt.view.certainty import signed, verdict
@@ -102,7 +103,7 @@ def _effect(page: Page, trace: EffectTrace, show_text: bool) -> None:
     page.heading(f"pretilt · trace of {trace.id}")
     page.print()
     where = f"{_SETS[trace.view]} {one_line(trace.place)}" if trace.view in _SETS else "over all pairs"
-    page.print(f"{_mark(trace.direction)} {one_line(trace.concept)} {where}: training would {trace.direction} it")
+    page.print(f"{_mark(trace.direction)} {one_line(trace.concept)} {where}: {_claim(trace)}")
     page.print()
     page.facts(_figures(trace))
     read = any(one.chosen_fired is not None for one in trace.responsible + trace.against)
@@ -114,26 +115,52 @@ def _effect(page: Page, trace: EffectTrace, show_text: bool) -> None:
     _contributions(page, trace.kind, trace.against, show_text)
 
 
+def _claim(trace: EffectTrace) -> str:
+    """What training would do, where that is sure; else what these pairs show, which may be chance."""
+    side, other = _SIDES[trace.direction], _SIDES["suppress" if trace.direction == "amplify" else "amplify"]
+    if trace.row is None:
+        return f"the {side} responses show it more in these pairs; this was not tested"
+    sure = is_sure(trace.row)
+    inside = None if trace.view == "global" else finite(trace.row["mean_in"])
+    if inside and (inside > 0) != (trace.direction == "amplify"):
+        less = f"the {other} responses show it more in these pairs too, but less than in the others"
+        return less + ("" if sure else "; this may be chance")
+    if sure:
+        return f"training would {trace.direction} it"
+    return f"the {side} responses show it more in these pairs; this may be chance"
+
+
 def _figures(trace: EffectTrace) -> list[tuple[str, str]]:
     row, kind = trace.row or {}, trace.kind
     phrases = ", ".join(f"“{one_line(phrase)}”" for phrase in trace.phrases[:6] if phrase.strip())
     lines = [("fires on", phrases)] if phrases else []
+    shrunken = finite(row.get("posterior_delta"))
+    if shrunken is not None:
+        limits = interval(finite(row.get("posterior_lo")), finite(row.get("posterior_hi")))
+        lines.append(("shrunken", _with_limits(shrunken, kind, limits)))
     limits = interval(finite(row.get("ci_lo")), finite(row.get("ci_hi")))
-    effect = _amount(trace.delta, kind) + (f", 95 % {limits}" if limits else "")
-    families = f" of {row['family_n']:,} families" if row.get("family_n") is not None else ""
+    observed = _with_limits(trace.delta, kind, limits)
+    families = f" of {counted(row['family_n'], 'family', 'families')}" if row.get("family_n") is not None else ""
     if row and trace.view != "global":
         inside, outside = (_amount(finite(row[f"mean_{side}"]), kind) for side in ("in", "out"))
-        effect += f": {inside} in {counted(row['n_in'], 'pair')}{families}, {outside} in the {row['n_out']:,} others"
+        others = "the other" if row["n_out"] == 1 else f"the {row['n_out']:,} others"
+        observed += f": {inside} in {counted(row['n_in'], 'pair')}{families}, {outside} in {others}"
     elif row:
-        effect += f": mean of {counted(row['n_in'], 'pair')}{families}"
+        observed += f": mean of {counted(row['n_in'], 'pair')}{families}"
     counts = f"{trace.n_with:,} carry it, {trace.n_against:,} pull the other way, {trace.n_neither:,} do neither"
-    lines += [("effect", effect), ("how sure", _sureness(trace))]
+    lines += [("as observed", observed), ("how sure", _sureness(trace))]
     lines += [("pairs", f"{counts}; together {_amount(trace.total, kind)}")]
     lines += [("carried by", f"the first {_carry(trace.pairs_carry)} of the pairs")]
-    lines += [("", f"the first {_carry(trace.families_carry)} of the {trace.n_families:,} families")]
-    if any(share > 1 for share in (*trace.pairs_carry.values(), *trace.families_carry.values())):
+    families = "family" if trace.n_families == 1 else "families"
+    lines += [("", f"the first {_carry(trace.families_carry)} of the {trace.n_families:,} {families}")]
+    shares = (*trace.pairs_carry.values(), *trace.families_carry.values())
+    if any(math.isfinite(share) and round(100 * share) > 100 for share in shares):  # as printed
         lines.append(("", "above 100 %: the rest pulls the other way"))
     return lines
+
+
+def _with_limits(value: float, kind: str, limits: str) -> str:
+    return _amount(value, kind) + (f", 95 % {limits}" if limits else "")
 
 
 def _carry(shares: Mapping[float, float]) -> str:
@@ -146,10 +173,8 @@ def _sureness(trace: EffectTrace) -> str:
         return "Not tested: a response-shift concept is tested on prompts alone; this is its mean over all pairs."
     if row is None:
         return "Not tested, or not among the hypotheses that a large run keeps."
-    posterior, q = finite(row["posterior_delta"]), finite(row["q_value"])
-    limits = interval(finite(row["posterior_lo"]), finite(row["posterior_hi"]))
+    q = finite(row["q_value"])
     words = [verdict(row, unit_of(kind)).sentence]
-    words += [f"Posterior {_amount(posterior, kind)} {limits}".rstrip() + "."] if posterior is not None else []
     words += [f"q {q:.2g}."] if q is not None else []
     return " ".join([*words, f"Rank {row['rank']:,} of its list." if row["shown"] else "Not shown in the lists."])
 
@@ -247,7 +272,7 @@ def _lessons(page: Page, title: str, lessons: Sequence[Lesson], *, with_place: b
     page.heading(title, "" if sure else f"nothing sure; at most {MOST_UNSURE} of what may be chance")
     words = [("concept", 3), *([("where", 3)] if with_place else [])]
     spoken = page.width >= SPACIOUS and any(one.fires_on for one in lessons)
-    table = _table(page, words, ["effect", "carries", "pair", "rank"])
+    table = _table(page, words, ["as observed", "carries", "pair", "rank"])
     if spoken:
         table.add_column("fires on", ratio=2, no_wrap=True, overflow=page.overflow)
     for one in sure or lessons[:MOST_UNSURE]:
