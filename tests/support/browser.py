@@ -66,6 +66,19 @@ class Browser:
         )
         return contents
 
+    def wider_than_their_card(self, cards: str) -> list[str]:
+        """What is seen outside of the card it is in: its class and by how many pixels; not what an ellipsis cuts."""
+        found: list[str] = self.js(
+            "[...document.querySelectorAll(arguments[0])].flatMap((card) => {"
+            " const box = card.getBoundingClientRect();"
+            " const cut = (e) => e !== card && (getComputedStyle(e).overflowX === 'hidden' || cut(e.parentElement));"
+            " return [...card.querySelectorAll(':not(svg *)')].filter((e) => !cut(e.parentElement)).map((e) => [e, e.getBoundingClientRect()])"
+            ".filter(([, r]) => r.width && (r.right > box.right + 0.5 || r.left < box.left - 0.5))"
+            ".map(([e, r]) => `${e.tagName} .${e.className}: ${r.right - box.right}`); })",
+            cards,
+        )
+        return found
+
     def set(self, selector: str, value: str) -> None:
         """Type into a search field, or choose in a list."""
         self.js(

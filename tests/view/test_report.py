@@ -340,3 +340,37 @@ def test_unknown_statistics_are_shown_as_unknown(browser: Browser) -> None:
     assert browser.texts("#panel .verdict") == ["– Not knownThere is too little to judge it by."]
     assert not {"null", "undefined", "NaN"} & set(browser.js("document.body.innerText").split())
     assert browser.errors() == []
+
+
+@pytest.mark.parametrize("width", [500, 1280])
+def test_no_finding_is_wider_than_its_card(chromium: Any, tmp_path: Path, width: int) -> None:
+    """Effects of four digits, with their unit, over all pairs and in sets of them."""
+    tables = synthetic_tables()
+    large = {"posterior_delta": 1.127, "posterior_lo": 0.250, "posterior_hi": 1.871}
+    rows = [row | large if row["direction"] == "amplify" else row for row in tables.hypotheses.to_pylist()]
+    concepts = [row | {"kind": "shift_max"} for row in tables.concepts.to_pylist()]  # in standard deviations
+    widest = replace(
+        tables,
+        hypotheses=pa.Table.from_pylist(rows, tables.hypotheses.schema),
+        concepts=pa.Table.from_pylist(concepts, tables.concepts.schema),
+    )
+    (tmp_path / "report.html").write_text(build_report(widest), encoding="utf-8")
+    browser = Browser(chromium, tmp_path).open(width=width)
+    first = browser.text("#forest .forest-number").replace("\u202f", " ")
+    assert first.startswith("+1.127 sd +0.250 to +1.871 sd")
+    assert browser.wider_than_their_card(".forest") == []
+    assert browser.js("document.documentElement.scrollWidth") <= width
+
+
+def test_what_prints_as_0_has_no_row_and_no_triangle(chromium: Any, tmp_path: Path) -> None:
+    tables = synthetic_tables()
+    nothing = {"lfsr": 1.0, "posterior_delta": 0.00004, "posterior_lo": 0.0, "posterior_hi": 0.0}
+    some = {FLATTERY: {"posterior_delta": 0.00006}}  # printed as +0.0001
+    rows = [row | nothing | some.get(row["hypothesis_id"], {}) for row in tables.hypotheses.to_pylist()]
+    zeros = replace(tables, hypotheses=pa.Table.from_pylist(rows, tables.hypotheses.schema))
+    (tmp_path / "report.html").write_text(build_report(zeros), encoding="utf-8")
+    browser = Browser(chromium, tmp_path).open()
+    assert browser.texts(".forest .none-sure").count("Nothing sure.") == 5
+    assert browser.js("document.querySelectorAll('.forest ol .forest-row').length") == 1
+    assert browser.js("document.querySelectorAll('.heat tbody path').length") == 1
+    assert browser.errors() == []

@@ -76,6 +76,33 @@ def test_noise_is_no_finding() -> None:
     assert "which is unsure" in _printed(nothing)
 
 
+def test_what_prints_as_0_is_no_row_and_nothing_is_sure() -> None:
+    tables = synthetic_tables()
+    changed = []
+    for row in tables.hypotheses.to_pylist():
+        row |= {"lfsr": 1.0, "posterior_delta": 0.00004, "posterior_lo": 0.0, "posterior_hi": 0.0}
+        if row["hypothesis_id"] == "global:0":
+            row["posterior_delta"] = 0.00006  # printed as +0.0001
+        changed.append(row)
+    summary = summarise(replace(tables, hypotheses=pa.Table.from_pylist(changed, schema.HYPOTHESES)))
+    assert [[e.hypothesis_id for e in effects] for effects in _lists(summary)] == [["global:0"], [], [], [], [], []]
+    text = _printed(summary)
+    assert text.count("nothing sure") == 6 and "nothing passed" not in text
+    assert text.count("▲") + text.count("▼") == 6 + 1 + 1  # six times nothing, the row, and its example
+    assert summary.trust["in_lists"]["everywhere"]["amplify"] > 0
+
+
+def test_pairs_in_no_group_are_counted_and_groups_compared_with_groups() -> None:
+    tables = synthetic_tables()
+    for size, said in ((0, None), (1, "1 pair that no concept sets apart is in no group"),
+                       (26, "26 pairs that no concept sets apart are in no group")):  # fmt: skip
+        groups = [row | {"size": size} if row["group_id"] == 0 else row for row in tables.groups.to_pylist()]
+        silent = replace(tables, groups=pa.Table.from_pylist(groups, schema.GROUPS))
+        text = _printed(summarise(silent))
+        assert "one group against the other groups; at most two of a group" in text
+        assert ("in no group" in text) == (said is not None) and (said or "") in text
+
+
 def _lists(summary: Summary) -> list[list[Effect]]:
     everywhere = [summary.amplified, summary.suppressed]
     return everywhere + [

@@ -173,7 +173,7 @@ def test_arrow_keys_name_the_concepts(browser: Browser, verified: VerifyResult) 
     assert browser.js("document.querySelector('#scatter .tip').hidden") is True
 
 
-@pytest.mark.parametrize("width", [400, 1360])
+@pytest.mark.parametrize("width", [400, 500, 1280, 1360])
 def test_it_fits_its_window(browser: Browser, width: int) -> None:
     browser.open("verification.html", width=width)
     assert browser.js("document.documentElement.scrollWidth") <= width
@@ -181,6 +181,8 @@ def test_it_fits_its_window(browser: Browser, width: int) -> None:
         "[...document.querySelectorAll('#scatter svg, #ceiling svg')].map((e) => e.getBoundingClientRect().right)"
     )
     assert max(wide) <= width
+    assert browser.js("document.querySelectorAll('.figures').length") >= 2
+    assert browser.wider_than_their_card(".figures, .came, .card") == []
 
 
 def test_too_little_to_judge_is_said(verified: VerifyResult, chromium: Any, tmp_path: Path) -> None:

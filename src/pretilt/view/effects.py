@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from pretilt.run import finite
@@ -24,6 +25,8 @@ __all__ = [
     "effect_id",
     "in_words",
     "interval",
+    "n_shown",
+    "prints_as_zero",
     "shortlist",
     "shown_rows",
     "signed",
@@ -225,13 +228,27 @@ def spread(rows: Sequence[dict[str, Any]], limit: int, per_place: int = 2) -> li
     return kept[:limit]
 
 
+def n_shown(tables: ReportTables, place: str, direction: str) -> int:
+    """How many hypotheses of one of PLACES passed the display rules in this direction."""
+    h = tables.hypotheses
+    of_place = pc.is_in(h["view"], pa.array(PLACES[place]))
+    return int(pc.sum(pc.and_(pc.and_(h["shown"], of_place), pc.equal(h["direction"], direction))).as_py() or 0)
+
+
+def prints_as_zero(row: Mapping[str, Any]) -> bool:
+    """The effect as it is shown, shrunken where it is known, is "0": it has no direction that could be told."""
+    shrunken = finite(row["posterior_delta"])
+    return signed(row["delta"] if shrunken is None else shrunken) == "0"
+
+
 def shortlist(tables: ReportTables, place: str, direction: str, limit: int) -> list[dict[str, Any]]:
     """What is told first of one of PLACES: at most `limit` rows, at most two of a group or prompt concept.
 
-    Only what is sure; where nothing is, the first three of the list. In the paper's order, the list as it stands.
+    Only what is sure; where nothing is, the first three of the list that are not printed as 0. In the paper's order,
+    the list as it stands.
     """
     rows = spread(shown_rows(tables, PLACES[place], direction, min(50 * limit, LISTED)), limit)
     found = [row for row in rows if is_sure(row)]
     if not found:
-        return rows[:MOST_UNSURE]
+        return [row for row in rows if not prints_as_zero(row)][:MOST_UNSURE]
     return rows if tables.paper_order else found

@@ -20,10 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pretilt.run import Run, finite, jsonable
-from pretilt.schema import CONCENTRATION_FILE, DOCTOR_FILE, FEATURES, LISTS, SPANS
+from pretilt.schema import CONCENTRATION_FILE, DOCTOR_FILE, FEATURES, LISTS, SILENT_GROUP, SPANS
 from pretilt.stats.sure import sure_rows
 from pretilt.text import is_harmful
-from pretilt.view.effects import PLACES, Effect, Labels, shortlist
+from pretilt.view.effects import PLACES, Effect, Labels, n_shown, shortlist
 from pretilt.view.tables import ReportTables, n_train
 
 __all__ = ["LISTS", "Effect", "Example", "ReportTables", "Summary", "identity", "summarise"]
@@ -145,13 +145,21 @@ def _trust(tables: ReportTables) -> dict[str, Any]:
         "bundled_lens": bool((tables.manifest.get("lens") or {}).get("bundled", False)),
         "baseline": settings.get("baseline", "none"),
         "paper": tables.paper_order,
+        "n_silent": _silent(tables),
         "tested": tested,
         "shown": shown,
         "n_tested": sum(tested.values()),
         "n_shown": sum(shown.values()),
+        "in_lists": {place: {way: n_shown(tables, place, way) for way in ("amplify", "suppress")} for place in PLACES},
         "sure": sure,
         "n_sure": sum(sure.values()),
     }
+
+
+def _silent(tables: ReportTables) -> int:
+    """Training pairs that no concept sets apart; groups are compared without them."""
+    sizes = tables.groups.filter(pc.equal(tables.groups["group_id"], SILENT_GROUP))["size"]
+    return int(pc.sum(sizes).as_py() or 0)
 
 
 def _families(tables: ReportTables) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 const triangle = (x, y, r, up) => (up ? `M${x} ${y - r}L${x + r} ${y + r * 0.8}H${x - r}Z` : `M${x} ${y + r}L${x + r} ${y - r * 0.8}H${x - r}Z`);
 
 // --- the first effects of a list, with intervals --------------------------------------------------------------------------
-// `rows` by direction, in order; hollow and pale: not sure. `words.axis` says what the number is.
-function forest(rows, words) {
+// `rows` by direction, in order; hollow and pale: not sure. `words.axis` says what the number is. `shown` by direction:
+// how many passed the display rules; where no row is given, all of them are printed as 0.
+function forest(rows, words, shown) {
   const all = [...rows.amplify, ...rows.suppress];
   const reach = Math.max(...all.flatMap((x) => [effect(x), x.delta, ...ends(x)]).filter(known).map(Math.abs), 0.01) * 1.06;
   const at = (x) => `${(50 + (50 * Math.max(-reach, Math.min(reach, x))) / reach).toFixed(3)}%`;
@@ -25,13 +26,13 @@ function forest(rows, words) {
     svg("svg", { class: "forest-plot" }, values.map((v) => svg("text", { x: at(v), y: 14, "text-anchor": "middle" }, tickText(v)))), h("span", {}));
   const part = (direction, title, note) => {
     const list = rows[direction];
-    const none = list.length && !list.some(sure);
+    const none = shown[direction] && !list.some(sure);
     return h("div", { class: "forest-part" }, h("h3", {}, mark(direction), " ", title, " ", h("small", {}, note)),
-      none ? h("p", { class: "none-sure" }, h("b", {}, "Nothing sure."), ` ${list.length === 1 ? "The first of the list may be chance:" : `The first ${list.length} of the list may be chance:`}`) : null,
-      list.length ? h("ol", {}, list.map(row)) : h("p", { class: "empty" }, "Nothing passed the display rules in this direction."));
+      none ? h("p", { class: "none-sure" }, h("b", {}, "Nothing sure."), !list.length ? "" : ` ${list.length === 1 ? "The first of the list may be chance:" : `The first ${list.length} of the list may be chance:`}`) : null,
+      list.length ? h("ol", {}, list.map(row)) : none ? null : h("p", { class: "empty" }, "Nothing passed the display rules in this direction."));
   };
-  return h("div", { class: "forest" }, part("amplify", "Most amplified", words.amplify), part("suppress", "Most suppressed", words.suppress), axis,
-    h("p", { class: "axis-title" }, words.axis, " · thin stroke: as observed · hollow: unsure · ", h("a", { href: "#g-posterior" }, "what is this number?")));
+  return h("div", { class: "forest" }, part("amplify", "Most amplified", words.amplify), part("suppress", "Most suppressed", words.suppress), all.length ? axis : null,
+    !all.length ? null : h("p", { class: "axis-title" }, words.axis, " · thin stroke: as observed · hollow: unsure · ", h("a", { href: "#g-posterior" }, "what is this number?")));
 }
 
 // --- one effect: where inside and elsewhere lie, as observed ----------------------------------------------------------------
@@ -63,6 +64,7 @@ function heat({ concepts, groups, cells }) {
     const share = Math.abs(delta) / most;
     const id = `group:${g}:${c}`;
     const label = `${conceptName(c)} in ${groupName(g)}: ${signed(delta)}, ${known(lfsr) ? (isSure ? "sure" : "unsure") + `, ${sureText({ lfsr })}` : "not known"}`;
+    if (signed(delta) === "0") return h("td", { title: label });
     const icon = svg("svg", { class: delta > 0 ? "amplify" : "suppress", viewBox: "-11 -11 22 22", "aria-hidden": "true" },
       svg("path", { class: isSure ? "strong" : "weak", d: triangle(0, 0, Math.max(1.2, 10 * Math.sqrt(share)), delta > 0) }));
     const content = payload.evidence[id]?.length ? h("a", { href: link(id), "aria-label": label }, icon) : h("span", { role: "img", "aria-label": label }, icon);

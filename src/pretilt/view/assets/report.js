@@ -35,15 +35,16 @@ function renderFindings() {
   const listed = (place) => Object.fromEntries(["amplify", "suppress"].map((d) => [d, payload.findings[place][d].map((id) => byId.get(id)).filter(Boolean)]));
   const draw = (id, place, words, none) => {
     const rows = listed(place);
-    const some = rows.amplify.length + rows.suppress.length > 0;
-    fill($(id), some ? forest(rows, words) : h("p", { class: "empty" }, none));
+    const shown = trust.in_lists[place], some = shown.amplify + shown.suppress > 0;
+    fill($(id), some ? forest(rows, words, shown) : h("p", { class: "empty" }, none));
     return some;
   };
+  const silent = trust.n_silent;
   const two = "there more than elsewhere; at most two of the same place";
   draw("forest", "everywhere", { amplify: "chosen shows it more", suppress: "rejected shows it more", axis: "mean difference between chosen and rejected, shrunken, with 95 % interval" }, "No effect over all pairs passed the display rules.");
-  const grouped = draw("groups", "groups", { amplify: two, suppress: two, axis: "pairs inside the group less all others, shrunken, with 95 % interval" }, "No group of pairs stands out: there are no groups, or no effect in one passed the display rules.");
+  const grouped = draw("groups", "groups", { amplify: two, suppress: two, axis: "pairs inside the group less those of the other groups, shrunken, with 95 % interval" }, "No group of pairs stands out: there are no groups, or no effect in one passed the display rules.");
   draw("prompts", "prompts", { amplify: two, suppress: two, axis: "these prompts less all others, shrunken, in standard deviations (sd), with 95 % interval" }, "Nothing depends on what the prompt is about, as far as this lens can see: there are no prompt concepts, or no effect passed the display rules.");
-  fill($("heat"), grouped ? [h("h3", { class: "sub" }, "Concepts by groups"), h("p", { class: "note" }, "Each column is a group, each row a concept. A triangle is how far the effect inside differs from that in all other pairs. Those that can be clicked open with their pairs: what is sure, and the first 25 of each list."), heat(payload.heat)] : null);
+  fill($("heat"), grouped ? [h("h3", { class: "sub" }, "Concepts by groups"), h("p", { class: "note" }, `Each column is a group, each row a concept. A triangle is how far the effect inside differs from that in the other groups${silent ? `; ${plural(silent, "pair")} that no concept sets apart ${silent === 1 ? "is" : "are"} in no group` : ""}. Those that can be clicked open with their pairs: what is sure, and the first 25 of each list.`), heat(payload.heat)] : null);
   for (const id of ["filters", "scatter-frame"]) $(id).hidden = !hypotheses.length;
   const n = trust.n_tested, parts = Object.entries(trust.tested).map(([v, k]) => `${int(k)} ${{ global: "over all pairs", group: "in groups", prompt_max: "by prompt (max)", prompt_freq: "by prompt (freq)" }[v] ?? v}`);
   $("explore-lead").textContent = n ? `${plural(n, "hypothesis", "hypotheses")} tested (${parts.join(", ")}), ${int(trust.n_shown)} shown: those with enough pairs and families, and the same sign in both halves of the data. ${trust.n_sure === 1 ? "1 of them is" : `${int(trust.n_sure)} of them are`} sure. Pairs stand with those that are sure and listed, and with the first 25 of each list.` : "Nothing was tested.";

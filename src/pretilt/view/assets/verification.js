@@ -16,7 +16,7 @@ const unitOf = (name) => (name.startsWith("shift_") ? "\u202fsd" : "");
 function headTable(head, rows, words = 1) {
   const cls = (i) => (i < words ? "words" : null);
   return h("table", { class: "plain" }, h("thead", {}, h("tr", {}, head.map((name, i) => h("th", { scope: "col", class: cls(i) }, name)))),
-    h("tbody", {}, rows.map((row) => h("tr", { class: row.cls }, row.cells.map((cell, i) => h("td", { class: cls(i) }, cell))))));
+    h("tbody", {}, rows.map((row) => h("tr", { class: row.cls }, row.cells.map((cell, i) => h("td", { class: cls(i), "data-label": head[i] }, cell))))));
 }
 
 function renderVerdict() {

@@ -134,20 +134,29 @@ def _mark(direction: str) -> str:
 
 
 def _lists(page: Page, summary: Summary) -> None:
-    everywhere, numbers = "over all pairs", count(1)
-    page.heading("Most amplified", f"chosen responses show it more, {everywhere}")
-    _table(page, numbers, {"amplify": summary.amplified})
-    page.heading("Most suppressed", f"rejected responses show it more, {everywhere}")
-    _table(page, numbers, {"suppress": summary.suppressed})
-    page.heading("In groups of pairs", "one group against all others; at most two of a group")
-    _table(page, numbers, {"amplify": summary.amplified_in_groups, "suppress": summary.suppressed_in_groups})
+    numbers, in_lists = count(1), summary.trust["in_lists"]
+    page.heading("Most amplified", "chosen responses show it more, over all pairs")
+    _table(page, numbers, {"amplify": summary.amplified}, in_lists["everywhere"])
+    page.heading("Most suppressed", "rejected responses show it more, over all pairs")
+    _table(page, numbers, {"suppress": summary.suppressed}, in_lists["everywhere"])
+    page.heading("In groups of pairs", "one group against the other groups; at most two of a group")
+    if n := summary.trust["n_silent"]:
+        page.print(f"{counted(n, 'pair')} that no concept sets apart {'is' if n == 1 else 'are'} in no group")
+    in_groups = {"amplify": summary.amplified_in_groups, "suppress": summary.suppressed_in_groups}
+    _table(page, numbers, in_groups, in_lists["groups"])
     page.heading("When the prompt is about …", "the prompts most about it against all others; at most two of each")
-    _table(page, numbers, {"amplify": summary.amplified_by_prompt, "suppress": summary.suppressed_by_prompt})
+    by_prompt = {"amplify": summary.amplified_by_prompt, "suppress": summary.suppressed_by_prompt}
+    _table(page, numbers, by_prompt, in_lists["prompts"])
 
 
-def _table(page: Page, numbers: Iterator[int], parts: Mapping[str, Sequence[Effect]]) -> None:
-    """The rows of each direction, numbered. Where nothing is sure that is said, and what follows is dim."""
-    if not any(parts.values()):
+def _table(
+    page: Page, numbers: Iterator[int], parts: Mapping[str, Sequence[Effect]], in_lists: Mapping[str, int]
+) -> None:
+    """The rows of each direction, numbered. Where nothing is sure that is said, and what follows is dim.
+
+    `in_lists`: of each direction, how many passed the display rules; where no row is given all of them print as 0.
+    """
+    if not any(in_lists[direction] for direction in parts):
         page.print("nothing passed the display rules")
         return
     wide = page.width >= PHRASES_FROM and any(effect.view == "global" for part in parts.values() for effect in part)
@@ -159,7 +168,7 @@ def _table(page: Page, numbers: Iterator[int], parts: Mapping[str, Sequence[Effe
     if wide:
         table.add_column("for example", ratio=2, no_wrap=True, overflow=page.overflow)
     for direction, effects in parts.items():
-        if not effects:
+        if not in_lists[direction]:
             table.add_row(page.text(_mark(direction)), page.text("nothing passed the display rules", "dim"))
         elif not any(effect.is_sure for effect in effects):
             table.add_row(page.text(_mark(direction)), page.text("nothing sure"))
