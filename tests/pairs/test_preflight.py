@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from pretilt.pairs import preflight as preflight_module
 from pretilt.pairs import tables
 from pretilt.pairs.chat import PairTokens
 from pretilt.pairs.pair import Drop, Message, Pair, assign_pair_ids
 from pretilt.pairs.preflight import preflight
 from pretilt.pairs.split import Split
 from pretilt.schema import DROPPED, PAIRS, TOKENS
+from pretilt.view.terminal.preflight import _label_lines
 
 
 def example() -> tuple[list[Pair], list[PairTokens], Split]:
@@ -150,3 +153,14 @@ def test_one_component_has_no_standard_error() -> None:
     assert numbers["families"] == {"straddling": 0}
     assert numbers["length_bias"]["standard_error"] is None
     assert numbers["rows"]["dropped"] == {}
+
+
+def test_combinations_of_models_are_counted_before_the_table_is_cut() -> None:
+    """51 combinations of 60 pairs: the table holds 20, and the screen says 48 more than the 3 it shows."""
+    rows = [{"chosen_model": f"m{i}", "rejected_model": "base"} for i in range(50)] + [
+        {"chosen_model": "best", "rejected_model": "base"}
+    ] * 10
+    models = preflight_module._models(pa.Table.from_pylist(rows))
+    assert (models["known"], models["combinations"], len(models["table"]), models["other"]) == (60, 51, 20, 31)
+    lines = _label_lines({"models": models})
+    assert lines[-1] == ("", "and 48 more combinations")

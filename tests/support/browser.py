@@ -72,7 +72,8 @@ class Browser:
             "[...document.querySelectorAll(arguments[0])].flatMap((card) => {"
             " const box = card.getBoundingClientRect();"
             " const cut = (e) => e !== card && (getComputedStyle(e).overflowX === 'hidden' || cut(e.parentElement));"
-            " return [...card.querySelectorAll(':not(svg *)')].filter((e) => !cut(e.parentElement)).map((e) => [e, e.getBoundingClientRect()])"
+            " return [...card.querySelectorAll(':not(svg *)')].filter((e) => !cut(e.parentElement))"
+            ".map((e) => [e, e.getBoundingClientRect()])"
             ".filter(([, r]) => r.width && (r.right > box.right + 0.5 || r.left < box.left - 0.5))"
             ".map(([e, r]) => `${e.tagName} .${e.className}: ${r.right - box.right}`); })",
             cards,

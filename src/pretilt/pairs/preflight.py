@@ -123,12 +123,13 @@ def _scores(pairs: pa.Table) -> dict[str, int]:
 
 
 def _models(pairs: pa.Table) -> dict[str, Any]:
-    """The most frequent (chosen model, rejected model) pairs; `other` pairs are not listed."""
+    """The most frequent (chosen model, rejected model) of `combinations` such; `other` pairs are not listed."""
     both = zip(pairs["chosen_model"].to_pylist(), pairs["rejected_model"].to_pylist(), strict=True)
     counts = Counter(pair for pair in both if any(pair))
     ordered = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
     listed = [{"chosen": c, "rejected": r, "pairs": n} for (c, r), n in ordered[:_MODEL_PAIRS_LISTED]]
-    return {"known": counts.total(), "table": listed, "other": sum(n for _, n in ordered[_MODEL_PAIRS_LISTED:])}
+    other = sum(n for _, n in ordered[_MODEL_PAIRS_LISTED:])
+    return {"known": counts.total(), "combinations": len(counts), "table": listed, "other": other}
 
 
 def _tokens(pairs: pa.Table, tokens: pa.Table) -> dict[str, int]:

@@ -61,7 +61,7 @@ function renderData() {
   const length = preflight.length_bias ?? {};
   const mean = known(length.mean_difference) ? length.mean_difference : read.mean_length_difference;
   const longer = known(length.share_chosen_longer) ? length.share_chosen_longer : read.share_chosen_longer;
-  const { table: models = [], other = 0 } = preflight.models ?? {};
+  const { table: models = [], other = 0, combinations = models.length } = preflight.models ?? {};
   const trouble = Object.entries(preflight.chat_template_trouble ?? {}).filter(([, n]) => n);
   const copies = [
     [preflight.duplicates?.pairs, "repeated pairs"], [preflight.duplicates?.prompts, "repeated prompts"], [preflight.duplicates?.contradicting_pairs, "pairs that another one contradicts"],
@@ -75,7 +75,7 @@ function renderData() {
       h("p", { class: "note" }, known(mean) ? `${Math.abs(mean) < 0.05 ? "Chosen and rejected are equally long" : `Chosen is ${Math.abs(mean).toFixed(1)} tokens ${mean > 0 ? "longer" : "shorter"}`} on average${known(length.standard_error) ? ` (± ${(1.96 * length.standard_error).toFixed(1)})` : ""}; chosen is longer in ${percent(longer)} of the pairs. Tokens of chosen minus tokens of rejected; the ends hold the rest.` : "")),
     card("Copies and labels", h("dl", { class: "rows numbers" }, copies.map(([n, name]) => [h("dt", {}, name), h("dd", {}, int(n))]))),
     models.length ? card("Who wrote them", table(["chosen", "rejected", "pairs"], models.slice(0, 8).map((m) => [data(String(m.chosen ?? "?")), data(String(m.rejected ?? "?")), int(m.pairs)])),
-      models.length > 8 || other ? h("p", { class: "note" }, `${plural(other + models.slice(8).reduce((n, m) => n + m.pairs, 0), "pair")} by other combinations`) : null) : null,
+      models.length > 8 || other ? h("p", { class: "note" }, `${plural(other + models.slice(8).reduce((n, m) => n + m.pairs, 0), "pair")} by ${plural(combinations - Math.min(8, models.length), "other combination")}`) : null) : null,
     trouble.length || (preflight.notes ?? []).length ? card("Notes", h("ul", {}, trouble.map(([kind, n]) => h("li", {}, `Chat template, ${plural(n, "pair")}: `, data(kind))), (preflight.notes ?? []).map((note) => h("li", {}, data(String(note)))))) : null,
   ]);
 }

@@ -12,9 +12,9 @@ from pretilt.text import counted, one_line
 from pretilt.view.terminal.kit import Page, percent
 
 COPIES = (
-    ("pairs", "repeated pairs"),
-    ("prompts", "repeated prompts"),
-    ("contradicting_pairs", "pairs that another one contradicts"),
+    ("pairs", "repeated pair", "repeated pairs"),
+    ("prompts", "repeated prompt", "repeated prompts"),
+    ("contradicting_pairs", "pair that another one contradicts", "pairs that another one contradicts"),
 )
 
 
@@ -31,7 +31,9 @@ def print_preflight(preflight: Mapping[str, Any], console: Console) -> None:
     ]
     lines += [("REFUSED", one_line(f"{check['name']}: {check['meaning']}. {check['what_to_do']}"))
               for check in preflight.get("refused") or []]  # fmt: skip
-    lines += _cost_line(preflight) + [("note", one_line(note)) for note in preflight.get("notes") or []]
+    of_families = (preflight.get("families") or {}).get("notes") or []  # they stand with the families
+    notes = [note for note in preflight.get("notes") or [] if note not in of_families]
+    lines += _cost_line(preflight) + [("note", one_line(note)) for note in notes]
     page.facts(lines or [("", "nothing was read")])
     page.print()
 
@@ -55,7 +57,7 @@ def _row_lines(preflight: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _copy_lines(preflight: Mapping[str, Any]) -> list[tuple[str, str]]:
     copies = preflight.get("duplicates") or {}
-    parts = [f"{copies[key]:,} {text}" for key, text in COPIES if copies.get(key)]
+    parts = [counted(copies[key], singular, plural) for key, singular, plural in COPIES if copies.get(key)]
     return [("copies", ", ".join(parts))] if parts else []
 
 
@@ -65,7 +67,9 @@ def families_in_words(families: Mapping[str, Any]) -> str:
         return ""
     n, found, share = families["n_pairs"], families["n_families"], families["share_in_families"]
     if found == n:
-        return f"{counted(n, 'pair')}, each a family of its own: none is related to another"
+        if n == 1:
+            return "1 pair, a family of its own"
+        return f"{n:,} pairs, each a family of its own: none is related to another"
     # Kish's number takes the pairs of a family for copies of each other: the truth lies between it and all pairs.
     effective = f"the effective sample is at least {families['kish_n_eff']:,.0f}"
     of_families = f"{counted(n, 'pair is', 'pairs are')} {counted(found, 'family', 'families')}"
@@ -96,7 +100,8 @@ def _length_line(preflight: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _label_lines(preflight: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Scores against labels, and which model wrote what."""
-    scores, models = preflight.get("scores") or {}, (preflight.get("models") or {}).get("table") or []
+    scores, authors = preflight.get("scores") or {}, preflight.get("models") or {}
+    models = authors.get("table") or []
     lines = []
     if disagree := scores.get("disagree"):
         of_pairs = f"{disagree:,} of {counted(scores['known'], 'pair')}"
@@ -104,8 +109,8 @@ def _label_lines(preflight: Mapping[str, Any]) -> list[tuple[str, str]]:
     for i, m in enumerate(models[:3]):
         who = f"{one_line(str(m.get('chosen') or '?'))} over {one_line(str(m.get('rejected') or '?'))}"
         lines.append(("models" if i == 0 else "", f"{counted(m.get('pairs', 0), 'pair')}: {who}"))
-    more = len(models) - 3
-    return lines + ([("", f"and {more:,} more combinations")] if more > 0 else [])
+    more = authors.get("combinations", len(models)) - 3  # the table holds the most frequent alone
+    return lines + ([("", f"and {counted(more, 'more combination')}")] if more > 0 else [])
 
 
 def _cost_line(preflight: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -114,13 +119,12 @@ def _cost_line(preflight: Mapping[str, Any]) -> list[tuple[str, str]]:
         return []
     estimate = preflight.get("estimate") or {}
     lo, hi = (finite(estimate.get(f"seconds_{bound}")) for bound in ("low", "high"))
-    lines = [("to read", f"{to_read:,} tokens through the lens")]
+    lines = [("to read", f"{counted(to_read, 'token')} through the lens")]
     if lo is None or hi is None:
         return lines
-    return [
-        *lines,
-        ("time", f"{_duration(lo)} to {_duration(hi)} for the whole audit on this machine, by its speed now"),
-    ]
+    low, high = _duration(lo), _duration(hi)
+    span = f"about {low}" if low == high else f"{low} to {high}"
+    return [*lines, ("time", f"{span} for the whole audit on this machine, by its speed now")]
 
 
 def _duration(seconds: float) -> str:
