@@ -10,9 +10,12 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pretilt.text import counted
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+LEAST_SECONDS = 2.0  # of a step whose rate is named: of a shorter one it is chance
 LINE_EVERY = 30.0  # seconds between progress lines where there is no terminal to draw a bar on
 
 
@@ -66,26 +69,33 @@ class Watched(Events):
         seconds = max(now - self._began, 1e-9)
         rate = (done - self._first) / seconds
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, total=total, rate=f"{rate:,.0f} {unit}/s" if rate else "")
+            self._bar.update(self._task, completed=done, total=total, rate=_rate(rate, unit))
         elif now - self._line >= LINE_EVERY and done < total and rate:
             self._line = now
             left = (total - done) / rate
-            print(
-                f"  {label}: {done:,} of {total:,} {unit}, {rate:,.0f}/s, {left:,.0f} s left",
-                file=sys.stderr,
-                flush=True,
-            )
+            state = f"{label}: {done:,} of {counted(total, unit.removesuffix('s'))}, {_rate(rate, unit)}"
+            print(f"  {state}, {left:,.0f} s left", file=sys.stderr, flush=True)
         if done >= total:
             resumed = self._first >= total
             self._end()
             if resumed:
                 return
-            self.say(f"{label}: {total:,} {unit} in {seconds:,.0f} s" + (f", {rate:,.0f} {unit}/s" if rate else ""))
+            speed = f", {_rate(rate, unit)}" if seconds >= LEAST_SECONDS and rate else ""
+            self.say(f"{label}: {counted(total, unit.removesuffix('s'))} in {seconds:,.0f} s{speed}")
 
     def _end(self) -> None:
         if self._bar is not None:
             self._bar.stop()
         self._bar, self._task, self._label = None, None, ""
+
+
+def _rate(per_second: float, unit: str) -> str:
+    """ "12 pairs/s", or "3.5 s per pair" where it is slower than one in a second; empty for none."""
+    if per_second >= 1:
+        return f"{per_second:,.0f} {unit}/s"
+    return (
+        f"{1 / per_second:,.{0 if per_second < 0.1 else 1}f} s per {unit.removesuffix('s')}" if per_second > 0 else ""
+    )
 
 
 def watching(events: Events | None) -> Events:

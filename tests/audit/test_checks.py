@@ -293,7 +293,7 @@ def test_what_to_do_stands_under_the_table_for_what_is_not_green() -> None:
     flat = " ".join(checks_text(some_checks(), 100).split())
     assert "RED explained variance: how much" in flat and "pretilt fit" in flat
     assert "special tokens in content: " not in flat
-    assert flat.count("Needs rollouts or training") == 1  # once for the four
+    assert flat.count("Needs rollouts; the controls a training") == 1  # once for the four
     assert checks_text([]).startswith("nothing was checked")
 
 

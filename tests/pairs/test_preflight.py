@@ -76,6 +76,7 @@ def test_numbers_by_hand() -> None:
     assert numbers["scores"] == {"known": 4, "disagree": 1, "equal": 1}
     assert numbers["models"] == {
         "known": 4,
+        "combinations": 3,
         "table": [
             {"chosen": "big", "rejected": "small", "pairs": 2},
             {"chosen": "big", "rejected": None, "pairs": 1},

@@ -108,7 +108,7 @@ def test_at_least_150_prompts_where_there_are_1500() -> None:
 def test_few_pairs_and_giant_components() -> None:
     few = split_pairs([ask(t) for t in unrelated(19)])
     assert not few.heldout.any()
-    assert "19 pairs are too few" in few.notes[0]
+    assert "19 pairs are too few, 20 are needed" in few.notes[0]
     giant = split_pairs([ask(f"{LONG} {i}") for i in range(50)])
     assert giant.component_id.max() == 0
     assert not giant.heldout.any()

@@ -316,8 +316,6 @@ def test_near_pairs_and_shift_concepts(finished: pretilt.AuditResult) -> None:
     with pytest.raises(UserError, match=f"Did you mean concept:{shift}"):
         trace(finished.path, f"global:{shift}")
     name = finished.concepts["name"][0].as_py()
-    with pytest.raises(UserError, match="Did you mean concept:0"):
-        trace(finished.path, name[:-1])
     assert trace(finished.path, name.upper(), number=1, tokens=False).id == "global:0"
 
 

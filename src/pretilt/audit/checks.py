@@ -282,7 +282,7 @@ def families(n_effective: float | None, n_pairs: int | None) -> Check:
     return Check(name, verdict, f"{share:.2f}, {n_effective:,.0f} of {n_pairs:,}", limits, meaning, fix)
 
 
-_LATER = "Needs rollouts or training, after the forecast: see `pretilt verify` and docs/verification.md"
+_LATER = "Needs rollouts; the controls a training with --set max_steps=0 or --shuffled-labels: docs/verification.md"
 
 
 def rollout_index_space(correlation: float | None) -> Check:

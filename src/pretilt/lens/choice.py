@@ -218,9 +218,10 @@ def choose_lens(settings: AuditSettings, events: Events, source: Any = None) -> 
             raise UserError("--layer goes with --model and --dictionary", why="the bundled lens has its own layer")
         from pretilt.models.bundled import BUNDLED_DICTIONARY, bundled_model
 
-        events.say(
-            "no model named: reading with the bundled lens (SmolLM2-135M-Instruct), a demonstration, not your model"
-        )
+        if source is not None:  # a run that exists already was told when it was made
+            events.say(
+                "no model named: reading with the bundled lens (SmolLM2-135M-Instruct), a demonstration, not your model"
+            )
         return LensChoice(str(bundled_model(events.say)), None, BUNDLED_DICTIONARY, None, settings, bundled=True)
     if settings.model is None:
         why = "a dictionary belongs to one model"

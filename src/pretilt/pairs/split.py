@@ -18,6 +18,7 @@ import numpy as np
 
 from pretilt.errors import UserError
 from pretilt.pairs.pair import Pair
+from pretilt.text import counted
 
 JACCARD_THRESHOLD = 0.7
 SHINGLE_WORDS = 3
@@ -140,7 +141,10 @@ def _choose(
     if holdout == 0:
         return none, []
     if n_pairs < MIN_PAIRS_TO_SPLIT:
-        return none, [f"no pairs are held out: {n_pairs} pairs are too few ({MIN_PAIRS_TO_SPLIT} are needed)"]
+        return none, [
+            f"no pairs are held out: {counted(n_pairs, 'pair is', 'pairs are')} too few, "
+            f"{MIN_PAIRS_TO_SPLIT} are needed"
+        ]
     components, first_text, n_prompts = np.unique(of_text, return_index=True, return_counts=True)
     pair_counts = np.bincount(of_pair, minlength=int(components[-1]) + 1)[components]
     lot = [hashlib.sha256(f"{seed}:{texts[i]}".encode("utf-8", "surrogatepass")).digest() for i in first_text]

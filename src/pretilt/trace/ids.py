@@ -116,20 +116,24 @@ def _place_trouble(run: Run, view: str, where: int) -> str:
 
 
 def _named(run: Run, what: str) -> Cell:
-    """The one concept of that name. Raises UserError with those whose names hold the text, or nearly are it."""
-    names = [(name or "").lower() for name in run.table("concepts.parquet", ["name"])["name"].to_pylist()]
-    same = [i for i, name in enumerate(names) if name and name == what.lower()]
-    if len(same) == 1:
-        return _concept(run, same[0], f"concept:{same[0]}")
-    held = same or [i for i, name in enumerate(names) if what and what.lower() in name]
-    if not held and 2 < len(what) <= LONGEST_NAME:
-        held = [names.index(name) for name in near_misses(what.lower(), names)]
-    raise _unknown(
-        run,
-        f"'{what[:60]}' is no id and no name of {'one concept alone' if same else 'a concept'}",
-        near=[f"concept:{i}" for i in held[:N_NEAR]],
-        like=what,
-    )
+    """The one concept of that name, or whose name alone holds the text.
+
+    A name may be typed as it is printed: cut short with "…", and with a phrase after " · ". Raises UserError with the
+    concepts whose names hold the text, or nearly are it.
+    """
+    labels = run.table("concepts.parquet", ["name"])["name"].to_pylist()
+    names = [(name or "").lower() for name in labels]
+    text = what.split(" · ")[0].rstrip("…").strip().lower()
+    same = [i for i, name in enumerate(names) if name and name == text]
+    matches = same or [i for i, name in enumerate(names) if text and text in name]
+    if len(matches) == 1:
+        return _concept(run, matches[0], f"concept:{matches[0]}")
+
+    what_is_wrong = f"'{what[:60]}' is no id and no name of {'one concept alone' if matches else 'a concept'}"
+    if not matches and 2 < len(text) <= LONGEST_NAME:
+        matches = [names.index(name) for name in near_misses(text, names)]
+    near = [f"concept:{i} ({labels[i]})" for i in matches[:N_NEAR]]
+    raise _unknown(run, what_is_wrong, near=near, like=what)
 
 
 def _listed(run: Run, number: int) -> str:

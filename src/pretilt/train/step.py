@@ -183,7 +183,6 @@ class _Training:
         if self.is_main:
             keep = not {"save_strategy", "save_steps", "save_total_limit"}.isdisjoint(self.settings.dpo)
             report = self._writing(lambda: folder.finish(self.out, report, keep_checkpoints=keep))
-            self.events.say(report["regime"]["words"])
         state.wait_for_everyone()
         return TrainResult(self.out, report)
 
@@ -284,7 +283,6 @@ class _Training:
         say(
             f"then the margins of {n_pairs['train']:,} training and {n_pairs.get('heldout', 0):,} held-out pairs are "
             f"measured: {FORWARDS_MEASURED * 2 * sum(n_pairs.values()):,} responses go once through a model"
-            + ("" if self.settings.regime_pairs else ", about a tenth of the training's time at most")
         )
         if checkpoint is not None:
             say(f"going on from {checkpoint.name}")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pretilt.audit.checks import Check
-from pretilt.text import mask_slurs, one_line
+from pretilt.text import counted, mask_slurs, one_line
 from pretilt.view.effects import effect_id
 from pretilt.view.terminal.doctor import checks_text
 from pretilt.view.terminal.kit import Page
@@ -43,7 +43,7 @@ def print_verification(report: Mapping[str, Any], concepts: pa.Table, console: C
     if cells:
         page.heading("In which context", "inside less outside, within concepts")
         names = {"group": "groups of pairs", "prompt_max": "prompts, max", "prompt_freq": "prompts, freq"}
-        rows = [{"name": f"{names[v]}, {one['judged_sets']:,} sets", **one["within"]} for v, one in cells]
+        rows = [{"name": f"{names[v]}, {counted(one['judged_sets'], 'set')}", **one["within"]} for v, one in cells]
         page.print(_figures(page, rows, columns=_COLUMNS[:3]))
     known = {row["concept_id"]: row for row in concepts.to_pylist()}
     for kind, title in (("hits", "Came true"), ("misses", "Did not")):
