@@ -133,8 +133,6 @@ def test_report_and_margins(made: tuple[Path, Path], tmp_path: Path) -> None:
     assert found["mean_weight"] == pytest.approx(np.mean(1 / (1 + np.exp(expected_margins))))
     assert result.regime == "bending"
     assert result.report["regime"]["words"].startswith("bending: mean σ(−margin) is 0.38")
-        "bending: mean σ(−margin) is 0.38"
-    )
 
 
 _MODELS: dict[Path, Any] = {}
