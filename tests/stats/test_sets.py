@@ -78,11 +78,11 @@ def test_nobody_takes_part(n: int) -> None:
 
 
 def test_runs_and_sums_by_hand() -> None:
-    runs = Runs.of(np.array([4, 4, 1, 4]))  # runs, not values: 4 comes twice
+    runs = Runs.from_keys(np.array([4, 4, 1, 4]))  # runs, not values: 4 comes twice
     assert (runs.starts.tolist(), runs.sizes.tolist()) == ([0, 2, 3], [2, 1, 1])
     block = np.array([[1.0, 10], [2, 20], [3, 30], [4, 40]])
     assert runs.sums(block).tolist() == [[3, 30], [3, 30], [4, 40]]
-    assert Runs.of(np.arange(4)).sums(block).tolist() == block.tolist()
+    assert Runs.from_keys(np.arange(4)).sums(block).tolist() == block.tolist()
     assert sum_by(np.array([1, 1, 1, 3]), 5, block).tolist() == [[0, 0], [6, 60], [0, 0], [4, 40], [0, 0]]
     assert sum_by(np.zeros(0, np.int64), 2, block[:0]).tolist() == [[0, 0], [0, 0]]
     assert sum_by(np.zeros(0, np.int64), 0, block[:0]).shape == (0, 2)

@@ -1,4 +1,4 @@
-"""The effect that is left once length and source are accounted for.
+"""The effect adjusted for response length and source.
 
 A linear model of u on a piecewise-linear function of the length difference and on the source, over the whole pool; the
 adjusted effect is the contrast of its residuals. Longer chosen responses lift every concept a little everywhere, and
@@ -32,12 +32,14 @@ def covariates(length_difference: np.ndarray, source: Sequence[str | None]) -> n
         bent = np.maximum(length - knot, 0) - max(-knot, 0.0)
         if np.linalg.matrix_rank(np.stack([np.ones_like(length), *terms, bent], axis=1)) == len(terms) + 2:
             terms.append(bent)
-    of_pair = np.array([s or "" for s in source], dtype=object)  # not "U": one long name would widen all of them
-    names, code, counts = np.unique(of_pair, return_inverse=True, return_counts=True)
+
+    source_name = np.array([s or "" for s in source], dtype=object)  # not "U": one long name would widen all of them
+    names, code, counts = np.unique(source_name, return_inverse=True, return_counts=True)
     frequent = np.argsort(-counts, kind="stable")[:MAX_SOURCES]
     frequent = frequent[counts[frequent] >= MIN_SOURCE_PAIRS]
     if frequent.size == names.size:
-        frequent = frequent[1:]  # one source is what the others differ from
+        frequent = frequent[1:]  # the most frequent source is the reference level
+
     dummies = [(code == k) - counts[k] / len(code) for k in frequent]
     columns = [*terms, *dummies]
     return np.stack(columns, axis=1) if columns else np.zeros((len(length), 0))
@@ -48,9 +50,11 @@ def residual_delta(sums: CellSums, x: np.ndarray) -> np.ndarray:
     sets = sums.sets
     pool = x[sets.pool]
     mean = pool.mean(axis=0) if len(pool) else np.zeros(x.shape[1])
+
     gram = (pool - mean).T @ (pool - mean)
     pool_sum = sums.total.pool.sum(axis=0) - sets.pool.size * sums.centre
     slope = np.linalg.pinv(gram, hermitian=True) @ (sums.covariate_products - mean[:, None] * pool_sum)
+
     inside = sum_by(sets.set_of_row, len(sets), x[sets.rows])
     total = sums.total.sets.sum(axis=1)
     n_in = sets.n_in[:, None].astype(float)
@@ -60,5 +64,6 @@ def residual_delta(sums: CellSums, x: np.ndarray) -> np.ndarray:
         n_out = np.where(sets.n_out > 0, sets.n_out, np.nan)[:, None]
         delta = total / n_in - (sums.total.pool.sum(axis=0) - total) / n_out
         gap = inside / n_in - (pool.sum(axis=0) - inside) / n_out
+
     result: np.ndarray = (delta - gap @ slope) / sums.scale
     return result

@@ -1,4 +1,4 @@
-"""How well two vectors of shifts agree, and how well they possibly could: no R² without its ceiling.
+"""Agreement of forecast and observed shifts: a signed R² and the ceilings that their noise puts on it.
 
 The observed shift is noisy. If the forecast were the truth itself, R² would still be only rel_y, the reliability of the
 observed shifts: the correlation of two halves of the prompts, stepped up to all of them (Spearman 1910, Brown 1910).
@@ -65,16 +65,16 @@ def correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Pearson along the last axis, broadcasting the others; NaN where either has no spread."""
     x, y = centred(x, -1), centred(y, -1)
     xx, yy = (np.einsum("...m,...m->...", v, v) for v in (x, y))
-    known = (xx > 0) & (yy > 0)
-    r = np.einsum("...m,...m->...", x, y) / np.where(known, np.sqrt(xx) * np.sqrt(yy), 1.0)
-    return np.asarray(np.where(known, np.clip(r, -1.0, 1.0), np.nan))
+    has_spread = (xx > 0) & (yy > 0)
+    r = np.einsum("...m,...m->...", x, y) / np.where(has_spread, np.sqrt(xx) * np.sqrt(yy), 1.0)
+    return np.asarray(np.where(has_spread, np.clip(r, -1.0, 1.0), np.nan))
 
 
 def centred(values: np.ndarray, axis: int) -> np.ndarray:
     """Values minus their mean along an axis; exactly 0 where that is rounding, so that a constant has no spread."""
     mean = values.mean(axis=axis, keepdims=True)
-    rest = values - mean
-    return np.asarray(np.where(np.abs(rest) > 1e-13 * np.abs(mean), rest, 0.0))
+    deviations = values - mean
+    return np.asarray(np.where(np.abs(deviations) > 1e-13 * np.abs(mean), deviations, 0.0))
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float:
@@ -105,14 +105,15 @@ def stepped_up(r: np.ndarray) -> float:
 
 
 def residualised(x: np.ndarray) -> View:
-    """What is left of a vector after a linear fit on the columns of x [M, k] and a constant."""
+    """The view that gives a vector's residual, [..., M], of a linear fit on a constant and the columns of x [M, k]."""
     basis = np.linalg.svd(np.column_stack([np.ones(len(x)), _scaled(x)]), full_matrices=False)
     q = basis[0][:, basis[1] > 1e-10 * basis[1][0]]
 
     def view(v: np.ndarray) -> np.ndarray:
-        rest = v - (v @ q) @ q.T
-        size, left = (np.linalg.norm(one, axis=-1, keepdims=True) for one in (v, rest))
-        return np.asarray(np.where(left > 1e-10 * size, rest, 0.0))  # a vector that the columns span leaves nothing
+        residual = v - (v @ q) @ q.T
+        size, residual_size = (np.linalg.norm(vector, axis=-1, keepdims=True) for vector in (v, residual))
+        # a vector that the columns span has residual 0, not its rounding error
+        return np.asarray(np.where(residual_size > 1e-10 * size, residual, 0.0))
 
     return view
 

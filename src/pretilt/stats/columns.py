@@ -49,8 +49,8 @@ class Columns:
 
     def u(self, column: int) -> np.ndarray:
         """One column of u, float64 (n_rows,)."""
-        one: np.ndarray = self.dense(np.array([column]))[:, 0] / self.scale[column]
-        return one
+        values: np.ndarray = self.dense(np.array([column]))[:, 0] / self.scale[column]
+        return values
 
     def take(self, columns: np.ndarray) -> Columns:
         """Some of the columns, in the order asked for."""
@@ -83,12 +83,14 @@ def stack_columns(blocks: Sequence[csc_array], n_columns: int, dtype: type) -> c
     waiting = list(blocks)
     if isinstance(blocks, list):
         blocks.clear()
+
     counts = np.zeros(n_columns, np.int64)
     for block in waiting:
         counts += np.diff(block.indptr)
     indptr = np.zeros(n_columns + 1, np.int64)
     np.cumsum(counts, out=indptr[1:])
     indices, data = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], dtype)
+
     free, row = indptr[:-1].copy(), 0
     for number, block in enumerate(waiting):
         per_column = np.diff(block.indptr)
@@ -98,10 +100,12 @@ def stack_columns(blocks: Sequence[csc_array], n_columns: int, dtype: type) -> c
         free += per_column
         row += block.shape[0]
         waiting[number] = None  # type: ignore[call-overload]
+
     if indptr[-1] <= np.iinfo(np.int32).max:
         indptr = indptr.astype(np.int32)
     else:  # SciPy wants one index type; the statistics do not need SciPy here
         indices = indices.astype(np.int64)
+
     result = csc_array((data, indices, indptr), shape=(row, n_columns))
     result.has_canonical_format = True  # rows ascend: the blocks' did, and the blocks follow one another
     return result

@@ -1,4 +1,4 @@
-"""How few pairs, or families, carry an effect."""
+"""Concentration of an effect: the share of delta that the first 1 %, 5 % and 10 % of pairs, or families, carry."""
 
 from __future__ import annotations
 

@@ -61,17 +61,21 @@ def _against_rest(sums: CellSums) -> Contrasts:
     n_in, n_out = sums.n_in, sums.n_out
     out = sums.total.pool.sum(axis=0) - total
     mean_in, mean_out = ratio(total, n_in), ratio(out, n_out)
+
     root_in = np.sqrt(sums.squares) + np.sqrt(n_in) * np.abs(sums.centre)  # of the sum of x², at most
     root = np.sqrt(sums.pool_raw_squares)
     noise_in, noise_out = _noise(sums.squares, n_in, root_in), _noise(sums.pool_squares, n_in + n_out, root)
-    ss_in = _told_from(noise_in, sums.squares - n_in * (mean_in - sums.centre) ** 2)
-    ss_out = _told_from(noise_out, sums.pool_squares - sums.squares - n_out * (mean_out - sums.centre) ** 2)
+    ss_in = _without_noise(noise_in, sums.squares - n_in * (mean_in - sums.centre) ** 2)
+    ss_out = _without_noise(noise_out, sums.pool_squares - sums.squares - n_out * (mean_out - sums.centre) ** 2)
+
     delta = mean_in - mean_out
     welch = np.sqrt(ratio(ss_in, (n_in - 1) * n_in) + ratio(ss_out, (n_out - 1) * n_out))
     pooled = np.where((n_in > 1) & (n_out > 1), np.sqrt(ratio(ss_in + ss_out, n_in + n_out - 2)), np.nan)
+
     x, n = sums.split_total, sums.split_n
-    n_half, rest = n.sets[..., None], n.pool[None, :, None] - n.sets[..., None]
-    half_delta = ratio(x.sets, n_half) - ratio(x.pool[None] - x.sets, rest)
+    n_half, n_half_out = n.sets[..., None], n.pool[None, :, None] - n.sets[..., None]
+    half_delta = ratio(x.sets, n_half) - ratio(x.pool[None] - x.sets, n_half_out)
+
     return Contrasts(
         where=sums.sets.ids,
         n_in=sums.sets.n_in,
@@ -89,11 +93,14 @@ def _against_rest(sums: CellSums) -> Contrasts:
 def _against_zero(sums: CellSums) -> Contrasts:
     n, families = sums.n_in, sums.sets.family_n[:, None]
     mean = ratio(sums.total.sets.sum(axis=1), n)
-    squares = _told_from(_noise(sums.squares, n, np.sqrt(sums.squares)), sums.squares - n * mean**2)
+    squares = _without_noise(_noise(sums.squares, n, np.sqrt(sums.squares)), sums.squares - n * mean**2)
+
     sd = np.sqrt(ratio(squares, n - 1))
     of_families = np.where(squares == 0, 0.0, sums.family_squares_about_mean)
     se = np.sqrt(ratio(families * of_families, (families - 1.0) * n.astype(float) ** 2))
+
     half_mean = ratio(sums.split_total.sets, sums.split_n.sets[..., None]) / sums.scale
+
     return Contrasts(
         where=sums.sets.ids,
         n_in=sums.sets.n_in,
@@ -109,7 +116,7 @@ def _against_zero(sums: CellSums) -> Contrasts:
 
 
 def _noise(squares: np.ndarray, n: np.ndarray, root: np.ndarray) -> np.ndarray:
-    """What rounding can leave of a sum of squares about the own mean that is 0.
+    """The largest value that rounding can give a sum of squares about the own mean that is 0.
 
     `squares`: the sum about the centre, over n rows; `root`: square root of the sum of x². A plain running sum of n
     values is off by up to n eps times their size, and so is the mean.
@@ -118,8 +125,8 @@ def _noise(squares: np.ndarray, n: np.ndarray, root: np.ndarray) -> np.ndarray:
     return 4 * off * np.sqrt(squares) + off**2
 
 
-def _told_from(noise: np.ndarray, squares: np.ndarray) -> np.ndarray:
-    """0 where it may be noise: a constant must not come out with a variance of 1e-20 and a z of 1e8."""
+def _without_noise(noise: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    """`squares`, 0 where not above `noise`: else a constant has a variance of 1e-20 and a z of 1e8."""
     return np.where(squares <= noise, 0.0, squares)
 
 

@@ -1,4 +1,4 @@
-"""What each pair says about each concept: symmetric activity s, signed disparity u in three forms, signed intensity v.
+"""Scores of each pair for each concept: symmetric activity s, signed disparity u in three forms, signed intensity v.
 
 One block of pairs in, sparse matrices out; `ConceptSums` adds up per-concept facts over the blocks. Every threshold is
 decided in integers: a firing frequency kept as a float ratio comes back one count too small about half of the time.
@@ -43,6 +43,7 @@ def exact_threshold(freq_threshold: Fraction | float | str) -> Fraction:
         raise UserError(
             f"freq_threshold {freq_threshold!r} is not a number", fix="Give a share such as 0.01"
         ) from error
+
     if not 0 <= exact < 1:
         raise UserError(
             f"freq_threshold {freq_threshold} is out of range",
@@ -187,6 +188,7 @@ class ConceptSums:
     def summary(self) -> ConceptSummary:
         n = max(self._n, 1)
         length_ss = self._length_sq - self._length**2 / n
+
         correlation: dict[Form, np.ndarray] = {}
         for form, (total, squares, product) in self._sums.items():
             ss = squares - total**2 / n
@@ -195,6 +197,7 @@ class ConceptSums:
             scale = np.sqrt(np.where(defined, ss * length_ss, 1.0))
             r = (product - total * self._length / n) / scale
             correlation[form] = np.where(defined, np.clip(r, -1.0, 1.0), np.nan)
+
         return ConceptSummary(
             n_pairs=self._n,
             n_pairs_active=self._pairs_active,

@@ -120,23 +120,27 @@ def build_evidence(
 
     `token_activations` is asked once, for every (pair, concept) once.
     """
-    found: list[tuple[str, int, int, int, float, float]] = []  # hypothesis, rank, row, concept, u, share
-    rows_of = listed.select(["hypothesis_id", "view", "where", "concept_id", "direction"]).to_pylist()
-    for one, most in zip(rows_of, max_pairs, strict=True):
-        cell = (one["view"], one["where"], one["concept_id"])
-        u, share = tracer.u(one["concept_id"]), tracer.contributions(*cell)
-        rows = tracer.ranked(*cell, one["direction"], most)
+    entries: list[tuple[str, int, int, int, float, float]] = []  # hypothesis, rank, row, concept, u, share
+    rows_listed = listed.select(["hypothesis_id", "view", "where", "concept_id", "direction"]).to_pylist()
+    for hypothesis, n_pairs in zip(rows_listed, max_pairs, strict=True):
+        cell = (hypothesis["view"], hypothesis["where"], hypothesis["concept_id"])
+        u, share = tracer.u(hypothesis["concept_id"]), tracer.contributions(*cell)
+        rows = tracer.ranked(*cell, hypothesis["direction"], n_pairs)
         for rank, row in enumerate(rows.tolist(), 1):
-            found.append((one["hypothesis_id"], rank, row, one["concept_id"], float(u[row]), float(share[row])))
-    requests = list(dict.fromkeys((tracer.pair_ids[row], concept) for _, _, row, concept, _, _ in found))
+            entries.append(
+                (hypothesis["hypothesis_id"], rank, row, hypothesis["concept_id"], float(u[row]), float(share[row]))
+            )
+
+    requests = list(dict.fromkeys((tracer.pair_ids[row], concept) for _, _, row, concept, _, _ in entries))
     answers = token_activations(requests) if requests else []
     if len(answers) != len(requests):
         raise ValueError(f"{len(requests)} requests for token activations, {len(answers)} answers")
     tokens = dict(zip(requests, answers, strict=True))
+
     records = []
-    for hypothesis_id, rank, row, concept, u_value, contribution in found:
+    for hypothesis_id, rank, row, concept, u_value, contribution in entries:
         pair_id = tracer.pair_ids[row]
-        shown = tokens[pair_id, concept]
+        pair_tokens = tokens[pair_id, concept]
         records.append(
             {
                 "hypothesis_id": hypothesis_id,
@@ -145,8 +149,8 @@ def build_evidence(
                 "u": u_value,
                 "contribution": contribution,
                 "prompt_text": prompt_texts[pair_id],
-                **_side("chosen", shown.chosen_pieces, shown.chosen_acts),
-                **_side("rejected", shown.rejected_pieces, shown.rejected_acts),
+                **_side("chosen", pair_tokens.chosen_pieces, pair_tokens.chosen_acts),
+                **_side("rejected", pair_tokens.rejected_pieces, pair_tokens.rejected_acts),
             }
         )
     return pa.Table.from_pylist(records, schema=schema.EVIDENCE)

@@ -77,8 +77,8 @@ class GroupModel:
                 "centroid": pa.array(rows, pa.list_(pa.float32())),
             }
         )
-        about = {_CUTOFF: repr(self.silent_cutoff).encode(), b"n_communities": str(self.centroids.shape[1]).encode()}
-        return table.replace_schema_metadata(about)
+        metadata = {_CUTOFF: repr(self.silent_cutoff).encode(), b"n_communities": str(self.centroids.shape[1]).encode()}
+        return table.replace_schema_metadata(metadata)
 
     @classmethod
     def from_table(cls, table: pa.Table) -> GroupModel:
@@ -109,7 +109,9 @@ def fit_groups(activity: csr_array, *, n_groups: int | None = None, seed: int = 
     cutoff = float(np.percentile(norms, SILENT_PERCENTILE)) if norms.size else 0.0
     active = (norms > 0) & (norms >= cutoff)
     unit = _unit(activity[active], norms[active])
+
     n_active = unit.shape[0]
+
     best, best_fit = np.empty((0, activity.shape[1]), np.float32), -1.0
     fitted = unit if n_active <= FIT_ROWS else _drawn(unit, seed)
     for start in range(0 if n_active == 0 else 4 if n_active < 10_000 else 1):
@@ -122,6 +124,7 @@ def fit_groups(activity: csr_array, *, n_groups: int | None = None, seed: int = 
             size = np.bincount(labels, minlength=len(centroids))
             by_size = np.argsort(-size, kind="stable")
             best, best_fit = centroids[by_size[size[by_size] > 0]], fit
+
     model = GroupModel(best, np.zeros(len(best) + 1, np.int64), cutoff)
     group_id = model.assign(activity)
     return GroupModel(best, np.bincount(group_id, minlength=len(best) + 1), cutoff), group_id
@@ -175,8 +178,10 @@ def _seeds(unit: csr_array, n_groups: int, rng: np.random.Generator) -> np.ndarr
     """Greedy k-means++ in cosine distance: of a few rows drawn by 1 - cosine, the one that lowers the sum the most."""
     n_rows = min(unit.shape[0], max(SEEDING_ROWS, n_groups))
     rows = unit[np.sort(rng.choice(unit.shape[0], n_rows, replace=False))].toarray()
+
     picked = [int(rng.integers(n_rows))]
     distance = np.clip(1.0 - rows @ rows[picked[0]], 0.0, None).astype(np.float64)
+
     for _ in range(1, n_groups):
         distance[distance < 1e-6] = 0.0  # the same direction up to rounding: never a second centroid
         total = distance.cumsum()
@@ -188,6 +193,7 @@ def _seeds(unit: csr_array, n_groups: int, rng: np.random.Generator) -> np.ndarr
         best = int(shorter.sum(axis=0).argmin())
         picked.append(int(tried[best]))
         distance = shorter[:, best]
+
     return rows[picked]
 
 

@@ -73,38 +73,45 @@ def hypotheses(
     direction and no others; `n_tested` still counts all.
     """
     tables, n_tested, n_shown, n_sure = [], {}, {}, {}
-    for one in views:
-        q_here = np.minimum(len(views) * q_values(one.moderated.p, one.lfsr.size), 1.0)
-        effect, everywhere = one.contrasts, one.sets.against_zero
-        one.sure_z = float(np.abs(one.moderated.z[q_here <= SURE_Q]).min(initial=np.inf))
-        large = (effect.n_in >= rules.min_group_pairs) & (one.sets.family_n >= rules.min_families) | everywhere
-        shown = effect.sign_consistent & large_enough[one.view][None, :] & large[:, None] & (effect.delta != 0)
-        rank = _ranks(one, shown, rules.rank_by)
+
+    for stats in views:
+        q_value = np.minimum(len(views) * q_values(stats.moderated.p, stats.lfsr.size), 1.0)
+
+        effect, everywhere = stats.contrasts, stats.sets.against_zero
+        stats.sure_z = float(np.abs(stats.moderated.z[q_value <= SURE_Q]).min(initial=np.inf))
+        large = (effect.n_in >= rules.min_group_pairs) & (stats.sets.family_n >= rules.min_families) | everywhere
+        shown = effect.sign_consistent & large_enough[stats.view][None, :] & large[:, None] & (effect.delta != 0)
+        rank = _ranks(stats, shown, rules.rank_by)
         keep = np.ones(rank.shape, bool) if rank.size <= max_rows else (rank > 0) & (rank <= max_rows // 2)
-        tables.append(_table(one, q_here, shown, rank, keep, _stability(one, rank, seed)))
-        n_tested[one.view], n_shown[one.view] = int(rank.size), int(shown.sum())
-        n_sure[one.view] = int((one.sure(q_here) & shown).sum())
+
+        tables.append(_table(stats, q_value, shown, rank, keep, _stability(stats, rank, seed)))
+        n_tested[stats.view], n_shown[stats.view] = int(rank.size), int(shown.sum())
+        n_sure[stats.view] = int((stats.sure(q_value) & shown).sum())
+
     table = pa.concat_tables(tables) if tables else schema.HYPOTHESES.empty_table()
     return Hypotheses(table, n_tested, n_shown, n_sure)
 
 
-def _ranks(one: ViewStatistics, shown: np.ndarray, rank_by: RankBy) -> np.ndarray:
+def _ranks(stats: ViewStatistics, shown: np.ndarray, rank_by: RankBy) -> np.ndarray:
     """int32 [K, M]: 1 = largest |key| among the shown of its direction, 0 = not shown.
 
     Ties: larger |delta|, then more pairs, then lower set, then lower concept. An undefined key comes last.
     """
-    effect = one.contrasts
+    effect = stats.contrasts
     rank = np.zeros(shown.shape, np.int32)
+
     for sign in (1.0, -1.0):
         k, m = np.nonzero(shown & (sign * effect.delta > 0))
+
         delta = effect.delta[k, m]
         if rank_by == "posterior":
-            key = one.key(delta, k, m)
+            key = stats.key(delta, k, m)
         else:
             values = {"delta_min": effect.delta_min, "z": effect.z, "delta": effect.delta, "d": effect.cohens_d}
             key = np.abs(values[rank_by][k, m])
+
         keys = (
-            one.concept_ids[m],
+            stats.concept_ids[m],
             effect.where[k],
             -effect.n_in[k],
             -np.abs(delta),
@@ -112,30 +119,31 @@ def _ranks(one: ViewStatistics, shown: np.ndarray, rank_by: RankBy) -> np.ndarra
         )
         order = np.lexsort(keys)
         rank[k[order], m[order]] = np.arange(1, order.size + 1, dtype=np.int32)
+
     return rank
 
 
-def _stability(one: ViewStatistics, rank: np.ndarray, seed: int) -> np.ndarray:
+def _stability(stats: ViewStatistics, rank: np.ndarray, seed: int) -> np.ndarray:
     """Rank stability of the first rows of each list, NaN elsewhere, [K, M]; by the default order whatever the rules."""
-    found = np.full(rank.shape, np.nan)
+    stability = np.full(rank.shape, np.nan)
     k, m = np.nonzero((rank > 0) & (rank <= STABILITY_RANKS))
     if k.size:
-        deltas = bootstrap_deltas(one.columns, one.sets, k, m, seed=seed)
-        found[k, m] = rank_stability(deltas, partial(one.key, k=k, m=m), np.sign(one.contrasts.delta[k, m]))
-    return found
+        deltas = bootstrap_deltas(stats.columns, stats.sets, k, m, seed=seed)
+        stability[k, m] = rank_stability(deltas, partial(stats.key, k=k, m=m), np.sign(stats.contrasts.delta[k, m]))
+    return stability
 
 
 def _table(
-    one: ViewStatistics, q: np.ndarray, shown: np.ndarray, rank: np.ndarray, keep: np.ndarray, stability: np.ndarray
+    stats: ViewStatistics, q: np.ndarray, shown: np.ndarray, rank: np.ndarray, keep: np.ndarray, stability: np.ndarray
 ) -> pa.Table:
     k, m = np.nonzero(keep)
-    effect, moderated = one.contrasts, one.moderated
-    where, concept_id, delta = effect.where[k], one.concept_ids[m], effect.delta[k, m]
-    places = [] if one.sets.against_zero else [pa.array(where).cast(pa.string())]  # `*` would need a shell's quotes
-    name = pc.binary_join_element_wise(one.view, *places, pa.array(concept_id).cast(pa.string()), ":")
+    effect, moderated = stats.contrasts, stats.moderated
+    where, concept_id, delta = effect.where[k], stats.concept_ids[m], effect.delta[k, m]
+    places = [] if stats.sets.against_zero else [pa.array(where).cast(pa.string())]  # `*` would need a shell's quotes
+    name = pc.binary_join_element_wise(stats.view, *places, pa.array(concept_id).cast(pa.string()), ":")
     lo, hi = np.full(k.size, np.nan), np.full(k.size, np.nan)
     of_shown = np.flatnonzero(shown[k, m])
-    lo[of_shown], hi[of_shown] = one.interval(k[of_shown], m[of_shown])
+    lo[of_shown], hi[of_shown] = stats.interval(k[of_shown], m[of_shown])
 
     def cells(values: np.ndarray) -> pa.Array:
         return pa.array(values if values.ndim == 1 else values[k, m], from_pandas=True)  # from_pandas: NaN is null
@@ -144,7 +152,7 @@ def _table(
     direction[~(np.abs(delta) > 0)] = None
     columns = {
         "hypothesis_id": name,
-        "view": pa.array([one.view]).take(pa.array(np.zeros(k.size, np.int64))),
+        "view": pa.array([stats.view]).take(pa.array(np.zeros(k.size, np.int64))),
         "where": pa.array(where),
         "concept_id": pa.array(concept_id),
         "n_in": pa.array(effect.n_in[k]),
@@ -158,20 +166,20 @@ def _table(
         "delta_b": cells(effect.delta_b),
         "sign_consistent": pa.array(effect.sign_consistent[k, m]),
         "delta_min": cells(effect.delta_min),
-        "family_n": pa.array(one.sets.family_n[k]),
+        "family_n": pa.array(stats.sets.family_n[k]),
         "n_eff": cells(moderated.n_eff),
         "se_moderated": cells(moderated.se),
         "ci_lo": cells(moderated.ci_lo),
         "ci_hi": cells(moderated.ci_hi),
-        "posterior_delta": cells(one.posterior),
+        "posterior_delta": cells(stats.posterior),
         "posterior_lo": cells(lo),
         "posterior_hi": cells(hi),
-        "lfsr": cells(one.lfsr),
+        "lfsr": cells(stats.lfsr),
         "q_value": cells(q),
-        "p_flip": cells(one.p_flip),
+        "p_flip": cells(stats.p_flip),
         "rank_stability": cells(stability),
-        "delta_heldout": cells(one.delta_heldout),
-        "delta_residual": cells(one.delta_residual),
+        "delta_heldout": cells(stats.delta_heldout),
+        "delta_residual": cells(stats.delta_residual),
         "shown": pa.array(shown[k, m]),
         "direction": pa.array(direction, pa.string()),
         "rank": pa.array(rank[k, m]),

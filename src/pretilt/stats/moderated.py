@@ -1,9 +1,9 @@
-"""Standard errors that near-duplicates cannot fool: families are the unit, and small sets borrow from the whole pool.
+"""Standard errors with families of near-duplicates as the unit; small sets are moderated by the whole pool.
 
 For a set k and a concept, with e = u - (mean of the pool) and a *piece* = what one family has in the set:
 
-    V = sum over pieces of (sum of e)²           what the set itself says of the variance of its sum
-    E = sd² · (n + icc · (Q - n))                what the pool says: its variance and intra-family correlation,
+    V = sum over pieces of (sum of e)²           the set's own estimate of the variance of its sum
+    E = sd² · (n + icc · (Q - n))                the pool's: by its variance and intra-family correlation,
                                                  Q = sum over pieces of (rows)²
     M = (d0 · E + nu · V) / (d0 + nu)            the two, weighted by their degrees of freedom
     se² = max(V, M) / n² + W / (N · n_out)       W = the pool's own sum of squared family sums
@@ -28,7 +28,7 @@ from pretilt.stats.sums import CellSums
 
 CONFIDENCE = 0.95
 PRIOR_PAIRS = 20.0  # a concept's correlation within families weighs as much as the average one at so many row pairs
-MIN_FREEDOM_FOR_PRIOR = 4.0  # cells with fewer degrees of freedom say nothing about the scatter
+MIN_FREEDOM_FOR_PRIOR = 4.0  # cells with fewer degrees of freedom are left out of the fit of d0
 SMALLEST_PRIOR, LARGEST_PRIOR = 2.0, 1e6
 
 
@@ -56,22 +56,27 @@ def moderate(sums: CellSums) -> Moderated:
     varies = sums.pool_squares > ((n_pool + 16) * np.finfo(float).eps) ** 2 * sums.pool_raw_squares  # not by rounding
     sd2 = np.where(varies, ratio(sums.pool_squares, np.full(sums.centre.shape, n_pool)), np.nan)
     icc = _icc(sums, sd2)
+
     nn, pieces = sums.piece_nn.sum(axis=1)[:, None], sums.piece_n.sum(axis=1)[:, None]
-    own, fourth = sums.piece_squares.sum(axis=1), sums.piece_fourth.sum(axis=1)
+    set_squares, fourth = sums.piece_squares.sum(axis=1), sums.piece_fourth.sum(axis=1)
+
     expected = sd2 * (sums.n_in + icc * (nn - sums.n_in))
-    freedom = _freedom(own, fourth, pieces)
-    prior = prior_freedom(ratio(own, expected), freedom)
+    freedom = _freedom(set_squares, fourth, pieces)
+    prior = prior_freedom(ratio(set_squares, expected), freedom)
+
     delta, se = _delta_and_se(
-        sums, sums.total.sets.sum(axis=1), sums.n_in, sums.total.pool.sum(axis=0), n_pool, own, expected, freedom,
-        prior, sums.family_squares,
+        sums, sums.total.sets.sum(axis=1), sums.n_in, sums.total.pool.sum(axis=0), n_pool, set_squares, expected,
+        freedom, prior, sums.family_squares,
     )  # fmt: skip
-    estimated = _about_own_mean(sums, own, nn, pieces)
+    estimated = _about_own_mean(sums, set_squares, nn, pieces)
     _, se_interval = _delta_and_se(
         sums, sums.total.sets.sum(axis=1), sums.n_in, sums.total.pool.sum(axis=0), n_pool, estimated, expected, freedom,
         prior, sums.family_squares,
     )  # fmt: skip
+
     scale = sums.scale
     z, margin = delta / se, float(ndtri((1 + CONFIDENCE) / 2)) * se_interval
+
     return Moderated(
         delta=delta / scale,
         se=se / scale,
@@ -96,23 +101,27 @@ def cross_fitted(sums: CellSums, moderated: Moderated, n_selected: int) -> np.nd
     """
     sd2 = (moderated.sd * sums.scale) ** 2
     estimates, selected = [], []
+
     for h in (0, 1):
         n_in, n_pool = sums.n.sets[:, h][:, None], float(sums.n.pool[h])
+
         expected = sd2 * (n_in + moderated.icc * (sums.piece_nn[:, h][:, None] - n_in))
-        own = sums.piece_squares[:, h]
-        freedom = _freedom(own, sums.piece_fourth[:, h], sums.piece_n[:, h][:, None])
+        set_squares = sums.piece_squares[:, h]
+        freedom = _freedom(set_squares, sums.piece_fourth[:, h], sums.piece_n[:, h][:, None])
         of_rest = sums.family_squares * n_pool / max(sums.sets.pool.size, 1)
         delta, se = _delta_and_se(
-            sums, sums.total.sets[:, h], n_in, sums.total.pool[h], n_pool, own, expected, freedom,
+            sums, sums.total.sets[:, h], n_in, sums.total.pool[h], n_pool, set_squares, expected, freedom,
             moderated.prior_freedom, of_rest,
         )  # fmt: skip
+
         size = np.nan_to_num(np.abs(delta / se), nan=-1.0).ravel()
         first = np.argsort(-size, kind="stable")[:n_selected]
         estimates.append(delta)
         selected.append(np.isin(np.arange(size.size), first[size[first] > 0]).reshape(delta.shape))
+
     (a, b), (on_a, on_b) = estimates, selected
-    kept = np.where(on_a, b, 0.0) + np.where(on_b, a, 0.0)
-    return ratio(kept, on_a.astype(float) + on_b) / sums.scale
+    estimate_sum = np.where(on_a, b, 0.0) + np.where(on_b, a, 0.0)
+    return ratio(estimate_sum, on_a.astype(float) + on_b) / sums.scale
 
 
 def prior_freedom(scatter: np.ndarray, freedom: np.ndarray) -> float:
@@ -140,14 +149,14 @@ def _inverse_trigamma(value: float) -> float:
 
 
 def _icc(sums: CellSums, sd2: np.ndarray) -> np.ndarray:
-    """Correlation of two rows of one family, drawn towards the average over concepts where few pairs of rows speak."""
+    """Correlation of two rows of one family, shrunk to the average over concepts where pairs of rows are few."""
     row_pairs = sums.family_nn - sums.sets.pool.size
     if row_pairs <= 0:
         return np.zeros(sd2.size)
     raw = ratio(sums.family_squares - sums.pool_squares, row_pairs * sd2)
-    known = ~np.isnan(raw)
-    average = float(np.clip(raw[known], 0, 1).mean()) if known.any() else 0.0  # a few may be far above 1
-    drawn = (row_pairs * np.where(known, raw, average) + PRIOR_PAIRS * average) / (row_pairs + PRIOR_PAIRS)
+    is_defined = ~np.isnan(raw)
+    average = float(np.clip(raw[is_defined], 0, 1).mean()) if is_defined.any() else 0.0  # a few may be far above 1
+    drawn = (row_pairs * np.where(is_defined, raw, average) + PRIOR_PAIRS * average) / (row_pairs + PRIOR_PAIRS)
     return np.maximum(drawn, 0.0)
 
 
@@ -157,12 +166,14 @@ def _freedom(squares: np.ndarray, fourth: np.ndarray, pieces: np.ndarray) -> np.
     return np.nan_to_num(ratio(2.0 * pieces, np.maximum(kurtosis - 1, 1.0)), nan=0.0)
 
 
-def _about_own_mean(sums: CellSums, own: np.ndarray, nn: np.ndarray, pieces: np.ndarray) -> np.ndarray:
+def _about_own_mean(sums: CellSums, set_squares: np.ndarray, nn: np.ndarray, pieces: np.ndarray) -> np.ndarray:
     """V about the set's own mean, times F / (F - 1); about the null value where one family is all there is."""
     mean = ratio(sums.total.sets.sum(axis=1), sums.n_in) - sums.centre
-    about = own - 2 * mean * sums.piece_products + mean**2 * nn
-    floor = len(sums.sets.rows) * np.finfo(float).eps * own  # what rounding leaves of nothing
-    return np.where(pieces > 1, np.where(about > floor, about, 0.0) * ratio(pieces, pieces - 1.0), own)
+    about_mean = set_squares - 2 * mean * sums.piece_products + mean**2 * nn
+    floor = len(sums.sets.rows) * np.finfo(float).eps * set_squares  # rounding error of a sum that is 0
+    return np.where(
+        pieces > 1, np.where(about_mean > floor, about_mean, 0.0) * ratio(pieces, pieces - 1.0), set_squares
+    )
 
 
 def _delta_and_se(
@@ -171,7 +182,7 @@ def _delta_and_se(
     n_in: np.ndarray,
     pool_total: np.ndarray,
     n_pool: float,
-    own: np.ndarray,
+    set_squares: np.ndarray,
     expected: np.ndarray,
     freedom: np.ndarray,
     prior: float,
@@ -180,9 +191,9 @@ def _delta_and_se(
     """In units of the numerator."""
     square = np.asarray(n_in, float) ** 2
     if sums.sets.against_zero:
-        delta, variance = ratio(total, n_in), ratio(own, square)
+        delta, variance = ratio(total, n_in), ratio(set_squares, square)
     else:
-        var_in = ratio(np.maximum(own, (prior * expected + freedom * own) / (prior + freedom)), square)
+        var_in = ratio(np.maximum(set_squares, (prior * expected + freedom * set_squares) / (prior + freedom)), square)
         n_out = n_pool - n_in
         delta = ratio(total, n_in) - ratio(pool_total - total, n_out)
         variance = var_in + ratio(np.broadcast_to(family_squares, total.shape), n_pool * n_out)

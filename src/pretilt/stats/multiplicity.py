@@ -11,11 +11,11 @@ def q_values(p: np.ndarray, n_tests: int | None = None) -> np.ndarray:
     `n_tests` >= the number of p-values: attempted tests whose p is undefined or not in hand count as p = 1.
     """
     flat = p.ravel()
-    known = np.flatnonzero(~np.isnan(flat))
+    defined = np.flatnonzero(~np.isnan(flat))
     n = flat.size if n_tests is None else n_tests
-    if n < known.size:
-        raise ValueError(f"{known.size} p-values out of {n} tests")
-    order = known[np.argsort(flat[known], kind="stable")]
+    if n < defined.size:
+        raise ValueError(f"{defined.size} p-values out of {n} tests")
+    order = defined[np.argsort(flat[defined], kind="stable")]
     scaled = flat[order] * (n / np.arange(1, order.size + 1))
     q = np.full(flat.size, np.nan)
     q[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)

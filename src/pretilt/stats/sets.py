@@ -45,11 +45,11 @@ class Sets:
     def selections(cls, ids: np.ndarray, members: Sequence[np.ndarray], family: np.ndarray) -> Sets:
         """Sets that may overlap, each given by its rows, over the pool of all rows. Empty sets are left out."""
         family = _numbered(family)
-        kept = [k for k, rows in enumerate(members) if len(rows)]
-        sorted_rows = [_by_family(np.asarray(members[k], np.int64), family) for k in kept]
+        nonempty = [k for k, rows in enumerate(members) if len(rows)]
+        sorted_rows = [_by_family(np.asarray(members[k], np.int64), family) for k in nonempty]
         indptr = np.concatenate([[0], np.cumsum([r.size for r in sorted_rows])]).astype(np.int64)
         rows = np.concatenate(sorted_rows) if sorted_rows else np.zeros(0, np.int64)
-        ids = np.asarray(ids, np.int32)[kept]
+        ids = np.asarray(ids, np.int32)[nonempty]
         return cls(ids, rows, indptr, _by_family(np.arange(family.size), family), family, False)
 
     @classmethod
@@ -77,7 +77,7 @@ class Sets:
     @cached_property
     def pieces(self) -> Runs:
         """Runs of `rows` with one set and one family."""
-        return Runs.of(self.set_of_row * (int(self.family.max(initial=0)) + 1) + self.family[self.rows])
+        return Runs.from_keys(self.set_of_row * (int(self.family.max(initial=0)) + 1) + self.family[self.rows])
 
     @cached_property
     def piece_set(self) -> np.ndarray:
@@ -95,7 +95,7 @@ class Sets:
     @cached_property
     def pool_families(self) -> Runs:
         """Runs of `pool` with one family."""
-        return Runs.of(self.family[self.pool])
+        return Runs.from_keys(self.family[self.pool])
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Runs:
     sizes: np.ndarray
 
     @classmethod
-    def of(cls, keys: np.ndarray) -> Runs:
+    def from_keys(cls, keys: np.ndarray) -> Runs:
         starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])[: keys.size])
         return cls(starts, np.diff(np.append(starts, keys.size)))
 
@@ -119,7 +119,7 @@ class Runs:
 
 def sum_by(key: np.ndarray, n_keys: int, block: np.ndarray) -> np.ndarray:
     """Sums of the block's rows by key, (n_keys, …); `key` int, ascending, a key may have no row."""
-    runs = Runs.of(key)
+    runs = Runs.from_keys(key)
     total = np.zeros((n_keys, *block.shape[1:]))
     if runs.starts.size:
         total[key[runs.starts]] = np.add.reduceat(block, runs.starts, axis=0)

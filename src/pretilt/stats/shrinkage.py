@@ -1,4 +1,4 @@
-"""Adaptive shrinkage: a normal mixture fitted to all effects of a view at once, and what it says of each.
+"""Adaptive shrinkage: a normal mixture fitted to all effects of a view at once; each effect's posterior under it.
 
 theta / s^a ~ pi_0 · (0) + sum_j pi_j · N(0, tau_j²), x | theta ~ N(theta, s²). After Stephens 2016 (ash): the weights
 by EM with a penalty that favours zero. Fitted with a = 1, effects alike in standard errors: ours grow with the effect,
@@ -51,12 +51,12 @@ class Mixture:
 
     def _by_chunk(self, x: np.ndarray, s: np.ndarray, function: Any) -> tuple[np.ndarray, np.ndarray]:
         flat_x, flat_s = np.ravel(x), np.ravel(np.broadcast_to(s, np.shape(x)))
-        found = np.full((2, flat_x.size), np.nan)
+        results = np.full((2, flat_x.size), np.nan)
         usable = np.flatnonzero(np.isfinite(flat_x) & (flat_s > 0))
         for start in range(0, usable.size, CHUNK):
-            here = usable[start : start + CHUNK]
-            found[:, here] = self._scaled(flat_x[here], flat_s[here], function)
-        return found[0].reshape(np.shape(x)), found[1].reshape(np.shape(x))
+            cells = usable[start : start + CHUNK]
+            results[:, cells] = self._scaled(flat_x[cells], flat_s[cells], function)
+        return results[0].reshape(np.shape(x)), results[1].reshape(np.shape(x))
 
     def _scaled(self, x: np.ndarray, s: np.ndarray, function: Any) -> tuple[np.ndarray, np.ndarray]:
         """In the units of the mixture and back; a local false sign rate has none."""
@@ -118,12 +118,15 @@ def _fit(x: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     smallest = float(np.quantile(s, 0.01)) / 4
     largest = max(2 * float(np.sqrt(np.maximum(x**2 - s**2, 0).max())), 4 * smallest)
     tau = np.concatenate([[0.0], np.geomspace(smallest, largest, 2 + int(np.ceil(np.log2(largest / smallest))))])
+
     density = _log_normal(x, s, tau)
     peak = density.max(axis=1, keepdims=True)
     density = np.exp(density - peak)
+
     prior = np.ones(tau.size)
     prior[0] = NULL_PENALTY
     weight, last = prior / prior.sum(), -np.inf
+
     for _ in range(ITERATIONS):
         mixed = density @ weight
         weight = weight * (density.T @ (1 / mixed)) + prior - 1
@@ -132,6 +135,7 @@ def _fit(x: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if now - last < SMALLEST_GAIN:
             break
         last = now
+
     return weight, tau
 
 

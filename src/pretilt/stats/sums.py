@@ -85,8 +85,8 @@ def cell_sums(
     if columns.shape[0] != sets.family.size:
         raise ValueError(f"columns of {columns.shape[0]} rows, sets over {sets.family.size}")
     n_sets, n_columns, pool = len(sets), columns.shape[1], sets.pool
-    of_family = family_halves(sets.family)
-    adders = _Adders.of(sets, of_family)
+    family_half = family_halves(sets.family)
+    adders = _Adders.build(sets, family_half)
     split = None if row_half is None else _by_half(sets, np.asarray(row_half))
     in_pool = np.zeros(sets.family.size)
     in_pool[pool] = 1.0
@@ -97,33 +97,43 @@ def cell_sums(
         total = adders.rows @ x
         mean = total[-2:].sum(axis=0) / max(pool.size, 1)
         centre = np.zeros_like(mean) if sets.against_zero else mean
-        found = {"total": total, "split": total if split is None else split @ x, "centre": centre}
-        found["pool_raw_squares"] = in_pool @ (x * x)
+
+        block_sums = {"total": total, "split": total if split is None else split @ x, "centre": centre}
+        block_sums["pool_raw_squares"] = in_pool @ (x * x)
+
         e = x - centre
-        found["covariate_products"] = x_cov.T @ e
+        block_sums["covariate_products"] = x_cov.T @ e
         families = adders.families @ e
-        found["family_squares"] = np.einsum("ij,ij->j", families, families)
+        block_sums["family_squares"] = np.einsum("ij,ij->j", families, families)
         families -= sets.pool_families.sizes[:, None] * (mean - centre)
-        found["family_squares_about_mean"] = np.einsum("ij,ij->j", families, families)
+        block_sums["family_squares_about_mean"] = np.einsum("ij,ij->j", families, families)
+
         pieces = adders.pieces @ e
-        found["piece_products"] = adders.of_sized_pieces @ pieces
+        block_sums["piece_products"] = adders.of_sized_pieces @ pieces
         pieces *= pieces
-        found["piece_squares"] = adders.of_pieces @ pieces
+        block_sums["piece_squares"] = adders.of_pieces @ pieces
         pieces *= pieces
-        found["piece_fourth"] = adders.of_pieces @ pieces
+        block_sums["piece_fourth"] = adders.of_pieces @ pieces
+
         e *= e
         squares = adders.rows @ e
-        found["squares"] = squares[0:-2:2] + squares[1:-2:2]
-        found["pool_squares"] = squares[-2:].sum(axis=0)
-        return found
+        block_sums["squares"] = squares[0:-2:2] + squares[1:-2:2]
+        block_sums["pool_squares"] = squares[-2:].sum(axis=0)
+
+        return block_sums
 
     parts = list(in_order(sums, columns.blocks()))
-    nothing = sums((slice(0, 0), np.zeros((in_pool.size, 0))))
-    wide = {name: np.concatenate([part[name] for part in [*parts, nothing]], axis=-1) for name in nothing}
+    empty_block = sums((slice(0, 0), np.zeros((in_pool.size, 0))))
+    wide = {name: np.concatenate([part[name] for part in [*parts, empty_block]], axis=-1) for name in empty_block}
+
     cells = {name: wide.pop(name).reshape(n_sets, 2, n_columns) for name in ("piece_squares", "piece_fourth")}
     total, split_total = (_halves(wide.pop(name)) for name in ("total", "split"))
-    one = np.ones((in_pool.size, 1))
-    rows, split_rows = (_halves((a @ one)[:, 0]) for a in (adders.rows, adders.rows if split is None else split))
+
+    ones_column = np.ones((in_pool.size, 1))
+    rows, split_rows = (
+        _halves((a @ ones_column)[:, 0]) for a in (adders.rows, adders.rows if split is None else split)
+    )
+
     size = sets.pieces.sizes.astype(float)
     return CellSums(
         sets=sets,
@@ -132,7 +142,7 @@ def cell_sums(
         total=total,
         split_n=split_rows,
         split_total=split_total,
-        family_half=of_family,
+        family_half=family_half,
         piece_nn=(adders.of_pieces @ size**2).reshape(n_sets, 2),
         piece_n=(adders.of_pieces @ np.ones_like(size)).reshape(n_sets, 2),
         family_nn=float((sets.pool_families.sizes.astype(float) ** 2).sum()),
@@ -152,7 +162,7 @@ class _Adders:
     families: csr_array  # (families of the pool, n_rows)
 
     @classmethod
-    def of(cls, sets: Sets, half_of_family: np.ndarray) -> _Adders:
+    def build(cls, sets: Sets, half_of_family: np.ndarray) -> _Adders:
         n_rows, n_pieces = sets.family.size, sets.pieces.starts.size
         by_half = 2 * sets.piece_set + half_of_family[sets.piece_family]
         return cls(

@@ -1,8 +1,8 @@
-"""What may be called sure: the one rule that every list, page, file and command goes by.
+"""The rule by which every list, page, file and command calls an effect sure.
 
 An effect is sure where all three hold: its sign is (lfsr), it stands out among everything that was tested (q), and it
-rests on enough independent pairs. Any of them alone has passed chance: a probability that a mixture fitted to four
-independent pairs gives is no evidence, and among seven thousand tests some are small.
+rests on enough independent pairs. Any one alone lets chance effects through: a
+mixture fitted to four independent pairs can give a small lfsr, and some of seven thousand tests a small p.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ COLUMNS = ("lfsr", "q_value", "n_eff", "family_n")
 
 
 def are_sure(lfsr: np.ndarray, q_value: np.ndarray, n_eff: np.ndarray, families: np.ndarray) -> np.ndarray:
-    """bool in the shape of the arguments (they broadcast); what is not known (NaN) is not sure."""
+    """bool in the shape of the arguments (they broadcast); NaN is not sure."""
     return np.asarray((lfsr < SURE_LFSR) & (q_value <= SURE_Q) & enough_pairs(n_eff, families))
 
 

@@ -1,4 +1,4 @@
-"""All statistics of one view: the paper's, and beside them those that one can trust.
+"""All statistics of one view: the paper's, the moderated ones beside them, and the posterior of each effect.
 
 A view is a family of tests: global effects, groups, or prompt concepts by one statistic. What needs all views at once
 (the false discovery rate) or a ranking (rank stability) is filled in by `hypotheses`.
@@ -82,14 +82,17 @@ def view_statistics(
     """Every statistic of every (set, concept). `row_half`: the paper's split by row parity instead of by family."""
     sums = cell_sums(columns, sets, row_half=row_half, covariates=covariates)
     moderated, plain = moderate(sums), contrasts(sums)
+
     x, s = moderated.delta / moderated.sd, moderated.se / moderated.sd
     mixture = fit_mixture(x, s, seed=seed)
     posterior, lfsr = mixture.posterior(x, s)
+
     p_flip = np.full(posterior.shape, np.nan)
     if sets.against_zero and posterior.size:
         size = np.nan_to_num(np.abs(moderated.z[0]), nan=-1.0)
-        wanted = np.sort(np.argsort(-size, kind="stable")[:MAX_FLIPPED])
-        p_flip[0, wanted] = sign_flip_p(columns, sets.family, wanted, seed=seed)
+        flipped = np.sort(np.argsort(-size, kind="stable")[:MAX_FLIPPED])
+        p_flip[0, flipped] = sign_flip_p(columns, sets.family, flipped, seed=seed)
+
     return ViewStatistics(
         view=view,
         concept_ids=np.asarray(concept_ids),
