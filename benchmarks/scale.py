@@ -120,7 +120,7 @@ def find_shifts(run: Run, clock: Clock) -> dict[str, Any]:
         lists, sigma = shift_tables(found, lambda clusters: [ConceptName("", [])] * len(clusters))
         stage.write(SHIFTS, lists)
         stage.write(SIGMA, sigma)
-    return {f"{q}_{name}": n for q in STATISTICS for name, n in found[q].about.items() if "concepts" in name}
+    return {f"{q}_{name}": n for q in STATISTICS for name, n in found[q].summary.items() if "concepts" in name}
 
 
 def all_statistics(run: Run, clock: Clock) -> dict[str, Any]:

@@ -34,22 +34,28 @@ def build_concepts(
     community, active = np.asarray(community_of_feature), np.asarray(active_pairs_per_feature)
     if community.shape != active.shape or community.ndim != 1:
         raise ValueError(f"communities {community.shape} and active pairs {active.shape} are not of the same features")
+
     inside = np.flatnonzero(community >= 0)
-    labels, first, of, sizes = np.unique(community[inside], return_index=True, return_inverse=True, return_counts=True)
-    mass = np.bincount(of, weights=active[inside], minlength=labels.size)
-    kept = np.flatnonzero(sizes >= min_community)
-    kept = kept[np.lexsort((first[kept], -mass[kept]))]
+    labels, first, label_number, sizes = np.unique(
+        community[inside], return_index=True, return_inverse=True, return_counts=True
+    )
+    mass = np.bincount(label_number, weights=active[inside], minlength=labels.size)
+    large = np.flatnonzero(sizes >= min_community)
+    large = large[np.lexsort((first[large], -mass[large]))]
+
     column = np.full(labels.size, -1, dtype=np.int64)
-    column[kept] = np.arange(kept.size)
+    column[large] = np.arange(large.size)
     column_of_feature = np.full(community.size, -1, dtype=np.int64)
-    column_of_feature[inside] = column[of]
+    column_of_feature[inside] = column[label_number]
+
     if not paper:
         single = np.flatnonzero((column_of_feature < 0) & (active >= min_pairs))
         single = single[np.argsort(-active[single].astype(np.int64), kind="stable")]
-        column_of_feature[single] = kept.size + np.arange(single.size)
+        column_of_feature[single] = large.size + np.arange(single.size)
+
     features = np.flatnonzero(column_of_feature >= 0)
     n_concepts = int(column_of_feature.max(initial=-1)) + 1
-    return _assemble(features, column_of_feature[features], community.size, n_concepts, kept.size)
+    return _assemble(features, column_of_feature[features], community.size, n_concepts, large.size)
 
 
 def active_pairs_per_feature(chosen: Any, rejected: Any) -> np.ndarray:
@@ -88,9 +94,11 @@ def concepts_table(
         "mean_u_count2": mean_u_count2,
         "mean_u_freq": mean_u_freq,
     }
+
     for name, values in columns.items():
         if len(values) != len(concepts):
             raise ValueError(f"column '{name}' has {len(values)} entries for {len(concepts)} concepts")
+
     return pa.table([pa.array(columns[f.name], type=f.type) for f in CONCEPTS], schema=CONCEPTS)
 
 

@@ -1,7 +1,7 @@
 """Which features fire together: communities of the co-firing graph (arXiv 2606.12360, clusters of features).
 
-A sample is one response span; a feature fired on it or did not. Communities of the graph of features that tell the most
-about each other are the concepts. A feature in no community is in none, never in "community 0" as if it were one.
+A sample is one response span; a feature fired on it or did not. Edges join features of large mutual information; the
+communities of that graph are the concepts. A feature in no community has number -1.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Communities:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def report(self) -> dict[str, Any]:
-        """What a person should know about this graph; JSON-able."""
+        """Counts, shares and settings of the graph and its communities, as JSON values."""
         sizes, edges = self.sizes, self.edges
         return {
             **self.settings,
@@ -82,6 +82,7 @@ def find_communities(
     """
     if graph not in ("paper", "mutual-knn"):
         raise UserError(f"unknown co-firing graph '{graph}'", fix='Choose "paper" or "mutual-knn"')
+
     fired = fired_samples(fired)
     if min_samples is None:
         min_samples = 1 if graph == "paper" else 8
@@ -89,9 +90,11 @@ def find_communities(
         edges = top_pairs(fired, share=top_share, min_samples=min_samples)
     else:
         edges = nearest_pairs(fired, neighbours=neighbours, min_samples=min_samples)
+
     n_firings = count_firings(fired)
     community, sizes = _number(_leiden(edges, fired.shape[1], resolution, seed), n_firings, min_size)
     inside, n_fired, mass = community != NONE, int((n_firings > 0).sum()), int(n_firings.sum())
+
     return Communities(
         community=community,
         sizes=sizes,
@@ -120,7 +123,7 @@ def _leiden(edges: Edges, n_features: int, resolution: float, seed: int) -> np.n
     import leidenalg
 
     nodes, ends = np.unique(np.column_stack([edges.source, edges.target]), return_inverse=True)
-    found = leidenalg.find_partition(
+    partition = leidenalg.find_partition(
         igraph.Graph(n=nodes.size, edges=ends.reshape(-1, 2)),
         leidenalg.RBConfigurationVertexPartition,
         weights=edges.weight.tolist(),
@@ -128,7 +131,7 @@ def _leiden(edges: Edges, n_features: int, resolution: float, seed: int) -> np.n
         n_iterations=-1,
         seed=seed,
     )
-    part[nodes] = found.membership
+    part[nodes] = partition.membership
     return part
 
 
@@ -136,11 +139,14 @@ def _number(part: np.ndarray, n_firings: np.ndarray, min_size: int) -> tuple[np.
     """Dissolve small parts; number the others by firing mass, largest first, then by their smallest feature id."""
     community = np.full(part.size, NONE, dtype=np.int32)
     inside = np.flatnonzero(part != NONE)
-    labels, first, of, sizes = np.unique(part[inside], return_index=True, return_inverse=True, return_counts=True)
-    mass = np.bincount(of, weights=n_firings[inside], minlength=labels.size)
-    kept = np.flatnonzero(sizes >= min_size)
-    kept = kept[np.lexsort((first[kept], -mass[kept]))]
+    labels, first, label_number, sizes = np.unique(
+        part[inside], return_index=True, return_inverse=True, return_counts=True
+    )
+    mass = np.bincount(label_number, weights=n_firings[inside], minlength=labels.size)
+    large = np.flatnonzero(sizes >= min_size)
+    large = large[np.lexsort((first[large], -mass[large]))]
+
     number = np.full(labels.size, NONE, dtype=np.int32)
-    number[kept] = np.arange(kept.size)
-    community[inside] = number[of]
-    return community, sizes[kept].astype(np.int64)
+    number[large] = np.arange(large.size)
+    community[inside] = number[label_number]
+    return community, sizes[large].astype(np.int64)

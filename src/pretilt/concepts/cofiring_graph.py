@@ -119,14 +119,14 @@ def top_pairs(
             later = column > row
             column, n_both = column[later], n_both[later]
             able = mi.bound(n_both, n_firings[row], n_firings[column]) > best.floor
-            kept = column[able].astype(np.int64)
-            rows.append((column, kept, mi(n_both[able], n_firings[row], n_firings[kept]), n_both[able]))
-        own = n_firings[start : start + block.shape[0], None]
-        return start, rows, mi.never_together(own, marginals[None, :])
+            candidates = column[able].astype(np.int64)
+            rows.append((column, candidates, mi(n_both[able], n_firings[row], n_firings[candidates]), n_both[able]))
+        row_firings = n_firings[start : start + block.shape[0], None]
+        return start, rows, mi.never_together(row_firings, marginals[None, :])
 
     for start, rows, apart in _map_blocks(good, fired, pairs_per_block, upper=True):
-        for i, (later, kept, weight, n_both) in enumerate(rows):
-            best.add(np.full(kept.size, start + i), kept, weight, n_both)
+        for i, (later, candidates, weight, n_both) in enumerate(rows):
+            best.add(np.full(candidates.size, start + i), candidates, weight, n_both)
             if apart[i].max(initial=0.0) > best.floor:
                 values = apart[i][marginal_of[start + i + 1 :]]
                 values[later - (start + i + 1)] = 0.0
@@ -151,24 +151,28 @@ def nearest_pairs(
     mi, n_firings = NormalisedMI(n_samples), count_firings(fired)
 
     def nearest_of(start: int, block: sp.csr_array) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        found = []
+        neighbour_lists = []
         for row, column, n_both in _rows(start, block):
             near = (column != row) & (n_both * np.int64(n_samples) > n_firings[row] * n_firings[column])
             column, n_both = column[near], n_both[near]
-            able = mi.bound(n_both, n_firings[row], n_firings[column])
-            if able.size > _SURELY * neighbours:
+            upper_bound = mi.bound(n_both, n_firings[row], n_firings[column])
+            if upper_bound.size > _SURELY * neighbours:
                 # The exact values of a few give a floor under the closest; most pairs cannot reach it.
-                some = np.argpartition(able, -_SURELY * neighbours)[-_SURELY * neighbours :]
-                exact = mi(n_both[some], n_firings[row], n_firings[column[some]])
-                reach = able >= np.partition(exact, -neighbours)[-neighbours]
+                sampled = np.argpartition(upper_bound, -_SURELY * neighbours)[-_SURELY * neighbours :]
+                exact = mi(n_both[sampled], n_firings[row], n_firings[column[sampled]])
+                reach = upper_bound >= np.partition(exact, -neighbours)[-neighbours]
                 column, n_both = column[reach], n_both[reach]
             value = mi(n_both, n_firings[row], n_firings[column])
-            kept = _largest(value, column, neighbours)
-            found.append((np.full(kept.size, row), column[kept], value[kept]))
-        return found
+            nearest_columns = _largest(value, column, neighbours)
+            neighbour_lists.append(
+                (np.full(nearest_columns.size, row), column[nearest_columns], value[nearest_columns])
+            )
+        return neighbour_lists
 
-    found = [row for rows in _map_blocks(nearest_of, fired, pairs_per_block, upper=False) for row in rows]
-    rows, columns, weights = zip(*found, strict=True) if found else ([np.zeros(0, dtype=np.int64)],) * 3
+    neighbour_lists = [row for rows in _map_blocks(nearest_of, fired, pairs_per_block, upper=False) for row in rows]
+    rows, columns, weights = (
+        zip(*neighbour_lists, strict=True) if neighbour_lists else ([np.zeros(0, dtype=np.int64)],) * 3
+    )
     arcs = (np.concatenate(weights).astype(float), (np.concatenate(rows), np.concatenate(columns)))
     nearest = sp.csr_array(arcs, shape=(n, n))
     mutual = sp.coo_array(sp.triu(nearest.minimum(nearest.T), k=1, format="csr"))
@@ -198,19 +202,19 @@ def _map_blocks(
     for first in range(0, n, panel_rows):
         last, columns = min(first + panel_rows, n), sp.csr_array(fired[:, first:]) if first else fired
 
-        def one(start: int, first: int = first, last: int = last, columns: sp.csr_array = columns) -> Result:
+        def block_result(start: int, first: int = first, last: int = last, columns: sp.csr_array = columns) -> Result:
             block = sp.csr_array(by_feature[start : min(start + n_rows, last)] @ columns)
             shifted = (block.data, block.indices + first, block.indptr)
             return function(start, sp.csr_array(shifted, shape=(block.shape[0], n)))
 
-        yield from in_order(one, range(first, last, n_rows))
+        yield from in_order(block_result, range(first, last, n_rows))
 
 
 def _rows(start: int, block: sp.csr_array) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """(row, columns, counts) of a block's rows. One at a time: what is computed of a row stays in the cache."""
     for i in range(block.shape[0]):
-        here = slice(block.indptr[i], block.indptr[i + 1])
-        yield start + i, block.indices[here], block.data[here]
+        entries = slice(block.indptr[i], block.indptr[i + 1])
+        yield start + i, block.indices[entries], block.data[entries]
 
 
 def _largest(value: np.ndarray, column: np.ndarray, count: int) -> np.ndarray:
@@ -219,10 +223,10 @@ def _largest(value: np.ndarray, column: np.ndarray, count: int) -> np.ndarray:
         floor = np.partition(value, value.size - count)[value.size - count]
         above, tied = np.flatnonzero(value > floor), np.flatnonzero(value == floor)
         tied = tied[np.argsort(column[tied], kind="stable")][: count - above.size]
-        kept = np.concatenate([above, tied])
+        selected = np.concatenate([above, tied])
     else:
-        kept = np.arange(value.size)
-    return kept[value[kept] > _ROUNDING]
+        selected = np.arange(value.size)
+    return selected[value[selected] > _ROUNDING]
 
 
 class _Best:

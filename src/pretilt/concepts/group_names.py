@@ -1,4 +1,4 @@
-"""What a group of prompts is about, in its own words: terms that distinguish its prompts from all others."""
+"""Names for groups of prompts: the terms that distinguish a group's prompts from all others."""
 
 from __future__ import annotations
 
@@ -92,26 +92,32 @@ def name_sets(
     terms, documents = _count_terms(prompts, max_words)
     n_groups = len(members)
     size = np.array([len(rows) for rows in members], dtype=np.int64)
+
     ones = np.ones(int(size.sum()), dtype=np.int64)
     place = (np.repeat(np.arange(n_groups), size), np.concatenate([*members, np.zeros(0, np.int64)]).astype(np.int64))
     membership = sp.csr_array((ones, place), shape=(n_groups, len(prompts)))
+
     inside = sp.csr_array(membership @ documents)
     total = np.bincount(documents.indices, minlength=documents.shape[1])
     typical = log_odds(inside, size, total, len(prompts), prior_trials=prior_prompts, against_rest=True)
+
     often = inside.data >= np.minimum(2, size[typical.row])
     rank = np.where(often & (typical.z >= np.where(size[typical.row] > 1, _MIN_Z, 0.0)), typical.z, -np.inf)
-    out = []
+
+    phrases = []
+
     for i in range(n_groups):
-        here = slice(inside.indptr[i], inside.indptr[i + 1])
-        order = np.lexsort((typical.term[here], -rank[here]))[: 6 * n_phrases]
-        order = order[np.isfinite(rank[here][order])]
-        found = [
+        entries = slice(inside.indptr[i], inside.indptr[i + 1])
+        order = np.lexsort((typical.term[entries], -rank[entries]))[: 6 * n_phrases]
+        order = order[np.isfinite(rank[entries][order])]
+        scored_terms = [
             (readable(terms[t]), int(n))
-            for t, n in zip(typical.term[here][order], inside.data[here][order], strict=True)
+            for t, n in zip(typical.term[entries][order], inside.data[entries][order], strict=True)
         ]
-        out.append(_distinct(found)[:n_phrases])
-    names = [_join(found) or f"{noun} {i}" for i, found in enumerate(out)]
-    return list(zip(make_unique(names, range(n_groups)), out, strict=True))
+        phrases.append(_distinct(scored_terms)[:n_phrases])
+
+    names = [_join(terms_of_set) or f"{noun} {i}" for i, terms_of_set in enumerate(phrases)]
+    return list(zip(make_unique(names, range(n_groups)), phrases, strict=True))
 
 
 def _count_terms(prompts: Sequence[str], max_words: int) -> tuple[list[str], sp.csr_array]:
@@ -122,50 +128,59 @@ def _count_terms(prompts: Sequence[str], max_words: int) -> tuple[list[str], sp.
 
     def analyse(prompt: str) -> list[str]:
         words = _WORD.findall(prompt.casefold().replace("’", "'"))[-max_words:]
-        found: list[str] = []
+        terms: list[str] = []
         before = ""
+
         for word in (w.rstrip("_-'") for w in words):
             if not word.isascii() and _RUN.search(word):
-                found += [
+                terms += [
                     r[i : i + n] for r in _RUN.findall(word) for n in (2, 3) for i in range(max(1, len(r) - n + 1))
                 ]
                 before = ""
             elif word in stop or len(word) < 2 or word.isdigit() or _CONTRACTION.search(word, 1):
                 before = ""
             else:
-                found.append(word)
+                terms.append(word)
                 if before and before != word:
-                    found.append(f"{before} {word}")
+                    terms.append(f"{before} {word}")
                 before = word
-        return found
+
+        return terms
 
     vectoriser = CountVectorizer(analyzer=analyse, binary=True, min_df=2 if len(prompts) > 50 else 1, dtype=np.int64)
     try:
         counts = vectoriser.fit_transform(prompts)
-    except ValueError:  # scikit-learn's way to say that no term is left
+    except ValueError:  # scikit-learn raises it where no term is left
         return [], sp.csr_array((len(prompts), 0), dtype=np.int64)
     return vectoriser.get_feature_names_out().tolist(), sp.csr_array(counts)
 
 
-def _distinct(found: list[tuple[str, int]]) -> list[str]:
+def _distinct(scored_terms: list[tuple[str, int]]) -> list[str]:
     """Terms in order without repeats: a word gives way to the pair of words it is mostly in, one form to another."""
-    kept: list[tuple[str, int]] = []
-    for term, count in found:
+    selected: list[tuple[str, int]] = []
+    for term, count in scored_terms:
         words = term.split(" ")
-        same = [i for i, (other, _) in enumerate(kept) if any(_alike(a, b) for a in words for b in other.split(" "))]
+        same = [
+            i for i, (other, _) in enumerate(selected) if any(_alike(a, b) for a in words for b in other.split(" "))
+        ]
         if not same:
-            kept.append((term, count))
-        elif len(words) > 1 and len(same) == 1 and " " not in kept[same[0]][0] and count >= 0.6 * kept[same[0]][1]:
-            kept[same[0]] = (term, count)
-    return [term for term, _ in kept]
+            selected.append((term, count))
+        elif (
+            len(words) > 1
+            and len(same) == 1
+            and " " not in selected[same[0]][0]
+            and count >= 0.6 * selected[same[0]][1]
+        ):
+            selected[same[0]] = (term, count)
+    return [term for term, _ in selected]
 
 
 def _alike(a: str, b: str) -> bool:
     if _RUN.match(a) and _RUN.match(b):
         return a in b or b in a or a[1:] == b[:-1] or b[1:] == a[:-1]
     short, long = sorted((a, b), key=len)
-    rest = long[len(short) :] if long.startswith(short) else None
-    return rest is not None and (rest in ("", "s", "'s", "es") or (len(short) >= 4 and len(rest) <= 3))
+    ending = long[len(short) :] if long.startswith(short) else None
+    return ending is not None and (ending in ("", "s", "'s", "es") or (len(short) >= 4 and len(ending) <= 3))
 
 
 def _join(terms: list[str]) -> str:

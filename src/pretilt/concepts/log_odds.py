@@ -43,7 +43,7 @@ def log_odds(
     b, n_b = np.asarray(background, dtype=np.float64)[term], float(background_trials)
     prior = prior_trials * (b + 0.5) / (n_b + 1.0)
     inside = np.log(y + prior) - np.log(n - y + prior_trials - prior)
-    b, others = (b - y, n_b - n) if against_rest else (b, n_b)
-    outside = np.log(b + prior) - np.log(np.maximum(others - b, 0.0) + prior_trials - prior)
+    b, outside_trials = (b - y, n_b - n) if against_rest else (b, n_b)
+    outside = np.log(b + prior) - np.log(np.maximum(outside_trials - b, 0.0) + prior_trials - prior)
     odds = inside - outside
     return Typical(row, term, y / n, odds, odds / np.sqrt(1.0 / (y + prior) + 1.0 / (b + prior)))

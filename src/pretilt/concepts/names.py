@@ -67,37 +67,44 @@ def name_concepts(
     candidates = _candidates(concepts, token_counts, np.asarray(token_totals))
     places = _read_peaks(concepts, peaks, tokens, contexts, peaks_per_feature)
     common = _common_words(candidates, places, contexts)
+
     features = feature_lists(concepts)
     names, phrases = [], []
     for i in range(len(concepts)):
         words = _words(candidates[i], places[i], common, contexts)
-        found = _phrases(places[i])
-        names.append(_compose(words, found) or _fallback(features[i]))
-        phrases.append(words[:_TOKENS] + [p for p, _ in found[:_PHRASES]])
+        phrase_shares = _phrases(places[i])
+        names.append(_compose(words, phrase_shares) or _fallback(features[i]))
+        phrases.append(words[:_TOKENS] + [p for p, _ in phrase_shares[:_PHRASES]])
+
     unique = make_unique(names, range(len(concepts)))
-    return [ConceptName(name, found) for name, found in zip(unique, phrases, strict=True)]
+    return [ConceptName(name, shown) for name, shown in zip(unique, phrases, strict=True)]
 
 
 def _candidates(concepts: Concepts, token_counts: pa.Table, token_totals: np.ndarray) -> list[list[tuple[int, float]]]:
-    """(token id, weight) of the most telling vocabulary entries of every concept, best first."""
+    """(token id, weight) of the most typical vocabulary entries of every concept, best first."""
     membership: Any = concepts.membership
     n_vocabulary = int(max(token_totals.size, pc.max(token_counts["token_id"]).as_py() or 0) + 1)
+
     totals = np.zeros(n_vocabulary)
     totals[: token_totals.size] = token_totals
+
     cells = (token_counts["feature_id"].to_numpy(), token_counts["token_id"].to_numpy())
     shape = (membership.shape[0], n_vocabulary)
     fired_on = sp.csr_array((token_counts["fire_count"].to_numpy().astype(np.float64), cells), shape=shape)
     counts = sp.csr_array(sp.csr_array(membership.T).astype(np.float64) @ fired_on)
     # Features of one community fire on the same token: as evidence that counts once, hence the mean over features.
     counts = sp.csr_array(sp.diags_array(1.0 / np.maximum(concepts.size, 1)) @ counts)
+
     trials = np.asarray(counts.sum(axis=1)).ravel()
     typical = log_odds(counts, trials, totals, max(float(totals.sum()), 1.0), prior_trials=_PRIOR_FIRINGS)
     weight = typical.share * typical.log_odds
+
     order = np.lexsort((typical.term, -weight, typical.row))
     order = order[weight[order] > 0]
     row = typical.row[order]
     rank = np.arange(order.size) - np.searchsorted(row, row, side="left")
     order = order[rank < _CANDIDATES]
+
     out: list[list[tuple[int, float]]] = [[] for _ in range(len(concepts))]
     best = zip(typical.row[order].tolist(), typical.term[order].tolist(), weight[order].tolist(), strict=True)
     for concept, token, value in best:
@@ -109,23 +116,27 @@ def _read_peaks(
     concepts: Concepts, peaks: pa.Table, tokens: pa.Table, contexts: TokenContexts, peaks_per_feature: int
 ) -> list[_Peaks]:
     """The contexts of every concept's strongest places: first the strongest of each feature, then the second, …"""
-    out = [_Peaks() for _ in range(len(concepts))]
+    peaks_of_concept = [_Peaks() for _ in range(len(concepts))]
     membership: Any = concepts.membership
     concept_of = np.full(membership.shape[0], -1, dtype=np.int64)
     concept_of[membership.indices] = np.repeat(np.arange(len(concepts)), np.diff(membership.indptr))
+
     feature, act = peaks["feature_id"].to_numpy(), peaks["act"].to_numpy()
     order = np.lexsort((-act, feature))
+
     rank = np.empty(order.size, dtype=np.int64)
     rank[order] = np.arange(order.size) - np.searchsorted(feature[order], feature[order], side="left")
     order = np.lexsort((feature, rank, concept_of[feature]))
     order = order[(rank[order] < peaks_per_feature) & (concept_of[feature[order]] >= 0)]
-    of = concept_of[feature[order]]
-    order = order[np.arange(order.size) - np.searchsorted(of, of, side="left") < _PEAKS]
+    concept_of_row = concept_of[feature[order]]
+    order = order[np.arange(order.size) - np.searchsorted(concept_of_row, concept_of_row, side="left") < _PEAKS]
+
     chosen = peaks.take(pa.array(order))
     rows = pc.index_in(chosen["pair_id"], value_set=tokens["pair_id"].combine_chunks())
     if rows.null_count:
         missing = chosen["pair_id"].filter(pc.is_null(rows))[0].as_py()
         raise ValueError(f"pair {missing} of the peaks is not among the tokens")
+
     places = zip(
         concept_of[feature[order]].tolist(),
         chosen["span"].to_pylist(),
@@ -133,24 +144,27 @@ def _read_peaks(
         chosen["position"].to_pylist(),
         strict=True,
     )
+
     for concept, span, row, position in places:
-        found, context = out[concept], contexts.at(span, row, position)
-        found.words[contexts.token_id(span, row, position)][context.word] += 1
+        concept_peaks, context = peaks_of_concept[concept], contexts.at(span, row, position)
+        concept_peaks.words[contexts.token_id(span, row, position)][context.word] += 1
         if span == "prompt":  # explains a token, but concepts are about responses
             continue
-        found.texts.add(context.text)
+        concept_peaks.texts.add(context.text)
         for phrase in context.phrases:
             key = phrase.casefold()
-            found.phrases[key].add(context.text)
-            found.spelling[key][phrase] += 1
-    return out
+            concept_peaks.phrases[key].add(context.text)
+            concept_peaks.spelling[key][phrase] += 1
+    return peaks_of_concept
 
 
 def _common_words(
     candidates: list[list[tuple[int, float]]], places: list[_Peaks], contexts: TokenContexts
 ) -> dict[int, Counter[str]]:
     """For candidates that no peak explains: the words that the token is part of in the responses at large."""
-    unread = {token for found, place in zip(candidates, places, strict=True) for token, _ in found[:8]}
+    unread = {
+        token for weighted_tokens, place in zip(candidates, places, strict=True) for token, _ in weighted_tokens[:8]
+    }
     words: dict[int, Counter[str]] = defaultdict(Counter)
     for token, span, row, position in contexts.occurrences(np.array(sorted(unread), dtype=np.int64)):
         words[token][contexts.at(span, row, position).word] += 1
@@ -158,20 +172,20 @@ def _common_words(
 
 
 def _words(
-    found: list[tuple[int, float]], place: _Peaks, common: dict[int, Counter[str]], contexts: TokenContexts
+    weighted_tokens: list[tuple[int, float]], place: _Peaks, common: dict[int, Counter[str]], contexts: TokenContexts
 ) -> list[str]:
     """The distinct words behind the candidate tokens, the heaviest first; spellings of one word add up."""
     weight: dict[str, float] = defaultdict(float)
     spelling: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    for token, value in found:
+    for token, value in weighted_tokens:
         word = _whole(contexts.piece(token), place.words.get(token) or common.get(token) or Counter())
         if word:
             weight[word.casefold()] += value
             spelling[word.casefold()][word] += value
     floor = _FAINT * max(weight.values(), default=0.0)
     keys = sorted((k for k in weight if weight[k] >= floor), key=lambda k: (-weight[k], k))
-    told = [k for k in keys if not (k.startswith("…") or k.endswith("…")) or len(k.strip("…")) > 2]
-    keys = told or keys  # a letter or two of unknown words say nothing beside a word
+    legible = [k for k in keys if not (k.startswith("…") or k.endswith("…")) or len(k.strip("…")) > 2]
+    keys = legible or keys  # fragments of one or two letters are left out where there is anything else
     return [max(spelling[k].items(), key=lambda item: (item[1], item[0]))[0] for k in keys]
 
 
@@ -179,13 +193,16 @@ def _whole(piece: str, words: Counter[str]) -> str:
     """The word that a token stands for: the one it is in most of the time, else the fragment, marked as one."""
     alone = readable(piece).strip() or ("␣" if piece else "")
     n = words.total()
+
     merged: Counter[str] = Counter()
     for word, count in words.items():
         merged[word.casefold()] += count
+
     if n:
         key, count = max(merged.items(), key=lambda item: (item[1], item[0]))
         if 2 * count >= n and key and LOST not in key:
             return max((w for w in words if w.casefold() == key), key=lambda w: (words[w], w))
+
     if LOST in alone:
         return ""
     if n and not merged[alone.casefold()] and alone[-1:].isalpha():
@@ -202,13 +219,14 @@ def _phrases(place: _Peaks) -> list[tuple[str, float]]:
         if len(texts) >= 2 and (words > 1 or len(key) > 2):
             text = max(place.spelling[key].items(), key=lambda item: (item[1], item[0]))[0]
             scored.append((len(texts) * np.log2(1.5 + words), text))
-    kept: list[tuple[str, float]] = []
+
+    selected: list[tuple[str, float]] = []
     for _, text in sorted(scored, key=lambda item: (-item[0], item[1])):
-        if not any(_overlap(text.casefold(), other.casefold()) for other, _ in kept):
-            kept.append((text, len(place.phrases[text.casefold()]) / len(place.texts)))
-        if len(kept) == _PHRASES:
+        if not any(_overlap(text.casefold(), other.casefold()) for other, _ in selected):
+            selected.append((text, len(place.phrases[text.casefold()]) / len(place.texts)))
+        if len(selected) == _PHRASES:
             break
-    return kept
+    return selected
 
 
 def _overlap(a: str, b: str) -> bool:
@@ -221,9 +239,12 @@ def _overlap(a: str, b: str) -> bool:
 def _compose(words: list[str], phrases: list[tuple[str, float]]) -> str:
     """`"link", "https" · visit https://`: up to three tokens, and the phrase if it is what the places share."""
     shown = [f'"{shorten(word, 20)}"' for word in words[:3]]
-    told = {word.casefold() for word in words[:3]}
-    telling = [p for p, share in phrases if share >= 1 / 3 and p.casefold().strip(string.punctuation + " ") not in told]
-    phrase = telling[0] if telling else ""
+    named = {word.casefold() for word in words[:3]}
+    candidates = [
+        p for p, share in phrases if share >= 1 / 3 and p.casefold().strip(string.punctuation + " ") not in named
+    ]
+    phrase = candidates[0] if candidates else ""
+
     while shown:
         tokens = ", ".join(shown)
         if phrase and len(tokens) + 3 + len(phrase) <= NAME_CAP:

@@ -205,5 +205,5 @@ def _top_pairs(best: np.ndarray, alphabetical: np.ndarray) -> TopPairs:
     rows = [alphabetical[alphabetical.size - (key[key > 0] & np.uint64(0xFFFFFFFF)).astype(np.int64)] for key in best]
     score = (best >> np.uint64(32)).astype(np.uint32).view(np.float32)
     score[best == 0] = np.inf
-    scores = [one[: found.size] for one, found in zip(score, rows, strict=True)]
+    scores = [row_scores[: pair_rows.size] for row_scores, pair_rows in zip(score, rows, strict=True)]
     return TopPairs(rows, scores, score.min(axis=1, initial=np.inf))

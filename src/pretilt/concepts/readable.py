@@ -1,4 +1,4 @@
-"""Dataset text made fit for a name: one line, nothing invisible, nothing that turns the writing direction, short.
+"""Dataset text as a name: one line, short, without invisible or direction-changing characters.
 
 Names stay plain text: whoever shows one escapes it for the medium (HTML, terminal markup) as all dataset text.
 """
@@ -24,6 +24,7 @@ def readable(text: str) -> str:
     """
     if text.isprintable():  # nothing but letters, marks, numbers, punctuation, symbols and the plain space
         return re.sub(r" {2,}", " ", text)
+
     out = []
     for i, character in enumerate(text.replace("\r\n", "\n")):
         if character in _SHOWN:
@@ -36,6 +37,7 @@ def readable(text: str) -> str:
             out.append(" ")
         else:
             out.append(character)
+
     return re.sub(r" {2,}", " ", re.sub(r" *(⏎)[ ⏎]*", r"\1", "".join(out)))
 
 
@@ -53,6 +55,7 @@ def make_unique(names: Sequence[str], ids: Sequence[int], cap: int = NAME_CAP) -
     """Append " #id" to every name that occurs more than once (without regard to case), within the cap."""
     counts = Counter(name.casefold() for name in names)
     taken = {name.casefold() for name in names if counts[name.casefold()] == 1}
+
     out = []
     for name, number in zip(names, ids, strict=True):
         if counts[name.casefold()] > 1:
@@ -63,4 +66,5 @@ def make_unique(names: Sequence[str], ids: Sequence[int], cap: int = NAME_CAP) -
                 name = shorten(name, cap - len(suffix)) + suffix
             taken.add(name.casefold())
         out.append(name)
+
     return out

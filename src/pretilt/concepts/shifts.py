@@ -106,23 +106,23 @@ class ShiftConcepts:
     prompt_concepts: list[np.ndarray]  # [A_k]; disjoint
     shift_concepts: list[np.ndarray]  # [R_m]; disjoint
     sigma: np.ndarray  # float64 [n_features], sd of D over all pairs: what a response score divides by
-    about: dict[str, Any]
+    summary: dict[str, Any]
 
     def report(self) -> dict[str, Any]:
-        """What a person should know about these concepts; JSON-able."""
-        return {"statistic": self.statistic, **self.about}
+        """Counts, sizes and settings of the clusters, with notes on empty sides; JSON values."""
+        return {"statistic": self.statistic, **self.summary}
 
 
 def measure_moments(stream: Stream, n_features: int) -> Moments:
     """One pass over the pairs."""
 
-    def of(block: PairBlock) -> Moments:
+    def block_moments(block: PairBlock) -> Moments:
         moments = Moments(n_features)
         moments.add(block)
         return moments
 
     total = Moments(n_features)
-    for moments in in_order(of, stream()):
+    for moments in in_order(block_moments, stream()):
         total.merge(moments)
     return total
 
@@ -143,30 +143,40 @@ def find_shifts(
     moments = moments or measure_moments(stream, n_features)
     least = min_active(moments.n_pairs, paper=paper)
     standards = {q: _standards(moments, q, least) for q in STATISTICS}
+
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.choice(moments.n_pairs, min(SAMPLE_PAIRS, moments.n_pairs), replace=False))
     sample = _sample(stream, rows, moments.n_pairs, standards)
-    found: dict[Statistic, ShiftConcepts] = {}
+
+    concepts: dict[Statistic, ShiftConcepts] = {}
     for q, sides in standards.items():
-        about: dict[str, Any] = {"n_pairs": moments.n_pairs, "n_sample": rows.size, "paper": paper, "min_active": least}
+        summary: dict[str, Any] = {
+            "n_pairs": moments.n_pairs,
+            "n_sample": rows.size,
+            "paper": paper,
+            "min_active": least,
+        }
+
         clusters: dict[str, list[np.ndarray]] = {}
         for side, standard in sides.items():
             rank = n_components(standard.feature_ids.size, rows.size, paper=paper)
             clusters[side] = _clusters(sample.pop((q, side)), standard, rank, seed)
-            about |= _about(side, standard, rank, clusters[side])
-        about["notes"] = [
+            summary |= _summary(side, standard, rank, clusters[side])
+
+        summary["notes"] = [
             f"no {side} feature is active in at least {least} of {moments.n_pairs} pairs and varies enough"
             for side, standard in sides.items()
             if not standard.feature_ids.size
         ]
         sigma = moments.shift_moments(q)[1]
-        found[q] = ShiftConcepts(q, clusters["prompt"], clusters["response"], sigma, about)
-    return found
+        concepts[q] = ShiftConcepts(q, clusters["prompt"], clusters["response"], sigma, summary)
+
+    return concepts
 
 
 @dataclass(frozen=True)
 class _Standard:
-    """The features kept of one side, and what standardises them: (x - mean) / sd."""
+    """The selected features of one side, and the moments that standardise them: (x - mean) / sd."""
 
     feature_ids: np.ndarray  # int32, ascending
     mean: np.ndarray  # [F]
@@ -176,12 +186,12 @@ class _Standard:
 
 def _standards(moments: Moments, statistic: Statistic, least: int) -> dict[str, _Standard]:
     mean, sd, size = moments.shift_moments(statistic)
-    kept = np.flatnonzero((moments.pairs_active >= least) & (sd >= MIN_SD) & (size >= MIN_MEAN_ABS))
-    response = _Standard(kept.astype(np.int32), mean[kept], sd[kept], int((moments.pairs_active > 0).sum()))
+    selected = np.flatnonzero((moments.pairs_active >= least) & (sd >= MIN_SD) & (size >= MIN_MEAN_ABS))
+    response = _Standard(selected.astype(np.int32), mean[selected], sd[selected], int((moments.pairs_active > 0).sum()))
     mean, sd = moments.prompt_moments(statistic)
-    # A feature that is the same on all prompts (a fixed opening) tells none apart, and has no scale to divide by.
-    kept = np.flatnonzero((moments.prompts_active >= least) & (sd > 0))
-    prompt = _Standard(kept.astype(np.int32), mean[kept], sd[kept], int((moments.prompts_active > 0).sum()))
+    # A feature that is constant over the prompts (a fixed opening) has no scale to divide by.
+    selected = np.flatnonzero((moments.prompts_active >= least) & (sd > 0))
+    prompt = _Standard(selected.astype(np.int32), mean[selected], sd[selected], int((moments.prompts_active > 0).sum()))
     return {"prompt": prompt, "response": response}
 
 
@@ -190,16 +200,19 @@ def _sample(
 ) -> dict[tuple[Statistic, str], list[csr_array]]:
     """The sampled rows of P and D, features kept only; in blocks, since joining them would take twice the room."""
     parts: dict[tuple[Statistic, str], list[csr_array]] = {(q, side): [] for q in standards for side in standards[q]}
+
     start = 0
     for block in stream():
         first, last = np.searchsorted(rows, [start, start + len(block)])
         drawn = block.take(rows[first:last] - start)
         start += len(block)
+
         for q in standards:
             for side, x in (("prompt", span_values(drawn.prompt, q)), ("response", pair_shift(drawn, q))):
                 columns = csr_array(x[:, standards[q][side].feature_ids], dtype=np.float32)
                 if columns.shape[0] and columns.shape[1]:
                     parts[q, side].append(columns)
+
     if start != n_pairs:
         raise ValueError(f"the moments are of {n_pairs} pairs, but the stream has {start}")
     return parts
@@ -222,14 +235,14 @@ def _clusters(parts: Sequence[csr_array], standard: _Standard, rank: int, seed: 
     return sorted(np.split(standard.feature_ids[order], ends), key=lambda ids: (-ids.size, ids[0]))
 
 
-def _about(side: str, standard: _Standard, rank: int, clusters: Sequence[np.ndarray]) -> dict[str, Any]:
+def _summary(side: str, standard: _Standard, rank: int, clusters: Sequence[np.ndarray]) -> dict[str, Any]:
     sizes = [ids.size for ids in clusters]
-    kept = standard.feature_ids.size
+    n_kept = standard.feature_ids.size
     return {
         f"n_{side}_features_active": standard.n_active,
-        f"n_{side}_features_kept": kept,
-        f"n_{side}_features_not_kept": standard.n_active - kept,
-        f"{side}_components": rank if kept else 0,
+        f"n_{side}_features_kept": n_kept,
+        f"n_{side}_features_not_kept": standard.n_active - n_kept,
+        f"{side}_components": rank if n_kept else 0,
         f"n_{side}_concepts": len(sizes),
         f"{side}_concept_size_median": float(np.median(sizes)) if sizes else None,
         f"{side}_concept_size_max": max(sizes, default=None),

@@ -1,4 +1,4 @@
-"""From features to concepts: what fires together, what is on the same prompts, what shifts on the same pairs."""
+"""The steps from features to concepts: co-firing communities, and prompt and response-shift concepts, with names."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ def concepts_stage(run: Run, settings: AuditSettings, lens: LensChoice, version:
     with run.stage("concepts", version=version, config=config, reads=["pairs", FEATURES]) as stage:
         if stage.done:
             return
+
         fired, active = fired_sample(Features(run, settings), train_rows(run), settings.seed)
         communities = find_communities(
             fired,
@@ -47,10 +48,12 @@ def concepts_stage(run: Run, settings: AuditSettings, lens: LensChoice, version:
             resolution=settings.resolution or default_resolution(int((active > 0).sum())),
             seed=settings.seed,
         )
+
         concepts = build_concepts(communities.community, active, paper=settings.paper)
-        found = _namer(run, lens.tokenizer)(concepts)
+        concept_names = _namer(run, lens.tokenizer)(concepts)
+
         kinds = ["community" if c else "feature" for c in concepts.is_community]
-        stage.write(MEMBERSHIP, _table(kinds, feature_lists(concepts), found))
+        stage.write(MEMBERSHIP, _table(kinds, feature_lists(concepts), concept_names))
         stage.write_json("communities.json", communities.report())
 
 
@@ -65,8 +68,8 @@ def fired_sample(features: Features, train: np.ndarray, seed: int) -> tuple[csr_
     fired, active = [], np.zeros(features.n_features, dtype=np.int64)
     for block in features.blocks(train, prompts=False, activations=False):
         active += active_pairs_per_feature(block.chosen.fire_count, block.rejected.fire_count)
-        here, sampled = block.take(sampled[: len(block)]), sampled[len(block) :]
-        fired += [here.chosen.fire_count > 0, here.rejected.fire_count > 0]
+        sampled_pairs, sampled = block.take(sampled[: len(block)]), sampled[len(block) :]
+        fired += [sampled_pairs.chosen.fire_count > 0, sampled_pairs.rejected.fire_count > 0]
     return csr_array(vstack(fired, format="csr")), active
 
 
@@ -76,30 +79,33 @@ def shifts_stage(run: Run, settings: AuditSettings, lens: LensChoice, version: i
     with run.stage("shifts", version=version, config=config, reads=["pairs", FEATURES]) as stage:
         if stage.done:
             return
+
         features, train = Features(run, settings), train_rows(run)
-        found = find_shifts(
+        shifts = find_shifts(
             partial(features.blocks, train), features.n_features, seed=settings.seed, paper=settings.paper
         )
+
         name = _namer(run, lens.tokenizer)
-        lists, sigma = shift_tables(found, lambda clusters: name(_as_concepts(clusters, features.n_features)))
+        lists, sigma = shift_tables(shifts, lambda clusters: name(_as_concepts(clusters, features.n_features)))
+
         stage.write(SHIFTS, lists)
         stage.write(SIGMA, sigma)
-        stage.write_json("shifts.json", {q: found[q].report() for q in STATISTICS})
+        stage.write_json("shifts.json", {q: shifts[q].report() for q in STATISTICS})
 
 
 def shift_tables(
-    found: dict[Statistic, ShiftConcepts], named: Callable[[Sequence[np.ndarray]], Sequence[ConceptName]]
+    shifts: dict[Statistic, ShiftConcepts], named: Callable[[Sequence[np.ndarray]], Sequence[ConceptName]]
 ) -> tuple[pa.Table, pa.Table]:
     """SHIFTS and SIGMA; `named` gives names to lists of feature ids."""
     kinds: list[str] = []
     lists: list[Sequence[int]] = []
     names: list[ConceptName] = []
     for q in STATISTICS:
-        for kind, clusters in (("shift", found[q].shift_concepts), ("prompt", found[q].prompt_concepts)):
+        for kind, clusters in (("shift", shifts[q].shift_concepts), ("prompt", shifts[q].prompt_concepts)):
             kinds += [f"{kind}_{q}"] * len(clusters)
             lists += [ids.tolist() for ids in clusters]
             names += named(clusters)
-    return _table(kinds, lists, names), pa.table({q: found[q].sigma for q in STATISTICS})
+    return _table(kinds, lists, names), pa.table({q: shifts[q].sigma for q in STATISTICS})
 
 
 def membership(run: Run) -> tuple[pa.Table, Concepts]:
@@ -130,7 +136,7 @@ def _table(kinds: Sequence[str], lists: Sequence[Sequence[int]], names: Sequence
 
 
 def _namer(run: Run, tokenizer: Any) -> Callable[[Concepts], list[ConceptName]]:
-    """Gives concepts names; what all names are made of is read once."""
+    """A function that names concepts; token counts, peaks and tokens are read once for all calls."""
     tokens, shards = run.table("tokens.parquet"), shards_of(run)
     totals = np.zeros(len(tokenizer), dtype=np.int64)
     for side in ("chosen", "rejected"):

@@ -1,4 +1,4 @@
-"""What stands around a token: the whole word it is a piece of, and the phrases that hold it.
+"""Contexts of tokens: the whole word that a token is a piece of, and the phrases that hold it.
 
 A feature fires on tokens, and tokens are often fragments ("flav" + "our"). Read in its context a fragment becomes the
 word it belongs to.
@@ -57,15 +57,17 @@ class TokenContexts:
         text, ends = self._read(ids)
         start, end = _core(text, ends[at], ends[at + 1])
         word = readable(text[slice(*_widen(text, start, end))]).strip()
+
         phrases: dict[str, None] = {}
         for size in _PHRASE_TOKENS:
             for first in range(max(0, at - _REACH, at - size + 1), at + 1):
                 last = first + size
                 if last < len(ends) and last <= at + _REACH + 1:
-                    found = readable(text[slice(*_widen(text, *_core(text, ends[first], ends[last])))]).strip()
-                    phrases[found if first == at else _SENTENCE_END.sub("", found)] = None
-        told = (word.casefold(), "")
-        return Context(word, tuple(p for p in phrases if p.casefold() not in told and LOST not in p), text)
+                    phrase = readable(text[slice(*_widen(text, *_core(text, ends[first], ends[last])))]).strip()
+                    phrases[phrase if first == at else _SENTENCE_END.sub("", phrase)] = None
+
+        excluded = (word.casefold(), "")
+        return Context(word, tuple(p for p in phrases if p.casefold() not in excluded and LOST not in p), text)
 
     def occurrences(
         self, token_ids: np.ndarray, *, each: int = 8, read: int = 5_000_000
@@ -74,21 +76,25 @@ class TokenContexts:
 
         Reads the first `read` tokens of either response.
         """
-        wanted = np.zeros(int(token_ids.max(initial=-1)) + 1, dtype=bool)
-        wanted[token_ids] = True
+        is_requested = np.zeros(int(token_ids.max(initial=-1)) + 1, dtype=bool)
+        is_requested[token_ids] = True
         out: list[tuple[int, str, int, int]] = []
+
         for span in ("chosen", "rejected"):
             spans = self._spans[span]
             flat = spans.values[:read]
-            at = np.flatnonzero((flat < wanted.size) & spans.content[:read])
-            at = at[wanted[flat[at]]]
+            at = np.flatnonzero((flat < is_requested.size) & spans.content[:read])
+            at = at[is_requested[flat[at]]]
             at = at[np.argsort(flat[at], kind="stable")]
+
             new = np.r_[True, flat[at][1:] != flat[at][:-1]] if at.size else np.zeros(0, dtype=bool)
             first = np.maximum.accumulate(np.where(new, np.arange(at.size), 0))
             at = at[np.arange(at.size) - first < each]
+
             rows = np.searchsorted(spans.offsets, at, side="right") - 1
             places = zip(spans.values[at].tolist(), rows.tolist(), (at - spans.offsets[rows]).tolist(), strict=True)
             out += [(token, span, row, position) for token, row, position in places]
+
         return out
 
     def _read(self, ids: list[int]) -> tuple[str, list[int]]:
