@@ -1,4 +1,4 @@
-"""The one error a user sees: what is wrong, where, why, and what to do next. Never a traceback."""
+"""The user's error: what is wrong, where, why, and what to do next, in one line without a traceback."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class UserError(Exception):
     ) -> None:
         self.what, self.why, self.fix = what, why, fix
         self.file, self.row, self.line, self.column = file, row, line, column
+
         places = [
             str(file) if file is not None else "",
             f"line {line}" if line is not None else "",
@@ -44,12 +45,14 @@ class UserError(Exception):
             f"column '{column}'" if column is not None else "",
         ]
         where = ", ".join(p for p in places if p)
+
         text = what + (f" ({where})" if where else "") + (f": {why}" if why else "") + (f". {fix}" if fix else "")
         super().__init__(" ".join(text.split()))
+
         options = dict.fromkeys(_OPTION.findall(re.sub(r"`[^`]*`|pip install.*", "", str(self))))
         if options:
-            told = (f"--{name} is {_IN_PYTHON.get(name, name.replace('-', '_') + '=')}" for name in options)
-            self.add_note(f"In Python: {', '.join(told)}")
+            translations = (f"--{name} is {_IN_PYTHON.get(name, name.replace('-', '_') + '=')}" for name in options)
+            self.add_note(f"In Python: {', '.join(translations)}")
 
 
 def require_extra(extra: str, feature: str) -> None:
@@ -69,12 +72,12 @@ def require_extra(extra: str, feature: str) -> None:
 N_NEAR = 3  # spellings offered in place of a wrong one
 
 
-def near_misses(word: str, known: Iterable[str]) -> list[str]:
-    """The N_NEAR of the `known` spellings that are nearest to the word, the nearest first; [] where none is near."""
-    return difflib.get_close_matches(word, list(known), n=N_NEAR)
+def near_misses(word: str, choices: Iterable[str]) -> list[str]:
+    """The N_NEAR of the `choices` that are nearest to the word, the nearest first; [] where none is near."""
+    return difflib.get_close_matches(word, list(choices), n=N_NEAR)
 
 
-def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
-    """The question that offers the `known` spellings that are near the word; `otherwise` where none is."""
-    near = near_misses(word, known)
+def did_you_mean(word: str, choices: Iterable[str], otherwise: str = "") -> str:
+    """The question that offers the `choices` that are near the word; `otherwise` where none is."""
+    near = near_misses(word, choices)
     return f"Did you mean {' or '.join(near)}?" if near else otherwise

@@ -1,6 +1,6 @@
-"""From what a model said to a value: JSON found in whatever stands around it, checked, and made plain text.
+"""A model's answer as a value: the JSON object in it, checked, its texts made plain.
 
-Servers accept a schema and then ignore it, so nothing is believed before it was checked here.
+Servers accept a schema and then ignore it, so every field is checked here.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ def extract_json(answer: str) -> dict[str, Any]:
     decoder = json.JSONDecoder()
     for brace in [m.start() for m in re.finditer(r"\{", text)][:_BRACES]:
         try:
-            found, _ = decoder.raw_decode(text, brace)
+            value, _ = decoder.raw_decode(text, brace)
         except (ValueError, RecursionError):
             continue
-        if isinstance(found, dict):
-            return found
+        if isinstance(value, dict):
+            return value
     raise InvalidAnswer("it holds no complete JSON object")
 
 
 def parse_label(answer: str) -> str:
     """The label as clean text of 1 to 100 characters."""
-    found = extract_json(answer).get("label")
-    if not isinstance(found, str):
+    raw_label = extract_json(answer).get("label")
+    if not isinstance(raw_label, str):
         raise InvalidAnswer('"label" must be a string')
-    if len(found) > _ESSAY:
+    if len(raw_label) > _ESSAY:
         raise InvalidAnswer(f'"label" must have at most {LABEL_CAP} characters')
-    label = clean_label(found)
+    label = clean_label(raw_label)
     if not any(character.isalnum() for character in label):
         raise InvalidAnswer('"label" must hold words')
     return label
@@ -53,10 +53,10 @@ def parse_label(answer: str) -> str:
 
 def parse_scores(answer: str, n: int) -> list[float]:
     """The n scores of a judge in the order of the texts, each in [0, 10]."""
-    found = extract_json(answer)
+    fields = extract_json(answer)
     scores = []
     for name in score_names(n):
-        value = found.get(name)
+        value = fields.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise InvalidAnswer(f'"{name}" must be an integer from 0 to {SCALE}')
         if not 0 <= value <= SCALE:
@@ -75,5 +75,5 @@ def clean_label(text: str) -> str:
 
 def plain(text: str) -> str:
     """Without invisible characters; every run of white space is one space."""
-    kept = (c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
-    return " ".join("".join(kept).split())
+    visible = (c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
+    return " ".join("".join(visible).split())

@@ -31,6 +31,7 @@ class AnswerCache:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+
         try:
             self._db = sqlite3.connect(path, timeout=30)
             self._db.text_factory = lambda text: text.decode("utf-8", "replace")  # damaged text fails its hash alone
@@ -47,7 +48,7 @@ class AnswerCache:
             ) from error
 
     def get(self, key: str) -> str | None:
-        """What the model said, or None; an answer that is not as it was written is asked for again."""
+        """The stored text of an answer, or None where there is none or its hash no longer fits."""
         row = self._read("select content, sha256 from answers left join sums using (key) where key = ?", key)
         if row is None or not isinstance(row[0], str) or row[1] not in (None, content_hash(row[0])):
             return None

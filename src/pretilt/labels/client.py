@@ -72,10 +72,12 @@ def find_endpoint(
         if base_url is not None:
             raise UserError("--base-url goes with --label-model", why="the endpoint must be told which model answers")
         return None
+
     require_extra("labels", "labelling by a language model")
     base_url = base_url or environment.get("OPENAI_BASE_URL") or environment.get("OPENAI_API_BASE") or None
     if base_url is not None:
         check_base_url(base_url)
+
     key = environment.get(api_key_env, "").strip()
     if not key and (base_url is None or api_key_env != "OPENAI_API_KEY"):
         raise UserError(
@@ -83,6 +85,7 @@ def find_endpoint(
             why="it holds the key of the endpoint",
             fix="Set it, name another with --api-key-env, or give the --base-url of a server of your own",
         )
+
     return Endpoint(model, base_url, key or "not-needed", **more)
 
 
@@ -101,6 +104,7 @@ def check_base_url(url: str) -> None:
             why = "it holds a user name or password, which would be stored; give the key by --api-key-env"
     except ValueError as error:  # a port that is no number or above 65535, half an IPv6 address
         why = str(error)
+
     if why:
         raise UserError("the base URL is not understood", why=why, fix="Give for example http://localhost:8000/v1")
 
@@ -142,21 +146,23 @@ class Client:
         return parse(await self._answer(repair, schema, min(rung + 1, len(RUNGS) - 1), max_tokens))
 
     async def _answer(self, messages: Messages, schema: Mapping[str, Any], rung: int, max_tokens: int) -> str:
-        asked = sampling(max_tokens)
-        key = answer_key(self.endpoint.model, messages, asked)
+        sampling_values = sampling(max_tokens)
+        key = answer_key(self.endpoint.model, messages, sampling_values)
         cached = None if self.refresh else self.cache.get(key)
         if cached is not None:
             self.from_cache += 1
             return cached
+
         while True:
             try:
                 start = time.monotonic()
-                raw = await self._with_retries(messages, _response_format(rung, schema), asked)
+                raw = await self._with_retries(messages, _response_format(rung, schema), sampling_values)
                 break
             except _Rejected as error:
                 if rung == len(RUNGS) - 1:
                     raise self._failed(str(error)) from error
                 rung += 1
+
         read = _read(raw)
         if read is None:
             raise self._failed("the answer is no chat completion: is the base URL right, with its /v1?")
@@ -164,16 +170,20 @@ class Client:
         if self._rung is None:
             self._rung = rung
             self.cache.set_rung(self._id, rung)
+
         content, usage = read
-        told = usage.get("total_tokens")
+        reported = usage.get("total_tokens")
         self.tokens += (
-            told if isinstance(told, int) and told > 0 else estimate_tokens([*messages, {"content": content}])
+            reported
+            if isinstance(reported, int) and reported > 0
+            else estimate_tokens([*messages, {"content": content}])
         )
+
         self.cache.put(key, self.endpoint.model, content, raw, usage, time.monotonic() - start)
         return content
 
     async def _with_retries(
-        self, messages: Messages, response_format: dict[str, Any] | None, asked: Mapping[str, Any]
+        self, messages: Messages, response_format: dict[str, Any] | None, sampling_values: Mapping[str, Any]
     ) -> str:
         """The body of the response. Waits and tries again after what may pass: 429, 5xx, no connection, no answer."""
         import openai
@@ -184,10 +194,10 @@ class Client:
                 raise EndpointError(self.broken)
             self._spend(messages)
             wait = min(self.endpoint.backoff * 2**attempt, _LONGEST_WAIT)
-            sent = set(asked) - self._refused
+            sent = set(sampling_values) - self._refused
             try:
                 async with asyncio.timeout(self.endpoint.timeout):
-                    return await self._send(messages, response_format, asked)
+                    return await self._send(messages, response_format, sampling_values)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 named = {p for p in sent if p in str(error)} if _UNSUPPORTED.search(str(error)) else set()
                 if not named:
@@ -223,10 +233,12 @@ class Client:
             self.broken = f"given up after {self._failures} requests in a row without an answer; the last: {problem}"
         return EndpointError(problem)
 
-    async def _send(self, messages: Messages, response_format: dict[str, Any] | None, asked: Mapping[str, Any]) -> str:
-        taken: dict[str, Any] = {name: value for name, value in asked.items() if name not in self._refused}
+    async def _send(
+        self, messages: Messages, response_format: dict[str, Any] | None, sampling_values: Mapping[str, Any]
+    ) -> str:
+        taken: dict[str, Any] = {name: value for name, value in sampling_values.items() if name not in self._refused}
         if "max_tokens" in self._refused:  # newer models of OpenAI take it under another name
-            taken["max_completion_tokens"] = max(asked["max_tokens"], _REASONING_TOKENS)
+            taken["max_completion_tokens"] = max(sampling_values["max_tokens"], _REASONING_TOKENS)
         if response_format is not None:
             taken["response_format"] = response_format
         create: Any = self._sdk.chat.completions.with_raw_response.create

@@ -1,6 +1,6 @@
-"""Names as a person reads them: the description that a language model wrote, where it passed, beside the own name.
+"""Names for display: the description by a language model, where its score passes, before the own name.
 
-Decoration: what is computed reads concepts.parquet itself, never this.
+No statistic reads them.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ def described(run: Run) -> dict[str, str]:
     """`kind:id` ("concept", "group", "prompt_concept") to the description on one line; {} where none passed."""
     if "labels" not in run.manifest["stages"]:
         return {}
-    found = descriptions(run.table("labels.parquet"))
-    lines = {key: one_line(text) for key, text in found.items()}
+    labels = descriptions(run.table("labels.parquet"))
+    lines = {key: one_line(text) for key, text in labels.items()}
     return {key: line if len(line) <= LONGEST else line[: LONGEST - 1] + "…" for key, line in lines.items()}
 
 
@@ -29,8 +29,8 @@ def named_table(run: Run, name: str, columns: list[str] | None = None) -> pa.Tab
     table, texts = run.table(f"{name}.parquet", columns), described(run)
     if not texts:
         return table
-    ids, own = table[KEYS[name]].to_pylist(), table["name"].to_pylist()
-    both = zip((texts.get(f"{name[:-1]}:{i}") for i in ids), own, strict=True)
+    ids, own_names = table[KEYS[name]].to_pylist(), table["name"].to_pylist()
+    both = zip((texts.get(f"{name[:-1]}:{i}") for i in ids), own_names, strict=True)
     names = [n if text is None else f"{text} ({n})" if n else text for text, n in both]
     return table.set_column(
         table.schema.get_field_index("name"), table.schema.field("name"), pa.array(names, pa.string())

@@ -76,14 +76,17 @@ def draw(candidates: Candidates, allowed: np.ndarray, n_showing: int, n_without:
     """
     rows = np.flatnonzero(allowed & (candidates.n_tokens > 0))
     rows = rows[np.argsort(candidates.order[rows])]
+
     expression = candidates.expression[rows]
     ranked = np.sort(expression)
     strongest = min(rows.size, max(rows.size // TOP_SHARE, _AT_LEAST * n_showing))
     floor = max(float(ranked[-strongest]), least) if strongest else 0.0
+
     high = (expression >= floor) & (expression > least)
     low = expression == 0
     if np.unique(candidates.family[rows[low]]).size < n_without and rows.size:
         low = expression <= min(ranked[rows.size // _LOW_SHARE], np.nextafter(floor / 2, 0))
+
     showing = _alternate(candidates, _one_per_family(candidates, rows[high]), n_showing)
     return Drawn(showing, _counterparts(candidates, showing, rows[low], n_without))
 
@@ -98,8 +101,8 @@ def _alternate(candidates: Candidates, rows: np.ndarray, n: int) -> np.ndarray:
     """The first n rows, taken from either side in turn as long as both have some."""
     side = candidates.side[rows]
     turn = np.empty(rows.size)
-    for one in (0, 1):
-        turn[side == one] = np.arange((side == one).sum()) + one / 2
+    for current in (0, 1):
+        turn[side == current] = np.arange((side == current).sum()) + current / 2
     return rows[np.argsort(turn, kind="stable")][:n]
 
 
@@ -108,7 +111,8 @@ def _counterparts(candidates: Candidates, showing: np.ndarray, pool: np.ndarray,
     same_pair = pool[np.isin(candidates.pair[pool], candidates.pair[showing])]
     pool = np.unique(np.concatenate([pool[:_POOL], same_pair]))
     pool = pool[np.argsort(candidates.order[pool])]
-    found: list[int] = []
+
+    counterparts: list[int] = []
     free = np.ones(pool.size, dtype=bool)
     for text in showing[:n]:
         if not free.any():
@@ -117,6 +121,7 @@ def _counterparts(candidates: Candidates, showing: np.ndarray, pool: np.ndarray,
         near = np.where(candidates.topic[pool] == candidates.topic[text], _SAME_TOPIC, _OTHER_TOPIC)
         cost += np.where(candidates.pair[pool] == candidates.pair[text], 0.0, near)
         best = int(np.argmin(np.where(free, cost, np.inf)))
-        found.append(int(pool[best]))
+        counterparts.append(int(pool[best]))
         free &= candidates.family[pool] != candidates.family[pool[best]]
-    return np.array(found, dtype=np.int64)
+
+    return np.array(counterparts, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""How good a label is: can somebody who knows the label alone tell which held-out texts show the concept?"""
+"""Scores of a label: how well a judge who knows the label alone detects the held-out texts that show the concept."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _pattern(phrase: str, across: bool) -> str:
     text = phrase.casefold().strip()
     goes_back, goes_on = len(text) > 1 and text.startswith("…"), len(text) > 1 and text.endswith("…")
     text = text.strip("…").strip() if goes_back or goes_on else text
-    if not text or text == "␣":  # a blank tells nothing
+    if not text or text == "␣":  # a blank is no phrase
         return ""
     gap = r"[\W_]+" if across else " "
     core = gap.join(re.escape(word) for word in text.split(" "))
@@ -47,12 +47,12 @@ def _is_word(character: str) -> bool:
     return character.isalnum() and not _UNSPACED.match(character)
 
 
-def balanced_accuracy(shows: Sequence[bool], said: Sequence[bool]) -> float:
-    """Mean of the shares of showing and of other texts that were told right, in [0, 1]; 0.5 is chance.
+def balanced_accuracy(shows: Sequence[bool], predicted: Sequence[bool]) -> float:
+    """Mean of the shares of showing and of other texts that were classified right, in [0, 1]; 0.5 is chance.
 
     NaN if either kind is missing.
     """
-    truth, guess = np.asarray(shows, dtype=bool), np.asarray(said, dtype=bool)
+    truth, guess = np.asarray(shows, dtype=bool), np.asarray(predicted, dtype=bool)
     if truth.all() or not truth.any():
         return float("nan")
     return float((guess[truth].mean() + (~guess[~truth]).mean()) / 2)

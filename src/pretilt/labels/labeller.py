@@ -50,18 +50,21 @@ def estimate(subjects: Sequence[Subject], endpoint: Endpoint, cache: AnswerCache
     n_requests = n_cached = n_tokens = 0
     for subject in subjects:
         requests = [(label_messages(subject.kind, fit_texts(subject)), LABEL_TOKENS)]
-        known = None if refresh else cache.get(_key(endpoint, *requests[0]))
+        cached_answer = None if refresh else cache.get(_key(endpoint, *requests[0]))
+
         try:
-            label = parse_label(known) if known is not None else "x" * 60
+            label = parse_label(cached_answer) if cached_answer is not None else "x" * 60
         except InvalidAnswer:
             label = "x" * 60
         requests += [(judge_messages(label, [t.content for t in batch]), JUDGE_TOKENS) for batch in batches(subject)]
+
         for messages, longest in requests:
             if not refresh and cache.get(_key(endpoint, messages, longest)) is not None:
                 n_cached += 1
             else:
                 n_requests += 1
                 n_tokens += estimate_tokens(messages) + longest
+
     host = urllib.parse.urlsplit(endpoint.base_url or "").netloc.rpartition("@")[2] or "the SDK's default host"
     return Estimate(endpoint.model, host, len(subjects), n_requests, n_cached, n_tokens)
 
@@ -90,7 +93,7 @@ def batches(subject: Subject) -> list[list[Text]]:
 
 
 async def label_subject(client: Client, subject: Subject) -> LabelRow:
-    """The row of one subject, whatever happens."""
+    """The row of one subject; where asking fails, a row with the status and the reason."""
     model, n_fit = client.endpoint.model, len(fit_texts(subject))
     if not any(text.shows for text in subject.fit):
         return LabelRow(subject.kind, subject.id, None, model, "unscored", TOO_FEW)
@@ -104,6 +107,7 @@ async def label_subject(client: Client, subject: Subject) -> LabelRow:
         return LabelRow(subject.kind, subject.id, None, model, "error", str(error), n_fit=n_fit)
     except BudgetSpent as error:
         return LabelRow(subject.kind, subject.id, None, model, "skipped", str(error), n_fit=n_fit)
+
     shows: list[bool] = []
     scores: list[float] = []
     problem = ""
@@ -115,8 +119,9 @@ async def label_subject(client: Client, subject: Subject) -> LabelRow:
             shows += [text.shows for text in batch]
         except (InvalidAnswer, EndpointError, BudgetSpent) as error:
             problem = f"{n} texts not judged: {error}"
-    said = [score >= SHOWS_FROM for score in scores]
-    return scored_row(subject.kind, subject.id, label, model, n_fit, shows, said, scores, problem)
+
+    predicted = [score >= SHOWS_FROM for score in scores]
+    return scored_row(subject.kind, subject.id, label, model, n_fit, shows, predicted, scores, problem)
 
 
 def _scores_parser(n: int) -> Callable[[str], list[float]]:

@@ -25,7 +25,7 @@ _OTHERS = 2000  # prompts that a prompt concept's terms are told apart from
 
 @dataclass(frozen=True)
 class Reading:
-    """What a concept did on the content tokens of one response: `acts` (n_content_tokens,) >= 0."""
+    """Activations of a concept on the content tokens of one response: `acts` (n_content_tokens,) >= 0."""
 
     pair_id: str
     side: str  # "chosen" | "rejected"
@@ -38,28 +38,33 @@ def concept_labels(
     """Names by `name_concepts` for concepts of which only some responses were read, in order.
 
     `readings[i]` are those of concept i; `tokens` (TOKENS) are the pairs of the writing half: the background against
-    which a token is telling. Only the tokens with at least half of a response's strongest activation count.
+    which a token is typical. Only the tokens with at least half of a response's strongest activation count.
     """
     row = {pair_id: i for i, pair_id in enumerate(tokens["pair_id"].to_pylist())}
     columns = {side: (tokens[f"{side}_ids"], tokens[f"{side}_content"]) for side in ("chosen", "rejected")}
+
     fired: list[tuple[int, int, int]] = []
     peaks: list[dict[str, object]] = []
     for concept, read in enumerate(readings):
-        for one in read:
-            ids, content = (column[row[one.pair_id]].as_py() for column in columns[one.side])
+        for reading in read:
+            ids, content = (column[row[reading.pair_id]].as_py() for column in columns[reading.side])
             positions = np.flatnonzero(content)
-            if positions.size != len(one.acts):
-                raise ValueError(f"{len(one.acts)} activations for {positions.size} tokens of pair {one.pair_id}")
-            for at in np.flatnonzero(strong(one.acts)).tolist():
+            if positions.size != len(reading.acts):
+                n_acts = len(reading.acts)
+                raise ValueError(f"{n_acts} activations for {positions.size} tokens of pair {reading.pair_id}")
+            for at in np.flatnonzero(strong(reading.acts)).tolist():
                 position = int(positions[at])
                 fired.append((concept, ids[position], 1))
-                place = {"pair_id": one.pair_id, "span": one.side, "position": position, "act": float(one.acts[at])}
+                act = float(reading.acts[at])
+                place = {"pair_id": reading.pair_id, "span": reading.side, "position": position, "act": act}
                 peaks.append({"feature_id": concept, **place})
+
     totals = np.zeros(n_vocabulary, dtype=np.int64)
     for ids, content in columns.values():
         flat = ids.combine_chunks().flatten().to_numpy()
-        kept = content.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        totals += np.bincount(flat[kept], minlength=n_vocabulary)
+        is_content = content.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        totals += np.bincount(flat[is_content], minlength=n_vocabulary)
+
     n = len(readings)
     counts = pa.Table.from_pylist(
         [dict(zip(TOKEN_COUNTS.names, cell, strict=True)) for cell in fired], schema=TOKEN_COUNTS
@@ -77,8 +82,8 @@ def group_labels(prompts: Sequence[str], group_id: np.ndarray, n_groups: int) ->
 def prompt_concept_label(prompts: Sequence[str], inside: np.ndarray, seed: int) -> tuple[str, list[str]]:
     """(name, terms) of what the prompts `inside` (bool) share and a sample of the others lacks."""
     rng = np.random.default_rng(seed)
-    members, others = np.flatnonzero(inside), np.flatnonzero(~inside)
-    rows = np.concatenate([rng.permutation(members)[:_OTHERS], rng.permutation(others)[:_OTHERS]])
+    members, non_members = np.flatnonzero(inside), np.flatnonzero(~inside)
+    rows = np.concatenate([rng.permutation(members)[:_OTHERS], rng.permutation(non_members)[:_OTHERS]])
     return name_groups([prompts[i] for i in rows], inside[rows].astype(np.int64), 2)[1]
 
 
@@ -91,12 +96,14 @@ def offline_row(subject: Subject, name: str, phrases: Sequence[str], n_fit: int)
     if not phrases:
         why = "nothing tells its texts from the others"
         return LabelRow(subject.kind, subject.id, name or None, OFFLINE, "unscored", why, n_fit=n_fit)
+
     across = subject.kind != "concept"
     without = [text.content for text in subject.fit if not text.shows]
-    telling = [
+    distinctive = [
         p for p in phrases if 2 * sum(PhraseMatcher([p], across=across).count(t) for t in without) < len(without)
     ]
-    matcher = PhraseMatcher(telling or phrases, across=across)
+    matcher = PhraseMatcher(distinctive or phrases, across=across)
+
     counts = [matcher.count(text.content) for text in subject.score]
     shows = [text.shows for text in subject.score]
     return scored_row(

@@ -1,4 +1,4 @@
-"""What a run shows, and the texts its labels are made from and scored on: from the run's tables to subjects."""
+"""Subjects of labelling: the things a run lists, with the texts their labels are made from and scored on."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SIDES = ("chosen", "rejected")
 
 @dataclass(frozen=True)
 class Shown:
-    """What a person sees of a run: (kind, id) of the things, best-ranked first, and the hypotheses made of them."""
+    """What a run lists: (kind, id) of the things, best-ranked first, and the hypotheses made of them."""
 
     things: tuple[tuple[str, str], ...]
     hypotheses: tuple[tuple[str, str, str], ...]  # hypothesis_id, concept id, "kind:id" of the place or ""
@@ -47,12 +47,14 @@ def shown_things(run: Run, top: int) -> Shown:
     """The things behind the first `top` shown hypotheses of every view and direction."""
     files = ["pairs.parquet", "tokens.parquet", "concepts.parquet", "groups.parquet", "hypotheses.parquet"]
     files += [PROMPT_CONCEPTS] * run.holds(PROMPT_CONCEPTS)
+
     stages = run.manifest["stages"]
     reads = {name for name, stage in stages.items() if set(files) & set(stage["files"])} | {FEATURES} & set(stages)
     h = run.table("hypotheses.parquet", ["hypothesis_id", "view", "where", "concept_id", "shown", "rank"])
     listed = h.filter(pc.field("shown") & (pc.field("rank") <= top)).sort_by(
         [("rank", "ascending"), ("hypothesis_id", "ascending")]
     )
+
     things: dict[tuple[str, str], None] = {}
     hypotheses = []
     for row in listed.to_pylist():
@@ -61,6 +63,7 @@ def shown_things(run: Run, top: int) -> Shown:
         if place is not None:
             things[place] = None
         hypotheses.append((row["hypothesis_id"], concept, ":".join(place) if place else ""))
+
     return Shown(tuple(things), tuple(hypotheses), tuple(sorted(reads)))
 
 
@@ -73,8 +76,8 @@ def _place(view: str, where: int) -> tuple[str, str] | None:
 def read_subjects(run: Run, shown: Shown, seed: int, events: Events) -> tuple[list[Subject], list[LabelRow]]:
     """The subjects in the order shown, and the offline labels of all of them with their scores."""
     texts = _Texts(run, shown, seed, events)
-    made = {**texts.concepts(), **texts.groups(), **texts.prompt_concepts()}
-    return [made[thing][0] for thing in shown.things], [made[thing][1] for thing in shown.things]
+    rows_by_thing = {**texts.concepts(), **texts.groups(), **texts.prompt_concepts()}
+    return [rows_by_thing[thing][0] for thing in shown.things], [rows_by_thing[thing][1] for thing in shown.things]
 
 
 Made = dict[tuple[str, str], tuple[Subject, LabelRow]]
@@ -104,14 +107,17 @@ class _Texts:
         ids = self.shown.ids("concept")
         if not ids:
             return {}
+
         features = dict(enumerate(self.run.table("concepts.parquet")["feature_ids"].to_pylist()))
         strength = self._strength(features, ids, _SIDES)
+
         n = len(self.family)
         lengths = np.concatenate([self.pairs[f"n_{side}_tokens"].to_numpy() for side in _SIDES])
         common = {
             "pair": np.tile(np.arange(n), 2), "family": np.tile(self.family, 2), "topic": np.tile(self.group, 2),
             "side": np.repeat([0, 1], n), "n_tokens": lengths, "order": self.order[2],
         }  # fmt: skip
+
         drawn = {}
         for j, concept in enumerate(ids):
             candidates = Candidates(expression=strength[:, [j]].toarray().ravel(), **common)
@@ -119,6 +125,7 @@ class _Texts:
                 draw(candidates, np.tile(self.writing, 2), FIT_SHOWING, FIT_WITHOUT),
                 draw(candidates, np.tile(self.scoring, 2), SCORE_EACH, SCORE_EACH),
             )
+
         lens = _same_lens(self.run, self.tokens, self.events)
         acts = self._acts(lens, drawn, features)
         writing = self.tokens.filter(pa.array(self.writing))
@@ -127,13 +134,14 @@ class _Texts:
             for c in ids
         ]
         names = concept_labels(readings, writing, len(lens.tokenizer), _decoder(lens.tokenizer))
-        made: Made = {}
+
+        labelled: Made = {}
         for j, concept in enumerate(ids):
             fit, score = (self._response_texts(lens.tokenizer, acts, concept, d) for d in drawn[concept])
             subject = Subject("concept", str(concept), fit, score)
             name, phrases = (names[j].name, names[j].phrases) if readings[j] else ("", [])
-            made["concept", str(concept)] = subject, offline_row(subject, name, phrases, len(readings[j]))
-        return made
+            labelled["concept", str(concept)] = subject, offline_row(subject, name, phrases, len(readings[j]))
+        return labelled
 
     def groups(self) -> Made:
         """Groups: texts are prompts, in the group or not."""
@@ -152,23 +160,27 @@ class _Texts:
         ids = self.shown.ids("prompt_concept")
         if not ids:
             return {}
+
         table = self.run.table(PROMPT_CONCEPTS)
         features = dict(zip(table["prompt_concept_id"].to_pylist(), table["feature_ids"].to_pylist(), strict=True))
         members = self.run.table(PROMPT_MEMBERS)
         row = {pair_id: i for i, pair_id in enumerate(self.pairs["pair_id"].to_pylist())}
         share = self._strength(features, ids, ("prompt",), presence=True)
-        made = {}
+
+        labelled = {}
         writing = np.flatnonzero(self.writing)
         for j, k in enumerate(ids):
             inside = np.zeros(len(row), dtype=bool)  # as the prompt-conditioned view chose them
             inside[
                 [row[p] for p in members.filter(pc.equal(members["prompt_concept_id"], k))["pair_id"].to_pylist()]
             ] = True
+
             weak = 0.4 * share[:, [j]].toarray().ravel()
             name, terms = prompt_concept_label([self.prompts[i] for i in writing], inside[writing], self.seed)
             expression = np.where(inside, 1.0, weak)
-            made["prompt_concept", str(k)] = self._prompt_subject("prompt_concept", k, expression, name, terms)
-        return made
+            labelled["prompt_concept", str(k)] = self._prompt_subject("prompt_concept", k, expression, name, terms)
+
+        return labelled
 
     def _prompt_subject(
         self, kind: str, id_: int, expression: np.ndarray, name: str, terms: list[str]
@@ -214,19 +226,21 @@ class _Texts:
     ) -> dict[tuple[int, int], tuple[Sequence[str], Sequence[float]]]:
         """(concept, text) → pieces and activations of every text that shows a concept."""
         n = len(self.family)
-        wanted = [(c, t) for c, halves_ in drawn.items() for d in halves_ for t in d.showing.tolist()]
-        requests = list(dict.fromkeys((self._pair_id(t), c) for c, t in wanted))
+        readings = [(c, t) for c, halves_ in drawn.items() for d in halves_ for t in d.showing.tolist()]
+        requests = list(dict.fromkeys((self._pair_id(t), c) for c, t in readings))
         if not requests:
             return {}
-        found = pair_tokens(lens.lens(self.tokens), lens.tokenizer, self.tokens, requests, features, self.events)
-        by_request = dict(zip(requests, found, strict=True))
+
+        answers = pair_tokens(lens.lens(self.tokens), lens.tokenizer, self.tokens, requests, features, self.events)
+        by_request = dict(zip(requests, answers, strict=True))
+
         out = {}
-        for c, t in wanted:
-            one = by_request[self._pair_id(t), c]
+        for c, t in readings:
+            answer = by_request[self._pair_id(t), c]
             chosen = t < n
             out[c, t] = (
-                one.chosen_pieces if chosen else one.rejected_pieces,
-                one.chosen_acts if chosen else one.rejected_acts,
+                answer.chosen_pieces if chosen else answer.rejected_pieces,
+                answer.chosen_acts if chosen else answer.rejected_acts,
             )
         return out
 
@@ -236,6 +250,7 @@ class _Texts:
             pieces, on = acts[concept, t]
             texts.append(response_text(pieces, on, shows=True))
             centres.append(peak(on) / max(len(on) - 1, 1))
+
         n = len(self.family)
         for t, centre in zip(drawn.without.tolist(), centres, strict=False):
             ids, content = (
@@ -243,6 +258,7 @@ class _Texts:
             )
             pieces = token_pieces(tokenizer, ids[content.astype(bool)])
             texts.append(response_text(pieces, [], shows=False, centre=centre))
+
         return tuple(texts)
 
     def _pair_id(self, text: int) -> str:

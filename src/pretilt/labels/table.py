@@ -63,7 +63,7 @@ def scored_row(
     labeller: str,
     n_fit: int,
     shows: Sequence[bool],
-    said: Sequence[bool],
+    predicted: Sequence[bool],
     scores: Sequence[float],
     problem: str = "",
 ) -> LabelRow:
@@ -71,7 +71,7 @@ def scored_row(
 
     "unscored" if there are not both kinds of texts; `problem` says why the judge did not answer for all.
     """
-    accuracy = balanced_accuracy(shows, said)
+    accuracy = balanced_accuracy(shows, predicted)
     if math.isnan(accuracy):
         return LabelRow(kind, id_, label, labeller, "unscored", problem or TOO_FEW, n_fit=n_fit)
     return LabelRow(
@@ -102,11 +102,12 @@ def hypothesis_rows(places: Sequence[tuple[str, str, str]], rows: Sequence[Label
     `places` are (hypothesis_id, concept id, "kind:id" of the place or "" for everywhere). They carry no score of their
     own: those of the parts are in the table. Without a label for a part there is none for the hypothesis.
     """
-    found = {(row.labeller, f"{row.kind}:{row.id}"): row for row in rows}
+    row_of = {(row.labeller, f"{row.kind}:{row.id}"): row for row in rows}
     out = []
+
     for labeller in dict.fromkeys(row.labeller for row in rows):
         for hypothesis_id, concept, place in places:
-            parts = [found.get((labeller, name)) for name in (f"concept:{concept}", place) if name]
+            parts = [row_of.get((labeller, name)) for name in (f"concept:{concept}", place) if name]
             missing = [p.error or p.status for p in parts if p is not None and p.label is None]
             if None in parts or missing:
                 status, why = ("error", missing[0]) if missing else ("skipped", "a part of it has no label")
@@ -114,4 +115,5 @@ def hypothesis_rows(places: Sequence[tuple[str, str, str]], rows: Sequence[Label
                 continue
             label = ", where: ".join(p.label for p in parts if p is not None and p.label is not None)
             out.append(LabelRow("hypothesis", hypothesis_id, label, labeller, "ok"))
+
     return out

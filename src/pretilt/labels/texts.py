@@ -1,4 +1,4 @@
-"""One text as a labeller or a judge gets it: cut to a window, with the places where the concept fires marked."""
+"""The text that a labeller or a judge reads: cut to a window, with the places where the concept fires marked."""
 
 from __future__ import annotations
 

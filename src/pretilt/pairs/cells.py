@@ -49,6 +49,7 @@ def shape_of(value: Any) -> str:
         return ""
     if isinstance(value, str):
         return TRANSCRIPT if is_transcript(value) else TEXT if value.strip() else ""
+
     if is_message(value):
         return MESSAGES
     if isinstance(value, Mapping):
@@ -57,6 +58,7 @@ def shape_of(value: Any) -> str:
         if isinstance(value.get("messages"), (list, tuple)):
             return WRAPPED
         return DOCUMENT if any(isinstance(value.get(k), str) for k in DOCUMENT_KEYS) else describe(value)
+
     if isinstance(value, (list, tuple)):
         if is_message(value[0]):
             return MESSAGES
@@ -64,8 +66,9 @@ def shape_of(value: Any) -> str:
             return TURNS if {"input", "output"} <= set(value[0]) else OBJECTS
         if isinstance(value[0], str):
             return TEXTS
-        known = [v for v in value if v is not None]
-        return NUMBERS if known and all(isinstance(v, (int, float)) for v in known) else describe(value)
+        present = [v for v in value if v is not None]
+        return NUMBERS if present and all(isinstance(v, (int, float)) for v in present) else describe(value)
+
     return describe(value)
 
 
@@ -81,7 +84,7 @@ def decoded(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Columns:
-    """What a sample of rows says about the columns.
+    """Names and commonest shapes of the columns in a sample of rows.
 
     `shapes`: canonical name → the commonest shape among its non-empty cells ("" if all are empty); `source`: canonical
     name → the source's own name; `as_text`: columns whose cells are the text of lists or objects, as in CSV files.
@@ -110,9 +113,11 @@ def survey(sample: Sequence[Mapping[str, Any]], renames: Mapping[str, str], file
     """
     source = canonical_names(dict.fromkeys(n for row in sample for n in row), renames)
     shapes, as_text, roles = {}, set(), {}
-    for name, own in source.items():
-        cells = [row.get(own) for row in sample]
+
+    for name, source_name in source.items():
+        cells = [row.get(source_name) for row in sample]
         kinds = Counter(k for k in map(shape_of, cells) if k)
+
         if kinds and kinds.most_common(1)[0][0] == TEXT:
             values = [decoded(c) for c in cells]
             inner_kinds = Counter(k for k in map(shape_of, values) if k)
@@ -123,11 +128,13 @@ def survey(sample: Sequence[Mapping[str, Any]], renames: Mapping[str, str], file
                 as_text.add(name)
                 cells = values
             elif 2 * sum(isinstance(c, str) and _LIKE_MESSAGES.match(c) is not None for c in cells) > len(cells):
-                raise _unreadable_text(cells, Place(file, 0, own))
+                raise _unreadable_text(cells, Place(file, 0, source_name))
+
         shapes[name] = kinds.most_common(1)[0][0] if kinds else ""
         if shapes[name] == MESSAGES:
             first = Counter(r for r in map(_opening_role, cells) if r)
             roles[name] = first.most_common(1)[0][0] if first else ""
+
     return Columns(shapes, source, frozenset(as_text), roles)
 
 
@@ -156,28 +163,32 @@ def canonical_names(columns: Iterable[str], renames: Mapping[str, str]) -> dict[
     """Canonical name → source name. A column whose own name was given to another one keeps it with a star."""
     taken = set(renames.values())
     names = {}
-    for own in columns:
-        if own not in taken:
-            names[f"{own}*" if own in renames else own] = own
+    for column in columns:
+        if column not in taken:
+            names[f"{column}*" if column in renames else column] = column
     return {**dict(renames), **names}
 
 
 @dataclass
 class Cells:
-    """A row being read. `used` collects the canonical columns that a reader has taken; the others go to `meta`."""
+    """A row being read. `used` collects the canonical columns that a reader has taken; the others go to `meta`.
+
+    `remark_counts`: how often a row or message was read specially, by remark; see `normalise._remarks`.
+    """
 
     row: Mapping[str, Any]
     index: int
     file: object
     columns: Columns
-    seen: Counter[str]
+    remark_counts: Counter[str]
     used: set[str] = field(default_factory=set)
     padded: bool = False  # the rows come from Arrow, see `Place`
 
     def place(self, name: str) -> Place:
-        own = self.columns.source.get(name, name)
-        padded = self.padded and not isinstance(self.row.get(own), str)  # the nulls in a JSON text are its author's
-        return Place(self.file, self.index, own, padded)
+        source_name = self.columns.source.get(name, name)
+        is_json_text = isinstance(self.row.get(source_name), str)  # the nulls in it are its author's
+        padded = self.padded and not is_json_text
+        return Place(self.file, self.index, source_name, padded)
 
     def value(self, name: str) -> Any:
         self.used.add(name)
@@ -190,6 +201,7 @@ class Cells:
             except ValueError as error:
                 what = "the cell holds no list, neither as JSON nor as Python text"
                 raise self.place(name).error(what, str(error)) from error
+
         if nested_deeper(value):
             raise self.place(name).error("the value is too deep", TOO_DEEP)
         return value
@@ -207,7 +219,7 @@ class Cells:
         return _checked_text(text, self.place(name))
 
     def messages(self, name: str) -> tuple[Message, ...]:
-        return parse_messages(self.value(name), self.place(name), self.seen)
+        return parse_messages(self.value(name), self.place(name), self.remark_counts)
 
     def turns(self, name: str, role: str) -> tuple[Message, ...]:
         """A cell as messages, in the shape the sample showed: text becomes one message of `role`; () if empty."""

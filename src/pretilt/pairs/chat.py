@@ -83,6 +83,7 @@ def tokenise(
             why="content could not be told from template tokens",
             fix="Give a model whose folder has a tokenizer.json (a fast tokenizer)",
         )
+
     renderer = _Renderer(tokenizer)
     special = _special_ids(tokenizer)
     stream = iter(pairs)
@@ -90,10 +91,13 @@ def tokenise(
         rendered = renderer.render_all(batch)
         encoded: dict[int, _Encoded] = {}
         for is_chat in (True, False):
-            wanted = [i for i, r in enumerate(rendered) if isinstance(r, _Rendered) and batch[i].is_chat == is_chat]
-            encoded.update(zip(wanted, _encode([rendered[i] for i in wanted], tokenizer, not is_chat), strict=True))
-        for i, (pair, one) in enumerate(zip(batch, rendered, strict=True)):
-            yield one if isinstance(one, Drop) else _assemble(pair, one, encoded[i], special, max_length)
+            rows = [i for i, r in enumerate(rendered) if isinstance(r, _Rendered) and batch[i].is_chat == is_chat]
+            encoded.update(zip(rows, _encode([rendered[i] for i in rows], tokenizer, not is_chat), strict=True))
+        for i, (pair, rendered_pair) in enumerate(zip(batch, rendered, strict=True)):
+            if isinstance(rendered_pair, Drop):
+                yield rendered_pair
+            else:
+                yield _assemble(pair, rendered_pair, encoded[i], special, max_length)
 
 
 def _conversations(pair: Pair) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
@@ -141,12 +145,14 @@ class _Renderer:
             self._locators.clear()
         apply = partial(self._template.render, arguments=_arguments(pair))
         locator = self._locators.setdefault((pair.tools, pair.template_kwargs), Locator(apply, (TemplateRefused,)))
+
         try:
             of_prompt, of_chosen, of_rejected = map(_text, texts)
             chosen_regions, chosen_trouble = locator.locate(chosen, of_chosen)
             rejected_regions, rejected_trouble = locator.locate(rejected, of_rejected)
         except TemplateRefused as error:
             return Drop(pair.row_index, TEMPLATE_REFUSED, str(error))
+
         trouble = chosen_trouble | rejected_trouble
         whole = of_prompt, of_chosen, of_rejected
         return _Rendered(*whole, chosen_regions, rejected_regions, len(prompt), trouble)
@@ -203,9 +209,11 @@ def _encode(rendered: Sequence[Any], tokenizer: Any, add_special_tokens: bool) -
     full = [r.chosen for r in rendered] + [r.rejected for r in rendered]
     prompts = tokenizer([r.prompt for r in rendered], **options)["input_ids"]
     both = tokenizer(full, return_offsets_mapping=True, **options)
+
     ids = [np.asarray(x, dtype=np.int32) for x in both["input_ids"]]
     flat = (itertools.chain.from_iterable(x) for x in both["offset_mapping"])  # fromiter: twice as fast as from tuples
     offsets = [np.fromiter(x, np.int32, 2 * len(i)).reshape(-1, 2) for x, i in zip(flat, ids, strict=True)]
+
     n = len(rendered)
     return [
         _Encoded(np.asarray(prompts[i], dtype=np.int32), ids[i], ids[n + i], offsets[i], offsets[n + i])
@@ -222,10 +230,10 @@ def _assemble(
         return Drop(pair.row_index, TRUNCATED_AWAY, why)
 
     def content(ids: np.ndarray, offsets: np.ndarray, regions: list[Region], of_prompt: bool) -> np.ndarray:
-        own = [r for r in regions if (r.message < text.n_prompt_messages) == of_prompt]
-        if not own and not of_prompt and NOT_LOCATED in text.trouble:
-            return ~special[ids] & (np.arange(len(ids)) >= n_prompt)  # better a header too many than the answer lost
-        return _content_mask(ids, offsets, own, special)
+        span_regions = [r for r in regions if (r.message < text.n_prompt_messages) == of_prompt]
+        if not span_regions and not of_prompt and NOT_LOCATED in text.trouble:
+            return ~special[ids] & (np.arange(len(ids)) >= n_prompt)  # counts the turn's header as content, too
+        return _content_mask(ids, offsets, span_regions, special)
 
     prompt = content(encoded.chosen, encoded.chosen_offsets, text.chosen_regions, True)[:n_prompt]
     responses: dict[str, tuple[np.ndarray, np.ndarray]] = {}

@@ -1,6 +1,6 @@
 """Where the messages' own text stands in a conversation that a chat template has rendered.
 
-What a message says is content; what the template puts around it (role headers, a default system prompt, end-of-turn
+The text of a message is content; what the template puts around it (role headers, a default system prompt, end-of-turn
 marks) is not. The template is rendered once more with every text replaced by a placeholder, which shows the literal
 pieces that it writes between the texts; these pieces are then found again in the real rendering. This happens once
 per *shape* of conversation, so it costs next to nothing, and no short answer ("user", "a") is mistaken for a piece of
@@ -85,6 +85,7 @@ class Locator:
             regions = _verbatim(rendered, cut_texts, cut_shape)
             if regions is not None:
                 texts, shape = cut_texts, cut_shape
+
         trouble = set()
         if regions is None:
             regions = _between(rendered, texts, shape)
@@ -92,6 +93,7 @@ class Locator:
         if regions is None:
             regions, missing = _search(rendered, texts)
             return regions, frozenset({NOT_LOCATED} if missing else {SEARCHED})
+
         if any(text.required and i not in shape.order for i, text in enumerate(texts)):
             trouble.add(DROPPED)
         return regions, frozenset(trouble)
@@ -130,6 +132,7 @@ def _replace_texts(message: dict[str, Any], placeholder: Callable[..., str], cut
             return text
         if not cut_reasoning or "think>" not in text:
             return placeholder(text, required)
+
         swapped = []
         parts = _THINK_MARK.split(text)
         for i, part in enumerate(parts):  # the space beside a mark stays with it
@@ -138,6 +141,7 @@ def _replace_texts(message: dict[str, Any], placeholder: Callable[..., str], cut
             core = core if i == len(parts) - 1 else core.rstrip()
             after = part[len(before) + len(core) :]
             swapped.append(part if i % 2 or not core else before + placeholder(core, required) + after)
+
         return "".join(swapped)
 
     def walk(value: Any) -> Any:
@@ -191,6 +195,7 @@ def _verbatim(rendered: str, texts: Sequence[_Text], shape: _Shape) -> list[Regi
             return None
         regions.append(Region(text.message, position, end))
         position = end + len(literal)
+
     return regions if position == len(rendered) else None
 
 
@@ -210,6 +215,7 @@ def _between(rendered: str, texts: Sequence[_Text], shape: _Shape) -> list[Regio
             return None
         regions.append(Region(texts[number].message, position, end))
         position = end + len(literal)
+
     return regions
 
 
@@ -219,13 +225,15 @@ def _search(rendered: str, texts: Sequence[_Text]) -> tuple[list[Region], bool]:
     for text in texts:
         if n_missing > _MAX_MISSING:
             return regions, True
-        hits = [(rendered.find(form, position), form) for form in _variants(text.text) if form]
-        found = [(start, len(form)) for start, form in hits if start >= 0]
-        if not found:
+
+        positions = [(rendered.find(form, position), form) for form in _variants(text.text) if form]
+        matches = [(start, len(form)) for start, form in positions if start >= 0]
+        if not matches:
             missing = missing or text.required
             n_missing += 1
             continue
-        start, length = max(found, key=lambda hit: hit[1])
+
+        start, length = max(matches, key=lambda hit: hit[1])
         regions.append(Region(text.message, start, start + length))
         position = start + length
     return regions, missing

@@ -17,6 +17,7 @@ def read_context(cells: Cells, name: str | None, reads_system: bool) -> tuple[tu
     """
     tools = None
     shape = cells.columns.shape(name)
+
     if name is None:
         turns: tuple[Message, ...] = ()
     elif shape == TURNS:
@@ -31,11 +32,13 @@ def read_context(cells: Cells, name: str | None, reads_system: bool) -> tuple[tu
         turns = (*_history(cells), Message("user", text)) if text else ()
     else:
         turns = _open_context(cells, name)
+
     if reads_system:
         system = cells.text("system")
         opened = bool(turns) and turns[0].role == "system"
         if system and not opened and (turns or name is None):
             turns = (Message("system", system), *turns)
+
     return turns, tools
 
 
@@ -53,7 +56,7 @@ def _openai(cells: Cells, name: str) -> tuple[tuple[Message, ...], Any]:
     place = cells.place(name)
     if not isinstance(value, Mapping):
         raise place.error("wrong type", f"found {describe(value)}, expected an object with messages")
-    return parse_messages(value.get("messages"), place, cells.seen), value.get("tools")
+    return parse_messages(value.get("messages"), place, cells.remark_counts), value.get("tools")
 
 
 def _document(cells: Cells, name: str) -> tuple[Message, ...]:
@@ -69,6 +72,7 @@ def _input_output(cells: Cells, name: str) -> tuple[Message, ...]:
     """Capybara: [{input, output}, …]; the last output is the response's place and not part of the context."""
     turns: list[Message] = []
     items = cells.items(name)
+
     for number, turn in enumerate(items):
         if not isinstance(turn, Mapping):
             raise cells.place(name).error(
@@ -82,6 +86,7 @@ def _input_output(cells: Cells, name: str) -> tuple[Message, ...]:
                 )
             if text and not (key == "output" and number == len(items) - 1):
                 turns.append(Message(role, text))
+
     return tuple(turns)
 
 

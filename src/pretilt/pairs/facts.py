@@ -1,4 +1,4 @@
-"""What a row says besides its texts: tools, template arguments, source, models, scores; the rest goes to `meta`."""
+"""The fields of a row besides its texts: tools, template arguments, source, models, scores; the rest goes to `meta`."""
 
 from __future__ import annotations
 
@@ -50,11 +50,13 @@ def _json_column(value: Any, place: Place, kind: type, expected: str, cells: Cel
             value = from_text(value)
         except ValueError as error:
             raise place.error("invalid JSON in the cell", str(error)) from error
+
     if value is None:
         return None
     if not isinstance(value, kind):
         raise place.error("wrong type", f"found {describe(value)}, expected {expected}")
-    value = without_padding(value, place, cells.seen)
+
+    value = without_padding(value, place, cells.remark_counts)
     if not value:
         return None
     try:
@@ -71,6 +73,7 @@ def read_fact(cells: Cells, name: str) -> Any:
     for column in ALIASES[name]:
         if column not in cells.columns.shapes:
             continue
+
         raw = cells.row.get(cells.columns.source[column])
         if name.endswith("_score"):
             value: Any = as_number(raw)
@@ -78,6 +81,7 @@ def read_fact(cells: Cells, name: str) -> Any:
             value = ", ".join(raw)
         else:
             value = raw if isinstance(raw, str) and raw else None
+
         if value is not None:
             cells.used.add(column)
             return writable(value) if isinstance(value, str) else value
@@ -86,14 +90,14 @@ def read_fact(cells: Cells, name: str) -> Any:
 
 def read_meta(cells: Cells, more: Mapping[str, Any]) -> str | None:
     """A JSON object of the columns nothing else has read, under the source's own names, and of `more`."""
-    own = {cells.columns.source.get(name, name) for name in cells.used}
-    rest = {str(k): plain(v) for k, v in cells.row.items() if k not in own and v is not None}
-    rest.update(more)
-    return writable(to_json(rest)) if rest else None
+    read_columns = {cells.columns.source.get(name, name) for name in cells.used}
+    other_columns = {str(k): plain(v) for k, v in cells.row.items() if k not in read_columns and v is not None}
+    other_columns.update(more)
+    return writable(to_json(other_columns)) if other_columns else None
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """Any value as something JSON has a word for; what has none becomes its text. Never fails."""
+    """Any value as a JSON value; what has no JSON type becomes its text. Never fails."""
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, int):
@@ -106,12 +110,14 @@ def plain(value: Any, depth: int = 0) -> Any:
         )
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+
     if depth >= _MAX_DEPTH:
         return "(nested deeper than is kept)"
     if isinstance(value, Mapping):
         return {str(k): plain(v, depth + 1) for k, v in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(v, depth + 1) for v in value]
+
     if isinstance(value, (datetime.date, datetime.time)):
         return value.isoformat()
     if isinstance(value, decimal.Decimal):

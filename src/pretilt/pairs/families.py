@@ -1,4 +1,4 @@
-"""Families: the pairs that are not independent of each other, because of what they are made of.
+"""Families: the pairs that are not independent of each other, because they share a text or a source.
 
 Standard errors, splits and sign flips take the family, not the pair, as their unit. Two pairs are related if they have
 
@@ -89,7 +89,7 @@ class _Keys:
     key: np.ndarray  # (m,) uint64
 
     @classmethod
-    def of(cls, owned: Iterator[tuple[int, int]]) -> _Keys:
+    def from_owners(cls, owned: Iterator[tuple[int, int]]) -> _Keys:
         flat = np.fromiter(itertools.chain.from_iterable(owned), dtype=np.uint64).reshape(-1, 2)
         return cls(flat[:, 0].astype(np.int64), flat[:, 1])
 
@@ -137,21 +137,21 @@ def find_families(pairs: Sequence[Pair], component_id: np.ndarray) -> Families:
     links["source"] = np.concatenate([np.empty((0, 2), dtype=np.int64), *(k.links() for k in named.values())])
     notes = [*template_notes, *source_notes]
 
-    known = _connect(n, links.values())
-    for relation, found, what in (
+    family_so_far = _connect(n, links.values())
+    for relation, relation_keys, what in (
         ("conversation", _opening_keys(pairs), "beginnings of conversations"),
         ("response", _response_keys(pairs), "responses"),
     ):
-        kept, n_stock, most = found.without_stock(known)
-        links[relation] = kept.links()
+        informative, n_stock, most = relation_keys.without_stock(family_so_far)
+        links[relation] = informative.links()
         if n_stock:
             notes.append(
                 f"{n_stock} {what} stand in more than {STOCK_FAMILIES} families each (one of them in {most} pairs): "
                 "stock phrases, which relate nothing"
             )
-    known = _connect(n, links.values())
+    family_so_far = _connect(n, links.values())
     for column, column_keys in numbering.items():
-        if column_keys.agreement(known) >= 0.5:
+        if column_keys.agreement(family_so_far) >= 0.5:
             links["source"] = np.concatenate([links["source"], column_keys.links()])
         else:
             notes.append(f'equal values of "{column}" stand on unrelated rows: read as a numbering that starts again')
@@ -159,15 +159,15 @@ def find_families(pairs: Sequence[Pair], component_id: np.ndarray) -> Families:
     family = _connect(n, links.values())
     by_relation = {}
     for relation, meaning in RELATIONS.items():
-        own = _connect(n, [links[relation]])
-        sizes = np.bincount(own)
-        others = _connect(n, [found for name, found in links.items() if name != relation])
+        relation_family = _connect(n, [links[relation]])
+        sizes = np.bincount(relation_family)
+        family_without = _connect(n, [other_links for name, other_links in links.items() if name != relation])
         by_relation[relation] = {
             "meaning": meaning,
             "links": n - int(sizes.size),
             "pairs": int(sizes[sizes > 1].sum()),
             "largest": int(sizes.max(initial=0)),
-            "only_by_it": int(np.unique(others).size - np.unique(family).size),
+            "only_by_it": int(np.unique(family_without).size - np.unique(family).size),
         }
         if sizes.max(initial=0) > max(PERCOLATION_SHARE * n, 2):
             notes.append(
@@ -207,10 +207,11 @@ def _response_keys(pairs: Sequence[Pair]) -> _Keys:
                 exact = digest(exact_key(text))
                 text_of[exact] = min(text, text_of.get(exact, text))
                 owned.append((i, exact))
+
     exacts = sorted(text_of)
     component = near_duplicate_components([text_of[exact] for exact in exacts])
     number = dict(zip(exacts, component.tolist(), strict=True))
-    return _Keys.of((i, number[exact]) for i, exact in owned)
+    return _Keys.from_owners((i, number[exact]) for i, exact in owned)
 
 
 def _opening_keys(pairs: Sequence[Pair]) -> _Keys:
@@ -225,7 +226,7 @@ def _opening_keys(pairs: Sequence[Pair]) -> _Keys:
                 if opening and _reaches(OPENING_USER_WORDS, opening[0]) and _reaches(OPENING_WORDS, *opening):
                     yield i, digest(*map(exact_key, opening))
 
-    return _Keys.of(owned())
+    return _Keys.from_owners(owned())
 
 
 def _opening(conversation: Sequence[Message]) -> tuple[str, str] | None:
@@ -251,9 +252,11 @@ def _source_columns(pairs: Sequence[Pair]) -> tuple[dict[str, _Keys], dict[str, 
                 value = int(value)
             if isinstance(value, int | str) and not isinstance(value, bool) and str(value).strip() and _is_id(column):
                 owned[column].append((i, digest(column, pair.source or "", str(value).strip())))
+
     named: dict[str, _Keys] = {}
     numbering: dict[str, _Keys] = {}
     notes = []
+
     for column in sorted(owned):
         counts = Counter(key for _, key in owned[column])
         n = len(owned[column])
@@ -262,9 +265,11 @@ def _source_columns(pairs: Sequence[Pair]) -> tuple[dict[str, _Keys], dict[str, 
         if len(counts) < max(math.sqrt(n), n / _PAIRS_PER_ITEM):
             notes.append(f'"{column}" has {len(counts)} values on {n} pairs: read as a label, not as the id of an item')
             continue
+
         most = max(_MARKER_PAIRS, _MARKER_SHARE * n)
-        keys = _Keys.of((i, key) for i, key in owned[column] if counts[key] <= most)
+        keys = _Keys.from_owners((i, key) for i, key in owned[column] if counts[key] <= most)
         (numbering if _snake(column) in _NUMBERING else named)[column] = keys
+
     return named, numbering, notes
 
 

@@ -1,4 +1,4 @@
-"""Which format a table has, decided once by its column names and the shapes of its values, and said by name.
+"""Which format a table has, decided once by its column names and the shapes of its values.
 
 A format is a name and a function that reads one row into a `Reading`: the context and two or more ranked responses.
 """
@@ -77,24 +77,27 @@ def recognise(sample: Sequence[Mapping[str, Any]], renames: Mapping[str, str], k
     """
     _check_renames(sample, renames, file)
     columns = survey(sample, renames, file)
+
     for name in ("images", "image"):
         if columns.has(name):
             row = next(i for i, r in enumerate(sample) if r.get(name))
             raise image_error(Place(file, row, name))
+
     chosen, rejected = columns.first(CHOSEN), columns.first(REJECTED)
     many = _k_wise(columns, sample)
     if chosen and rejected and not (many and k_wise != "best-worst"):
-        found = _paired(columns, chosen, rejected, renames, file)
-        if found.name == IMPLICIT_TEXT and not _share_prompts(sample):
+        table_format = _paired(columns, chosen, rejected, renames, file)
+        if table_format.name == IMPLICIT_TEXT and not _share_prompts(sample):
             why = f"most texts in chosen and rejected share no beginning; columns: {listed(columns.source)}"
             raise UserError("no column holds the prompt", file=file, why=why, fix=BY_HAND_HINT)
         if many:
-            found.notes.append(
+            table_format.notes.append(
                 f"the source's own chosen and rejected are used; --k-wise all would use '{_lists(columns)}'"
             )
-        return found
+        return table_format
     if many:
         return many
+
     judged = _judged(columns, sample, renames, file)
     if judged:
         return judged
@@ -111,17 +114,21 @@ def _share_prompts(sample: Sequence[Mapping[str, Any]]) -> bool:
 
 def _check_renames(sample: Sequence[Mapping[str, Any]], renames: Mapping[str, str], file: object) -> None:
     existing = list(dict.fromkeys(n for row in sample for n in row))
-    for canonical, own in renames.items():
+
+    for canonical, source_name in renames.items():
         if canonical not in NAMEABLE:
             raise UserError(
                 f"'{canonical}' is no column that can be named by hand",
                 why=f"choices: {', '.join(NAMEABLE)}",
                 fix=did_you_mean(canonical, NAMEABLE),
             )
-        if own not in existing:
-            fix = did_you_mean(str(own), map(str, existing))
-            raise UserError("no such column", file=file, column=own, why=f"columns: {listed(existing)}", fix=fix)
-    twice = [own for own in renames.values() if list(renames.values()).count(own) > 1]
+        if source_name not in existing:
+            fix = did_you_mean(str(source_name), map(str, existing))
+            raise UserError(
+                "no such column", file=file, column=source_name, why=f"columns: {listed(existing)}", fix=fix
+            )
+
+    twice = [source_name for source_name in renames.values() if list(renames.values()).count(source_name) > 1]
     if twice:
         raise UserError("one column is given two names", file=file, column=twice[0])
 
@@ -186,9 +193,11 @@ def _judged(
         in_lists = shapes == {TEXTS} and columns.shape("prompt") == TEXTS
         if not in_lists and not shapes <= {TEXT, TRANSCRIPT, MESSAGES}:
             continue
+
         verdict = find_verdict(answers, columns, sample, file)
         if verdict is None:
             continue
+
         column, read = verdict
         if in_lists:
             paired, name, notes = arena_turns(answers), "arena, one list of turns per side", list[str]()
@@ -199,21 +208,25 @@ def _judged(
                 f"two answers ({answers.first}, {answers.second}) with a verdict",
                 inner.notes,
             )
+
         models, scores = twin_columns(columns, ("model",)), twin_columns(columns, SCORES)
         notes = [*notes, f"which answer is better is read from the column '{columns.source[column]}'"]
-        others = [v for v in VERDICTS if v != column and columns.has(v) and v not in SIGNED]
-        if others and column not in (FIRST_WINS, SECOND_WINS):
-            notes[-1] += f"; --column winner={columns.source[others[0]]} would read that one"
+        other_verdicts = [v for v in VERDICTS if v != column and columns.has(v) and v not in SIGNED]
+        if other_verdicts and column not in (FIRST_WINS, SECOND_WINS):
+            notes[-1] += f"; --column winner={columns.source[other_verdicts[0]]} would read that one"
+
         if column in SIGNED:
             name = {"overall_preference": "HelpSteer3 preference", "preference_strength": "HelpSteer2 preference"}[
                 column
             ]
         else:
             name = f"{name} ({columns.source[column]})"
+
         reader = JudgedReader(
             answers, paired, column, read, models[0] if models else None, scores[0] if scores else None
         )
         return Format(name, reader.read, columns, True, notes)
+
     return None
 
 
@@ -232,9 +245,11 @@ def _paired(columns: Columns, chosen: str, rejected: str, renames: Mapping[str, 
                 why=f"most rows hold {columns.shape(name)}, expected text or messages",
                 fix=BY_HAND_HINT,
             )
+
     if {columns.shape(rejected), shape} == {TEXT, MESSAGES}:
         why = f"'{columns.source[chosen]}' holds {shape}, '{columns.source[rejected]}' holds {columns.shape(rejected)}"
         raise UserError("chosen and rejected differ in kind", file=file, why=why)
+
     whole = TRANSCRIPT in (shape, columns.shape(rejected)) or columns.opening_roles.get(chosen) in ASKING_ROLES
     context = _context(columns, whole, file)
     if context is None and shape == MESSAGES and not whole:
@@ -244,6 +259,7 @@ def _paired(columns: Columns, chosen: str, rejected: str, renames: Mapping[str, 
             why=f"chosen begins with the model's turn; columns: {listed(columns.source)}",
             fix=BY_HAND_HINT,
         )
+
     name = _paired_name(columns, chosen, context, whole)
     plain = (
         shape == TEXT
@@ -257,19 +273,23 @@ def _paired(columns: Columns, chosen: str, rejected: str, renames: Mapping[str, 
         "rejected",
     )
     is_chat = not (plain and exact)
+
     if context is None and shape == TEXT and is_chat:
         raise UserError(
             "no column holds the prompt", file=file, why=f"columns: {listed(columns.source)}", fix=BY_HAND_HINT
         )
+
     # axolotl and LLaMA-Factory read a `system` column beside texts and from/value lists, nobody beside role/content.
     beside_turns = whole or (columns.shape(context) == MESSAGES and context != "conversations")
     reads_system = "system" in renames or not beside_turns
     reader = PairedReader(chosen, rejected, context, is_chat, whole, reads_system)
+
     notes = []
     if columns.has("system") and not reads_system:
         notes.append(
             "the column 'system' is not read: the conversations hold their own turns (--column system=system reads it)"
         )
+
     if is_chat and TRANSCRIPT in (shape, columns.shape(context)):
         notes.append(
             "transcripts are read as a chat, through the model's template; stock TRL trains them as plain strings"
@@ -280,9 +300,11 @@ def _paired(columns: Columns, chosen: str, rejected: str, renames: Mapping[str, 
             f"texts are read as a chat{system}, through the model's template; stock TRL trains texts as plain strings, "
             "without it, and reads no column but prompt, chosen and rejected"
         )
+
     if renames:
-        given = ", ".join(f"{k}={v}" for k, v in renames.items())
-        name = f"{name}, columns by hand ({given})"
+        renamed = ", ".join(f"{k}={v}" for k, v in renames.items())
+        name = f"{name}, columns by hand ({renamed})"
+
     return Format(name, reader.read, columns, is_chat, notes)
 
 
@@ -294,6 +316,7 @@ def _context(columns: Columns, whole: bool, file: object) -> str | None:
         return "prompt"
     if whole:
         return None
+
     present = [c for c in CONTEXTS if columns.has(c)]
     if present == ["input", "instruction"]:
         return "instruction"
@@ -315,6 +338,7 @@ def _paired_name(columns: Columns, chosen: str, context: str | None, whole: bool
         return "HH transcript prompt with responses"
     if context == "conversation" or columns.shape("conversation") == TURNS:
         return "Capybara conversations"
+
     if whole and columns.has("all_rm_scores"):
         return "Snorkel PairRM"
     if whole:
@@ -322,6 +346,7 @@ def _paired_name(columns: Columns, chosen: str, context: str | None, whole: bool
             "": "TRL implicit conversational",
             TEXT: "UltraFeedback (text prompt, full conversations)",
         }.get(before, "list prompt with full conversations")
+
     if context is None:
         return IMPLICIT_TEXT
     if context == "prompt" and chosen == "chosen":
@@ -332,12 +357,14 @@ def _paired_name(columns: Columns, chosen: str, context: str | None, whole: bool
             (TEXT, MESSAGES): "text prompt with message responses",
         }
         return names.get((before, shape), "message prompt with text responses")
+
     if context == "input" and before == WRAPPED:
         return "OpenAI preference"
     if context == "input":
         return "distilabel orca (system, input)" if columns.has("status") else "system and input texts"
     if context == "instruction" and chosen == "chosen_response":
         return "Argilla UltraFeedback (instruction, chosen_response)"
+
     names_by_context = {
         "prompt": "prompt, chosen_response, rejected_response",
         "question": "Intel orca (system, question)",
@@ -346,4 +373,5 @@ def _paired_name(columns: Columns, chosen: str, context: str | None, whole: bool
         "messages": "context in 'messages' (Oumi, RL2, axolotl)",
         "context": "context in 'context' (NeMo-RL, RL2)",
     }
+
     return names_by_context.get(context, f"context in '{context}'")

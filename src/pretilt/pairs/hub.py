@@ -56,19 +56,21 @@ def is_hub_file(text: str) -> bool:
     return _HF_FILE.fullmatch(text) is not None and file_kind(Path(text)) in _BUILDERS
 
 
-def pick_split(names: list[str], wanted: str | None, where: object) -> str:
+def pick_split(names: list[str], requested: str | None, where: object) -> str:
     """The split to read: the one asked for, `train`, the only one, or the only one whose name starts "train_pref".
 
     Raises UserError that lists the splits when the choice is not plain.
     """
     listed = ", ".join(names)
-    if wanted is not None:
-        if wanted in names:
-            return wanted
-        fix = did_you_mean(wanted, names)
-        raise UserError(f"there is no split '{wanted}'", file=where, why=f"splits: {listed}", fix=fix)
+    if requested is not None:
+        if requested in names:
+            return requested
+        fix = did_you_mean(requested, names)
+        raise UserError(f"there is no split '{requested}'", file=where, why=f"splits: {listed}", fix=fix)
+
     if "train" in names:
         return "train"
+
     for candidates in (
         names,
         [n for n in names if n.startswith("train_pref")],
@@ -89,27 +91,27 @@ def open_hub(name: HubName) -> tuple[Any, dict[str, Any]]:
 
     # Slices such as "train[:100]" are the library's own syntax: leave them to it.
     sliced = name.split if name.split and "[" in name.split else None
-    found = _load(name.id, {"path": name.id, "name": name.config, "revision": name.revision, "split": sliced})
+    dataset = _load(name.id, {"path": name.id, "name": name.config, "revision": name.revision, "split": sliced})
     split = sliced or name.split
-    if isinstance(found, Mapping):
-        split = pick_split([str(s) for s in found], name.split, name.id)
-        found = found[split]
-    assert isinstance(found, datasets.Dataset)
-    return found, {
+    if isinstance(dataset, Mapping):
+        split = pick_split([str(s) for s in dataset], name.split, name.id)
+        dataset = dataset[split]
+    assert isinstance(dataset, datasets.Dataset)
+    return dataset, {
         "kind": "hub",
         "id": name.id,
         "config": name.config,
         "split": split,
         "revision": name.revision,
-        "commit": _commit(found),
+        "commit": _commit(dataset),
     }
 
 
 def open_hub_file(url: str) -> tuple[Any, dict[str, Any]]:
     """One data file of a Hub repository."""
     kind = _BUILDERS[str(file_kind(Path(url)))]
-    found = _load(url, {"path": kind, "data_files": url, "split": "train"})
-    return found, {"kind": "hub file", "url": url, "commit": _commit(found)}
+    dataset = _load(url, {"path": kind, "data_files": url, "split": "train"})
+    return dataset, {"kind": "hub file", "url": url, "commit": _commit(dataset)}
 
 
 def _load(shown: str, arguments: dict[str, Any]) -> Any:
@@ -158,19 +160,19 @@ def open_saved(folder: Path, split: str | None) -> tuple[Any, str | None]:
     import datasets
 
     try:
-        found = datasets.load_from_disk(str(folder))
+        dataset = datasets.load_from_disk(str(folder))
     except _LIBRARY as error:
         raise UserError("the save_to_disk folder is incomplete or damaged", file=folder, why=_reason(error)) from error
-    if isinstance(found, Mapping):
-        split = pick_split([str(s) for s in found], split, folder)
-        found = found[split]
+    if isinstance(dataset, Mapping):
+        split = pick_split([str(s) for s in dataset], split, folder)
+        dataset = dataset[split]
     elif split is not None:
         raise UserError(f"there is no split '{split}'", file=folder, why="the folder holds a single dataset")
     try:
-        found.data.table.validate(full=True)  # a flipped bit in an offset would end the process, not raise
+        dataset.data.table.validate(full=True)  # a flipped bit in an offset would end the process, not raise
     except pa.ArrowException as error:
         raise UserError("the save_to_disk folder is incomplete or damaged", file=folder, why=_reason(error)) from error
-    return found, split
+    return dataset, split
 
 
 def dataset_rows(dataset: Any, file: object = None) -> Iterator[Row]:

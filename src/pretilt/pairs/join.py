@@ -27,7 +27,9 @@ class Unjoined:
     detail: str
 
 
-def join(context: Messages, chosen: Messages, rejected: Messages, turns: str, seen: Counter[str]) -> Joined | Unjoined:
+def join(
+    context: Messages, chosen: Messages, rejected: Messages, turns: str, remark_counts: Counter[str]
+) -> Joined | Unjoined:
     """Split a row into prompt, chosen and rejected.
 
     Responses that begin with a user's or system turn are whole conversations: the prompt is then what the two share
@@ -39,7 +41,7 @@ def join(context: Messages, chosen: Messages, rejected: Messages, turns: str, se
         if not side or is_blank(side):
             return Unjoined("empty", f"{name} is empty")
     if is_whole_conversation(chosen) or is_whole_conversation(rejected):
-        return _join_whole(context, chosen, rejected, turns, seen)
+        return _join_whole(context, chosen, rejected, turns, remark_counts)
     if not context or is_blank(context):
         return Unjoined("empty", "the prompt is empty")
     if chosen == rejected:
@@ -50,7 +52,7 @@ def join(context: Messages, chosen: Messages, rejected: Messages, turns: str, se
 
 
 def _join_whole(
-    context: Messages, chosen: Messages, rejected: Messages, turns: str, seen: Counter[str]
+    context: Messages, chosen: Messages, rejected: Messages, turns: str, remark_counts: Counter[str]
 ) -> Joined | Unjoined:
     sides = []
     for name, side in (("chosen", chosen), ("rejected", rejected)):
@@ -61,27 +63,30 @@ def _join_whole(
         elif _lacks_system(side, context):
             side = context[:1] + side
         sides.append(side)
+
     first, second = sides
     if context and not _repeats(context, first):
-        seen["prompt column unlike the conversation"] += 1
+        remark_counts["prompt column unlike the conversation"] += 1
     if first == second:
         answered = first[-1].role not in ASKING_ROLES
         return (
             Unjoined("identical", "") if answered else Unjoined("empty", "the conversations end with the user's turn")
         )
+
     at = common_turns(first, second)
-    one, other = first[at:], second[at:]
-    asked = any(m.role in ASKING_ROLES for m in (*one, *other))
-    if at == 0 or (asked and not any(m.role == "user" for m in first[:at])):
+    chosen_turns, rejected_turns = first[at:], second[at:]
+    has_asking_turn = any(m.role in ASKING_ROLES for m in (*chosen_turns, *rejected_turns))
+    if at == 0 or (has_asking_turn and not any(m.role == "user" for m in first[:at])):
         return Unjoined("no common prompt", "the conversations begin differently")
-    if asked or not one or not other:
+    if has_asking_turn or not chosen_turns or not rejected_turns:
         return _last_turn(
             first, second, turns, f"the conversations differ from turn {at + 1} of {max(len(first), len(second))}"
         )
-    for name, side in (("chosen", one), ("rejected", other)):
+
+    for name, side in (("chosen", chosen_turns), ("rejected", rejected_turns)):
         if is_blank(side):
             return Unjoined("empty", f"{name} is empty")
-    return Joined(first[:at], one, other)
+    return Joined(first[:at], chosen_turns, rejected_turns)
 
 
 def _lacks_system(conversation: Messages, context: Messages) -> bool:

@@ -72,27 +72,33 @@ def find_verdict(
     for name, sign in ((FIRST_WINS, -1), (SECOND_WINS, 1)):
         if columns.has(name) or name in columns.source:
             return name, lambda cells, name=name, sign=sign: _signed(_yes_no(cells, name), sign)  # type: ignore[misc]
+
     if all(n in columns.shapes for n in ONE_HOT):
         return ONE_HOT[0], _one_hot
     if answers.first.lower().startswith("human_ref") and columns.has("labels"):  # Stanford SHP: 1 is the first
         return "labels", lambda cells: _signed(_yes_no(cells, "labels"), -1)
+
     for name in VERDICTS:
         if not columns.has(name) or name in (answers.first, answers.second):
             continue
+
         values = [v for r in sample if (v := r.get(columns.source[name])) is not None]
         if name in SIGNED and 2 * sum(as_number(v) is not None for v in values) > len(values):
             return name, lambda cells, name=name: _kept_number(cells, name)  # type: ignore[misc]
+
         numbers = {n for v in values if (n := as_number(v)) is not None}
         flags = any(isinstance(v, bool) for v in values)
         sides = _numbering(answers, numbers) if not flags else None
         if (numbers and sides is None) or flags:
             raise _unclear(name, answers, columns, values, file)
+
         reader = _Named(name, answers, sides or {})
-        known = sum(
+        n_understood = sum(
             reader.side(v, r, columns) is not None for r in sample if (v := r.get(columns.source[name])) is not None
         )
-        if 2 * known > len(values):
+        if 2 * n_understood > len(values):
             return name, reader
+
     twins = twin_columns(columns, SCORES)
     if twins:
         return twins[0].first, lambda cells: _by_score(cells, twins[0])
@@ -117,6 +123,7 @@ class JudgedReader:
             return Reading(
                 drop=("tie", f"{self.column} is {str(value)[:40]!r}" if value is not None else f"no {self.column}")
             )
+
         reading = self.paired(cells)
         if reading.drop or len(reading.responses) != 2:
             return reading
@@ -164,13 +171,16 @@ class _Named:
             return self.sides.get(number)
         if not isinstance(value, str):
             return None
+
         text = " ".join(re.split(r"[\s_\-]+", value.strip().lower()))
         names = [" ".join(re.split(r"[\s_\-]+", n.lower())) for n in (self.answers.first, self.answers.second)]
         models = [row.get(columns.source.get(f"model_{mark}", "")) for mark in self.answers.marks]
+
         for preferred, words in ((-1.0, ("first", "left")), (1.0, ("second", "right"))):
             at = 0 if preferred < 0 else 1
             if text == names[at] or text in words or (models[0] != models[1] and value == models[at]):
                 return preferred
+
         match = _SIDE.fullmatch(text)
         if match and match[1] in [mark.lower() for mark in self.answers.marks]:
             return -1.0 if match[1] == self.answers.marks[0].lower() else 1.0
@@ -189,13 +199,13 @@ def _numbering(answers: Answers, numbers: set[float]) -> dict[float, float] | No
 
 def _unclear(name: str, answers: Answers, columns: Columns, values: Sequence[Any], file: object) -> UserError:
     shown = ", ".join(sorted({str(v)[:20] for v in values})[:6])
-    own, first, second = columns.source[name], columns.source[answers.first], columns.source[answers.second]
+    column, first, second = columns.source[name], columns.source[answers.first], columns.source[answers.second]
     return UserError(
         "which answer the numbers mean is not certain",
         file=file,
-        column=own,
+        column=column,
         why=f"it holds {shown} beside '{first}' and '{second}'",
-        fix=f"Give --column {FIRST_WINS}={own} if 1 means '{first}', {SECOND_WINS}={own} if it means '{second}'",
+        fix=f"Give --column {FIRST_WINS}={column} if 1 means '{first}', {SECOND_WINS}={column} if it means '{second}'",
     )
 
 
@@ -208,6 +218,7 @@ def _yes_no(cells: Cells, name: str) -> float | None:
     value = cells.value(name)
     if value is None:
         return None
+
     words = {
         "true": 1.0,
         "yes": 1.0,
@@ -220,6 +231,7 @@ def _yes_no(cells: Cells, name: str) -> float | None:
         "-1": 0.0,
         "0.5": 0.5,
     }
+
     text = str(value).strip().lower() if isinstance(value, (str, bool, int, float)) else ""
     if text not in words and not _TIES.fullmatch(text):
         why = f"found {text[:40]!r}" if text else f"found {describe(value)}"
@@ -248,16 +260,17 @@ def arena_turns(answers: Answers) -> Callable[[Cells], Reading]:
     """The arena's 55k rows: `prompt` and both answers are lists with one text per turn; read as conversations."""
 
     def read(cells: Cells) -> Reading:
-        asked = cells.items("prompt")
+        questions = cells.items("prompt")
         responses = []
         for name in (answers.first, answers.second):
             turns: list[Message] = []
-            for question, answer in zip(asked, cells.items(name), strict=False):
+            for question, answer in zip(questions, cells.items(name), strict=False):
                 for role, text in (("user", question), ("assistant", answer)):
                     if text is not None and not isinstance(text, str):
                         raise cells.place(name).error("wrong type", f"a turn is {describe(text)}, expected text")
                     turns.append(Message(role, cells.checked(text or "", name)))
             responses.append(Response(tuple(turns), 0))
+
         return Reading((), responses)
 
     return read

@@ -152,24 +152,28 @@ def load_rows(
         raise UserError(f"limit is {limit}", why="it must be at least 1 row")
     if not isinstance(source, (str, Path)):
         return _in_memory(source, split, limit)
+
     text = str(source)
     path = Path(text).expanduser()
     if _exists(path):
         if config or revision:
             raise UserError("a local path has no config and no revision", file=path, why="they belong to Hub ids")
         return _local(path, split, limit, max_row_mb)
+
     if is_hub_file(text):
         dataset, info = open_hub_file(text)
         return LoadedRows(lambda: dataset_rows(dataset, text), description=text, info=info, file=text, limit=limit)
+
     name = parse_hub_name(text)
     if name is None or isinstance(source, Path) or _is_meant_as_path(text):
         raise UserError("no such file or folder", file=path, fix="Give a path that exists or a Hub id like org/name")
     name = HubName(
         name.id,
-        _one(config, name.config, "config", text),
-        _one(split, name.split, "split", text),
-        _one(revision, name.revision, "revision", text),
+        _single_value(config, name.config, "config", text),
+        _single_value(split, name.split, "split", text),
+        _single_value(revision, name.revision, "revision", text),
     )
+
     dataset, info = open_hub(name)
     parts = [name.id, info["config"], info["split"], info["commit"] or info["revision"]]
     description = " ".join(str(p) for p in parts if p)
@@ -189,10 +193,10 @@ def _is_meant_as_path(text: str) -> bool:
     return text.startswith((".", "/", "~")) or (file_kind(Path(text)) is not None and not text.startswith("hf://"))
 
 
-def _one(given: str | None, written: str | None, what: str, source: str) -> str | None:
-    if given is not None and written is not None and given != written:
-        raise UserError(f"two {what}s are given", why=f"'{written}' in '{source}' and '{given}' beside it")
-    return given if given is not None else written
+def _single_value(option_value: str | None, written: str | None, what: str, source: str) -> str | None:
+    if option_value is not None and written is not None and option_value != written:
+        raise UserError(f"two {what}s are given", why=f"'{written}' in '{source}' and '{option_value}' beside it")
+    return option_value if option_value is not None else written
 
 
 def _local(path: Path, split: str | None, limit: int | None, max_row_mb: int) -> LoadedRows:
@@ -205,6 +209,7 @@ def _local(path: Path, split: str | None, limit: int | None, max_row_mb: int) ->
                 lambda: dataset_rows(dataset, path), description=described, info=info, file=path, limit=limit
             )
         return _folder(path, split, limit, max_row_mb)
+
     if split is not None:
         raise UserError(f"there is no split '{split}'", file=path, why="a single file has no splits")
     info = {"kind": "file", "path": str(path)}
@@ -253,6 +258,7 @@ def _in_memory(source: Any, split: str | None, limit: int | None) -> LoadedRows:
         source = source[split]
     elif split is not None:
         raise UserError(f"there is no split '{split}'", why="the source is a single table in memory")
+
     open_rows: Callable[[], Iterator[Row]]
     if module == "datasets":
         name, open_rows = "datasets.Dataset", lambda: dataset_rows(source)
@@ -268,6 +274,7 @@ def _in_memory(source: Any, split: str | None, limit: int | None) -> LoadedRows:
             f"cannot read rows from {type(source).__name__}",
             fix="Give a list of rows, a datasets.Dataset, a pandas DataFrame or a pyarrow Table",
         )
+
     info = {"kind": "memory", "type": name, "split": split}
     loaded = LoadedRows(open_rows, description=name, info=info, limit=limit)
     if module == "datasets" and "Json(" in str(source.features):  # holds every object as it was written

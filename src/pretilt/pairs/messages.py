@@ -91,7 +91,7 @@ def is_transcript(value: Any) -> bool:
     return isinstance(value, str) and _STARTS_AS_TRANSCRIPT.match(value) is not None and "\n\nAssistant:" in value
 
 
-def without_padding(value: Any, place: Place, seen: Counter[str]) -> Any:
+def without_padding(value: Any, place: Place, remark_counts: Counter[str]) -> Any:
     """Without the null entries of objects, at every depth, where Arrow filled them in; nulls inside lists stay.
 
     Arrow's and an author's own cannot be told apart there. Elsewhere every null is the author's, and kept.
@@ -100,7 +100,7 @@ def without_padding(value: Any, place: Place, seen: Counter[str]) -> Any:
         return value
     slim = _no_nulls(value)
     if slim != value:
-        seen["padded values"] += 1
+        remark_counts["padded values"] += 1
     return slim
 
 
@@ -134,10 +134,10 @@ def parse_transcript(text: str, place: Place) -> tuple[Message, ...]:
     return tuple(Message(roles[m[1]], text[m.end() : end]) for m, end in zip(marks, ends, strict=True))
 
 
-def parse_messages(value: Any, place: Place, seen: Counter[str]) -> tuple[Message, ...]:
+def parse_messages(value: Any, place: Place, remark_counts: Counter[str]) -> tuple[Message, ...]:
     """A list of messages, one message, or Arrow's object of lists, as messages; () for null or an empty list.
 
-    `seen` counts what the reader should be told about (keys and roles that were read specially).
+    `remark_counts` counts what is reported of the reading: keys and parts that were ignored, joined or read specially.
     """
     if value is None:
         return ()
@@ -147,34 +147,40 @@ def parse_messages(value: Any, place: Place, seen: Counter[str]) -> tuple[Messag
         if len({len(items) if isinstance(items, (list, tuple)) else -1 for items in lists.values()}) > 1:
             raise place.error("wrong type", "found an object of lists that differ in length, expected messages")
         value = [dict(zip(lists, items, strict=True)) for items in zip(*lists.values(), strict=True)]
+
     if isinstance(value, Mapping):
         value = [value]
     if not isinstance(value, (list, tuple)):
         raise place.error("wrong type", f"found {describe(value)}, expected a list of messages")
-    return tuple(_message(m, number, place, seen) for number, m in enumerate(value))
+
+    return tuple(_message(m, number, place, remark_counts) for number, m in enumerate(value))
 
 
-def _message(value: Any, number: int, place: Place, seen: Counter[str]) -> Message:
+def _message(value: Any, number: int, place: Place, remark_counts: Counter[str]) -> Message:
     if not isinstance(value, Mapping):
         raise place.error(
             "wrong type", f"message {number} is {describe(value)}, expected an object with role and content"
         )
+
     role = value.get("role", value.get("from"))
     if not isinstance(role, str) or not role.strip():
         raise place.error(
             "a message has no role", f"message {number} has the keys {', '.join(map(str, value)) or '(none)'}"
         )
-    known = ROLE_ALIASES.get(role.strip().lower(), role)
-    readable = getattr(seen, "reads", COMMON_READS)
+
+    canonical_role = ROLE_ALIASES.get(role.strip().lower(), role)
+    readable = getattr(remark_counts, "reads", COMMON_READS)
+
     extra = {}
     for key in [k for k in value if k not in _TURN_KEYS and value[k] is not None]:  # null: the tokenizer drops the key
         if readable.keys is None or key in readable.keys:
-            extra[str(key)] = _extra(value[key], key, place, seen)
+            extra[str(key)] = _extra(value[key], key, place, remark_counts)
         else:
-            seen[f"message key '{key}'"] += 1
+            remark_counts[f"message key '{key}'"] += 1
+
     content = value.get("content", value.get("value"))
     if role.strip().lower() == "function_call":
-        known, content, extra = _function_call(content, extra)
+        canonical_role, content, extra = _function_call(content, extra)
     if content is None:
         extra = {"content": None, **extra}
         content = ""
@@ -183,22 +189,23 @@ def _message(value: Any, number: int, place: Place, seen: Counter[str]) -> Messa
         if readable.parts and all(isinstance(part, Mapping) for part in parts):
             extra = {"content": without_padding(parts, place, Counter()), **extra}
         else:
-            seen["content parts"] += 1
+            remark_counts["content parts"] += 1
     elif not isinstance(content, str):
         raise place.error("wrong type", f"the content of message {number} is {describe(content)}, expected text")
+
     text = to_json(extra) if extra else None
     return Message(
-        checked_text(known, place), checked_text(content, place), checked_text(text, place) if text else None
+        checked_text(canonical_role, place), checked_text(content, place), checked_text(text, place) if text else None
     )
 
 
-def _extra(value: Any, key: Any, place: Place, seen: Counter[str]) -> Any:
+def _extra(value: Any, key: Any, place: Place, remark_counts: Counter[str]) -> Any:
     if key == "tool_calls" and isinstance(value, str):  # Parquet files hold a JSON feature as its text
         try:
             value = from_text(value)
         except ValueError:
             return value
-    value = without_padding(value, place, seen)
+    value = without_padding(value, place, remark_counts)
     try:
         to_json(value)
     except (TypeError, ValueError) as error:

@@ -44,40 +44,52 @@ def normalise(
         raise UserError(f"turns is '{turns}'", why=f"choices: {', '.join(TURNS)}")
     if k_wise not in K_WISE:
         raise UserError(f"k_wise is '{k_wise}'", why=f"choices: {', '.join(K_WISE)}")
-    found = recognise(loaded.sample, dict(columns or {}), k_wise, loaded.file)
+
+    table_format = recognise(loaded.sample, dict(columns or {}), k_wise, loaded.file)
     pairs: list[Pair] = []
     drops: list[Drop] = []
-    seen = Seen(reads)
+    remark_counts = Seen(reads)
     n_rows = 0
+
     for index, row in loaded.rows:
         n_rows += 1
-        cells = Cells(row, index, loaded.file, found.columns, seen, padded=loaded.padded)
-        made = _pairs_of(cells, found, turns, k_wise, seed)
-        if isinstance(made, Drop):
-            drops.append(made)
+        cells = Cells(row, index, loaded.file, table_format.columns, remark_counts, padded=loaded.padded)
+        row_pairs = _pairs_of(cells, table_format, turns, k_wise, seed)
+        if isinstance(row_pairs, Drop):
+            drops.append(row_pairs)
         else:
-            pairs += made
-    return NormalisedPairs(assign_pair_ids(pairs), drops, found.name, found.notes + _remarks(seen, found), n_rows)
+            pairs += row_pairs
+
+    return NormalisedPairs(
+        assign_pair_ids(pairs),
+        drops,
+        table_format.name,
+        table_format.notes + _remarks(remark_counts, table_format),
+        n_rows,
+    )
 
 
-def _pairs_of(cells: Cells, found: Format, turns: str, k_wise: str, seed: int) -> list[Pair] | Drop:
+def _pairs_of(cells: Cells, table_format: Format, turns: str, k_wise: str, seed: int) -> list[Pair] | Drop:
     for name in ("images", "image"):
         if cells.row.get(name):
             raise image_error(Place(cells.file, cells.index, name))
-    reading = found.read(cells)
+
+    reading = table_format.read(cells)
     if reading.drop:
         return Drop(cells.index, *reading.drop)
+
     left_out: Counter[str] = Counter()
     chosen = choose(reading.responses, k_wise, seed, cells.index, left_out)
     if isinstance(chosen, tuple):
         return Drop(cells.index, *chosen)
+
     facts = _Facts(cells, reading)
     pairs, failed = [], []
     for better, worse in chosen:
-        if found.is_chat:
-            joined = join(reading.context, better.messages, worse.messages, turns, cells.seen)
+        if table_format.is_chat:
+            joined = join(reading.context, better.messages, worse.messages, turns, cells.remark_counts)
         else:
-            joined = join(reading.context, better.messages, worse.messages, "drop", cells.seen)
+            joined = join(reading.context, better.messages, worse.messages, "drop", cells.remark_counts)
         if isinstance(joined, Unjoined):
             failed.append(joined)
             continue
@@ -87,14 +99,15 @@ def _pairs_of(cells: Cells, found: Format, turns: str, k_wise: str, seed: int) -
                 joined.prompt,
                 joined.chosen,
                 joined.rejected,
-                is_chat=found.is_chat,
-                **facts.of(better, worse),
+                is_chat=table_format.is_chat,
+                **facts.for_pair(better, worse),
             )
         )
+
     if not pairs:
         return Drop(cells.index, failed[0].reason, failed[0].detail)
     for reason, count in (left_out + Counter(f.reason for f in failed)).items():
-        cells.seen[f"K-wise: {reason}"] += count
+        cells.remark_counts[f"K-wise: {reason}"] += count
     return pairs
 
 
@@ -111,12 +124,13 @@ class _Facts:
         self.per_side = {
             n: read_fact(cells, n) for n in ("chosen_model", "rejected_model", "chosen_score", "rejected_score")
         }
+
         row = cells.row
         if "messages" in row and row["messages"] == row.get("chosen"):
             cells.used.add("messages")  # a copy of chosen for supervised training, as in H4's UltraFeedback
         self.meta = None if reading.ranks_to_meta else read_meta(cells, {})
 
-    def of(self, better: Response, worse: Response) -> dict[str, Any]:
+    def for_pair(self, better: Response, worse: Response) -> dict[str, Any]:
         per_side = dict(self.per_side)
         for side, response in (("chosen", better), ("rejected", worse)):
             per_side[f"{side}_model"] = response.model or per_side[f"{side}_model"]
@@ -127,9 +141,9 @@ class _Facts:
         return {**self.shared, **per_side, "meta": meta}
 
 
-def _remarks(seen: Counter[str], found: Format) -> list[str]:
-    """What the reader of the pre-flight should know about how the rows were read."""
-    said = {
+def _remarks(remark_counts: Counter[str], table_format: Format) -> list[str]:
+    """Notes for the pre-flight on rows and messages that were read specially, with their counts."""
+    descriptions = {
         "prompt column unlike the conversation": "rows whose prompt column is not in the conversation, which was read",
         "responses that begin with their prompt": "rows whose responses begin with the prompt: TRL trains on it twice",
         "content parts": "messages in parts, which the chat template does not read: the texts of the parts were "
@@ -139,14 +153,17 @@ def _remarks(seen: Counter[str], found: Format) -> list[str]:
         "others. If the nulls are meant, give the file as JSON Lines",
         "answers without a rank": "answers without a rank or rating; they took no part",
     }
+
     remarks = []
-    for what, count in seen.items():
+
+    for what, count in remark_counts.items():
         if what.startswith("message key"):
             remarks.append(f"{what} was ignored in {count:,} messages: the chat template does not read it")
         elif what.startswith("K-wise: "):
             remarks.append(f"K-wise rows: {count:,} answers or combinations left out ({what.removeprefix('K-wise: ')})")
         else:
-            remarks.append(f"{count:,} {said[what]}")
-    if found.name == IMPLICIT_TEXT:
+            remarks.append(f"{count:,} {descriptions[what]}")
+
+    if table_format.name == IMPLICIT_TEXT:
         remarks.append("prompts are the characters that both texts share, as TRL cuts them, which may be within a word")
     return remarks

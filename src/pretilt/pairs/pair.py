@@ -137,11 +137,11 @@ def content_id(pair: Pair) -> PairId:
 
 def assign_pair_ids(pairs: Sequence[Pair]) -> list[Pair]:
     """The same pairs, in the same order, with their ids; the 2nd, 3rd, … copy of a content ends in "-2", "-3", …"""
-    seen: dict[PairId, int] = {}
+    n_copies: dict[PairId, int] = {}
     identified = []
     for pair in pairs:
         base = content_id(pair)
-        seen[base] = seen.get(base, 0) + 1
-        copy = seen[base]
+        n_copies[base] = n_copies.get(base, 0) + 1
+        copy = n_copies[base]
         identified.append(replace(pair, pair_id=base if copy == 1 else PairId(f"{base}-{copy}")))
     return identified

@@ -31,9 +31,11 @@ class PairedReader:
             return Reading(drop=("tie", "status is 'tie'"))
         if not self.is_chat:
             return self._plain(cells)
+
         context, tools = read_context(cells, self.context, self.reads_system)
         reading = Reading(context, tools=tools)
         opened_by_marker = bool(self.context) and cells.columns.shape(self.context) == TRANSCRIPT
+
         responses = []
         for rank, name in enumerate((self.chosen, self.rejected)):
             turns = cells.turns(name, "assistant")
@@ -42,6 +44,7 @@ class PairedReader:
             if not turns and cells.columns.shape(name) == TRANSCRIPT and cells.text(name).strip():
                 return Reading(drop=("no common prompt", f"{name} does not begin with a 'Human:' turn"))
             responses.append(Response(turns, rank))
+
         reading.responses = responses
         return reading
 
@@ -53,6 +56,7 @@ class PairedReader:
             raise cells.place("system").error(
                 "an unexpected system text", why, "Say that it counts: --column system=system"
             )
+
         if self.context:
             prompt = cells.text(self.context)
         elif chosen == rejected:
@@ -65,8 +69,10 @@ class PairedReader:
             prompt, chosen, rejected = chosen[:at], chosen[at:], rejected[at:]
             if not prompt.strip():
                 return Reading(drop=("no common prompt", "the two texts begin differently"))
+
         if self.context and prompt and chosen.startswith(prompt) and rejected.startswith(prompt):
-            cells.seen["responses that begin with their prompt"] += 1
+            cells.remark_counts["responses that begin with their prompt"] += 1
+
         context = (Message("user", prompt),) if prompt else ()
         return Reading(
             context, [Response((Message("assistant", t),), rank) for rank, t in enumerate((chosen, rejected))]

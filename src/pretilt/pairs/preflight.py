@@ -1,4 +1,4 @@
-"""What is known about the pairs before any model reads them: counts, length bias, suspicious labels, and the cost."""
+"""Numbers about the pairs before any model reads them: counts, length bias, suspicious labels, and the cost."""
 
 from __future__ import annotations
 
@@ -40,9 +40,11 @@ def preflight(
     n_pairs = pairs.num_rows
     n_plain = n_pairs - _total(pairs["is_chat"])
     sizes = np.bincount(pairs["component_id"].to_numpy())
+
     all_notes = list(notes)
     if n_plain:
         all_notes.append(f"{n_plain} of {n_pairs} pairs are plain strings: TRL trains these without a chat template")
+
     return {
         "format": source_format,
         "rows": {
@@ -84,11 +86,11 @@ def _duplicates(pairs: pa.Table) -> dict[str, int]:
     for prompt, chosen, rejected in zip(*(pairs[span].to_pylist() for span in SPANS), strict=True):
         prompts.append(json.dumps(prompt, sort_keys=True))
         judged.append((prompts[-1], json.dumps(chosen, sort_keys=True), json.dumps(rejected, sort_keys=True)))
-    known = set(judged)
+    judgements = set(judged)
     return {
         "pairs": sum("-" in pair_id for pair_id in pairs["pair_id"].to_pylist()),
         "prompts": len(prompts) - len(set(prompts)),
-        "contradicting_pairs": sum((prompt, rejected, chosen) in known for prompt, chosen, rejected in judged),
+        "contradicting_pairs": sum((prompt, rejected, chosen) in judgements for prompt, chosen, rejected in judged),
     }
 
 
@@ -102,9 +104,11 @@ def _length_bias(pairs: pa.Table) -> dict[str, float | None]:
     chosen, rejected = (pairs[f"n_{side}_tokens"].to_numpy().astype(np.int64) for side in ("chosen", "rejected"))
     difference = chosen - rejected
     mean = float(difference.mean())
+
     by_component = np.bincount(pairs["component_id"].to_numpy(), weights=difference - mean)
     c = by_component.size
     error = float(np.sqrt(c / (c - 1) * np.square(by_component).sum()) / difference.size) if c > 1 else None
+
     return {
         "mean_chosen": float(chosen.mean()),
         "mean_rejected": float(rejected.mean()),

@@ -35,7 +35,7 @@ class Response:
 
 @dataclass(slots=True)
 class Reading:
-    """What one row says: the context, the responses, and extras; or `drop` = (reason, detail) when it gives no pair."""
+    """One row as read: the context, the responses, and extras; or `drop` = (reason, detail) when it gives no pair."""
 
     context: tuple[Message, ...] = ()
     responses: list[Response] = field(default_factory=list)
@@ -61,17 +61,20 @@ def choose(
         blank = [r for r in responses if r.is_blank]
         left_out["blank answers"] += len(blank)
         responses = [r for r in responses if not r.is_blank]
+
     if len(responses) < 2:
         return "empty", "fewer than two responses with a text and a rank"
     ordered = sorted(responses, key=lambda r: r.rank)  # stable: the source's order among equals
     best, worst = ordered[0], ordered[-1]
     if best.rank == worst.rank:
         return "tie", "all responses have the same rank"
+
     if policy == "best-worst":
         return [(best, worst)]
     if policy == "best-random":
         worse = [r for r in ordered if r.rank > best.rank]
         return [(best, random.Random(f"{seed}:{row_index}").choice(worse))]
+
     combinations = [(a, b) for a, b in itertools.combinations(ordered, 2) if a.rank < b.rank]
     left_out["ties between answers"] += len(ordered) * (len(ordered) - 1) // 2 - len(combinations)
     return combinations
@@ -87,6 +90,7 @@ def read_items(cells: Cells, context: str, column: str) -> Reading:
         if not isinstance(item, Mapping):
             why = f"{column[:-1]} {number} is {describe(item)}, expected an object with a text and a rank or score"
             raise place.error("wrong type", why)
+
         by_rank = "rank" in item
         name = "rank" if by_rank else next((k for k in SCORE_KEYS if item.get(k) is not None), "score")
         value = item.get(name)
@@ -94,17 +98,20 @@ def read_items(cells: Cells, context: str, column: str) -> Reading:
         if number_or_none is None and value is not None and value == value and str(value) not in _NO_SCORE:
             why = f"the {name} of {column[:-1]} {number} is {describe(value)}, expected a number"
             raise place.error("wrong type", why)
+
         written = next((item[k] for k in TEXT_KEYS if item.get(k) is not None), None)
         if number_or_none is None:
-            cells.seen["answers without a rank"] += 1
+            cells.remark_counts["answers without a rank"] += 1
             continue
         if written is None or isinstance(written, str):
             messages: tuple[Message, ...] = (Message("assistant", checked_text(written or "", place)),)
         else:
-            messages = parse_messages(written, place, cells.seen)
+            messages = parse_messages(written, place, cells.remark_counts)
+
         model = item.get("model", item.get("policy"))
         rank, score = (number_or_none, None) if by_rank else (-number_or_none, number_or_none)
         responses.append(Response(messages, rank, model if isinstance(model, str) else None, score))
+
     turns, tools = read_context(cells, context, True)
     by_ranks = any(r.score is None for r in responses)
     return Reading(turns, responses, tools=tools, ranks_to_meta=by_ranks)
@@ -132,6 +139,7 @@ def read_chosen_summary(cells: Cells, context: str) -> Reading:
     if len(items) != 2 or choice not in (0, 1) or not all(isinstance(i, Mapping) for i in items):
         why = f"choice is {choice:g} and there are {len(items)} summaries, expected 0 or 1 and two"
         raise cells.place("choice").error("wrong number", why)
+
     responses = []
     for number, item in enumerate(items):
         text, policy = item.get("text"), item.get("policy")
@@ -139,6 +147,7 @@ def read_chosen_summary(cells: Cells, context: str) -> Reading:
             raise cells.place("summaries").error("wrong type", f"the text of summary {number} is {describe(text)}")
         message = Message("assistant", cells.checked(text, "summaries"))
         responses.append(Response((message,), number != choice, policy if isinstance(policy, str) else None))
+
     turns, tools = read_context(cells, context, True)
     return Reading(turns, responses, tools=tools)
 
@@ -150,20 +159,24 @@ def read_rated(cells: Cells, prompt: str, texts: str, ratings: str, models: str 
     if len(written) != len(rated):
         why = f"{len(written)} texts but {len(rated)} ratings"
         raise cells.place(ratings).error("the lists differ in length", why)
+
     responses = []
     for number, (text, rating) in enumerate(zip(written, rated, strict=True)):
         if text is not None and not isinstance(text, str):
             raise cells.place(texts).error("wrong type", f"item {number} is {describe(text)}, expected text")
+
         score = as_number(rating)
         if score is None:
             if rating is not None and rating == rating:  # NaN is a missing rating
                 raise cells.place(ratings).error(
                     "wrong type", f"item {number} is {describe(rating)}, expected a number"
                 )
-            cells.seen["answers without a rank"] += 1
+            cells.remark_counts["answers without a rank"] += 1
             continue
+
         model = names[number] if number < len(names) and isinstance(names[number], str) else None
         message = Message("assistant", checked_text(text or "", cells.place(texts)))
         responses.append(Response((message,), -score, model, score))
+
     turns, tools = read_context(cells, prompt, True)
     return Reading(turns, responses, tools=tools)

@@ -94,7 +94,7 @@ def tokenise_source(
     `progress(pairs done, pairs in all)` is called sometimes.
     """
     drops = list(source.normalised.drops)
-    kept: list[Pair] = []
+    kept_pairs: list[Pair] = []
     batches: list[pa.RecordBatch] = []
     waiting: list[PairTokens] = []
     n_tokens: dict[str, list[int]] = {span: [] for span in SPANS}
@@ -102,7 +102,7 @@ def tokenise_source(
     trouble: Counter[str] = Counter()
 
     def flush() -> None:
-        batches.append(tables.tokens_batch([p.pair_id for p in kept[len(kept) - len(waiting) :]], waiting))
+        batches.append(tables.tokens_batch([p.pair_id for p in kept_pairs[len(kept_pairs) - len(waiting) :]], waiting))
         waiting.clear()
 
     pairs = source.normalised.pairs
@@ -112,7 +112,7 @@ def tokenise_source(
         if isinstance(tokens, Drop):
             drops.append(tokens)
         else:
-            kept.append(pair)
+            kept_pairs.append(pair)
             waiting.append(tokens)
             truncated.append(tokens.truncated)
             trouble.update(tokens.trouble)
@@ -123,17 +123,20 @@ def tokenise_source(
         if progress is not None and (done % 1000 == 0 or done == len(pairs)):
             progress(done, len(pairs))
     flush()
-    if not kept:
+    if not kept_pairs:
         raise _nothing_left(source, drops)
-    split = split_pairs(kept, holdout=holdout, seed=seed)
-    families = find_families(kept, split.component_id)
+
+    split = split_pairs(kept_pairs, holdout=holdout, seed=seed)
+    families = find_families(kept_pairs, split.component_id)
     counts = {span: np.array(n, dtype=np.int32) for span, n in n_tokens.items()}
-    pair_table = tables.pairs_table(kept, split, families.family_id, counts, np.array(truncated, dtype=bool))
+    pair_table = tables.pairs_table(kept_pairs, split, families.family_id, counts, np.array(truncated, dtype=bool))
     token_table = pa.Table.from_batches(batches, schema=TOKENS)
     dropped = tables.dropped_table(drops)
+
     notes = [*source.normalised.notes, *split.notes, *families.notes]
-    if "strftime_now" in str(tokenizer.chat_template) and any(p.is_chat for p in kept):
+    if "strftime_now" in str(tokenizer.chat_template) and any(p.is_chat for p in kept_pairs):
         notes.append("the chat template prints today's date: token ids change from day to day")
+
     numbers = preflight(
         pair_table,
         token_table,

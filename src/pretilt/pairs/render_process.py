@@ -43,12 +43,12 @@ def main() -> None:
     answers.write("ready\n")
     answers.flush()
     for line in sys.stdin:
-        asked = json.loads(line)
-        if isinstance(asked, dict):
-            template = Template(**asked["setup"])
+        received = json.loads(line)
+        if isinstance(received, dict):
+            template = Template(**received["setup"])
             continue
         assert template is not None
-        for request in asked:
+        for request in received:
             signal.setitimer(signal.ITIMER_PROF, float(sys.argv[2]))  # its signal ends the process
             try:
                 text = json.dumps({"text": _checked(str(template.apply_chat_template(**request, tokenize=False)))})

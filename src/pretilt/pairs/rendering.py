@@ -59,10 +59,10 @@ class TemplateRenderer:
     def render_all(self, requests: Sequence[Request]) -> list[str | TemplateRefused]:
         """The texts of many conversations, in order: several times as fast as one by one. Raises UserError alone."""
         lines = [self._line(*request) for request in requests]
-        asked = [line for line in lines if isinstance(line, str)]
+        request_lines = [line for line in lines if isinstance(line, str)]
         texts: list[str | TemplateRefused] = []
-        while len(texts) < len(asked):
-            answers = _PROCESS.ask(self._setup, _first_lines(asked, len(texts)))
+        while len(texts) < len(request_lines):
+            answers = _PROCESS.ask(self._setup, _first_lines(request_lines, len(texts)))
             texts += map(self._text, answers)
 
         rendered = iter(texts)
@@ -92,6 +92,7 @@ class TemplateRenderer:
                     fix="Give a model whose chat_template.jinja renders a conversation",
                 )
             return TemplateRefused(why)
+
         if "refused" in answer:
             return TemplateRefused(answer["refused"])
         self._rendered = True
@@ -170,7 +171,9 @@ class _Process:
                 encoding="ascii",
                 env={**os.environ, "USE_TORCH": "0", "OPENBLAS_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"},
             )
+
             self._owner, self._setup = os.getpid(), ""
+
             assert self._running.stdout
             if not self._running.stdout.readline():
                 self.stop()

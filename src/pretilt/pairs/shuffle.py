@@ -1,6 +1,6 @@
 """The shuffled-label baseline: chosen and rejected change places at random, after the harvest and before any statistic.
 
-What is found all the same was not put there by the labels. Whole families change places together: near-duplicates keep
+Effects in this baseline are not due to the labels. Whole families change places together: near-duplicates keep
 the agreement they have among themselves, so that the baseline shows what such agreement alone can look like.
 """
 
@@ -30,13 +30,13 @@ def swap_rows(chosen: Sequence[Any], rejected: Sequence[Any], swap: np.ndarray) 
     (`fire_count`, `act_max`); types and dtypes stay, CSR rows keep their order of columns.
     """
     n = swap.size
-    here = np.where(swap, np.arange(n) + n, np.arange(n))
-    there = np.where(swap, np.arange(n), np.arange(n) + n)
+    first_rows = np.where(swap, np.arange(n) + n, np.arange(n))
+    second_rows = np.where(swap, np.arange(n), np.arange(n) + n)
     first, second = [], []
     for a, b in zip(chosen, rejected, strict=True):
         if a.shape != b.shape or a.shape[0] != n:
             raise ValueError(f"spans of shapes {a.shape} and {b.shape} cannot change {n} rows")
         both = np.concatenate([a, b]) if isinstance(a, np.ndarray) else csr_array(vstack([a, b], format="csr"))
-        first.append(both[here])
-        second.append(both[there])
+        first.append(both[first_rows])
+        second.append(both[second_rows])
     return first, second

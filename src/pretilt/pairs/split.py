@@ -97,11 +97,13 @@ def _signatures(texts: Sequence[str]) -> np.ndarray:
             yield {" ".join(w[i : i + SHINGLE_WORDS]).encode() for i in range(len(w) - SHINGLE_WORDS + 1)}
 
     n_values = _N_BANDS * _BAND_ROWS
-    found = np.empty((len(texts), n_values), dtype=np.uint32)
-    made = MinHash.generator(shingles(), num_perm=n_values, seed=_MINHASH_SEED, hashfunc=zlib.crc32, scheme="affine32")
-    for row, minhash in zip(found, made, strict=True):
+    signatures = np.empty((len(texts), n_values), dtype=np.uint32)
+    minhashes = MinHash.generator(
+        shingles(), num_perm=n_values, seed=_MINHASH_SEED, hashfunc=zlib.crc32, scheme="affine32"
+    )
+    for row, minhash in zip(signatures, minhashes, strict=True):
         row[:] = minhash.hashvalues
-    return found
+    return signatures
 
 
 def _links(signatures: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
@@ -113,22 +115,26 @@ def _links(signatures: np.ndarray, threshold: float) -> tuple[np.ndarray, np.nda
     multipliers = np.random.default_rng(_MINHASH_SEED).integers(1, 2**63, size=_BAND_ROWS, dtype=np.uint64) | np.uint64(
         1
     )
+
     left, right = [], []
     for band in range(_N_BANDS):
         rows = signatures[:, band * _BAND_ROWS : (band + 1) * _BAND_ROWS].astype(np.uint64)
         bucket = (rows * multipliers).sum(axis=1, dtype=np.uint64)  # wraps; a collision only costs a comparison
+
         order = np.argsort(bucket, kind="stable")
         same = bucket[order][1:] == bucket[order][:-1]
         starts = np.maximum.accumulate(np.where(np.concatenate([[True], ~same]), np.arange(len(order)), 0))
         member = np.flatnonzero(same) + 1
         left += [order[member - 1], order[starts[member]]]
         right += [order[member], order[member]]
+
     edges = np.unique(np.stack([np.concatenate(left), np.concatenate(right)], axis=1), axis=0)
-    kept = [
+    similar = [
         chunk[(signatures[chunk[:, 0]] == signatures[chunk[:, 1]]).mean(axis=1) >= threshold]
         for chunk in np.array_split(edges, max(1, len(edges) // 100_000))
     ]
-    linked = np.concatenate(kept)
+
+    linked = np.concatenate(similar)
     return linked[:, 0], linked[:, 1]
 
 
@@ -145,26 +151,31 @@ def _choose(
             f"no pairs are held out: {counted(n_pairs, 'pair is', 'pairs are')} too few, "
             f"{MIN_PAIRS_TO_SPLIT} are needed"
         ]
+
     components, first_text, n_prompts = np.unique(of_text, return_index=True, return_counts=True)
     pair_counts = np.bincount(of_pair, minlength=int(components[-1]) + 1)[components]
     lot = [hashlib.sha256(f"{seed}:{texts[i]}".encode("utf-8", "surrogatepass")).digest() for i in first_text]
-    wanted = max(1, round(holdout * len(components)))
-    wanted_prompts = MIN_HELDOUT_PROMPTS if n_texts >= ENOUGH_PROMPTS else 0
-    most_pairs = n_pairs * min(0.5, max(2 * holdout, 2 * wanted_prompts / n_texts))
+
+    min_components = max(1, round(holdout * len(components)))
+    min_prompts = MIN_HELDOUT_PROMPTS if n_texts >= ENOUGH_PROMPTS else 0
+    most_pairs = n_pairs * min(0.5, max(2 * holdout, 2 * min_prompts / n_texts))
+
     chosen: list[int] = []
     held_pairs = held_prompts = 0
     for c in sorted(range(len(components)), key=lot.__getitem__):
-        if len(chosen) >= wanted and held_prompts >= wanted_prompts:
+        if len(chosen) >= min_components and held_prompts >= min_prompts:
             break
         if held_pairs + pair_counts[c] <= most_pairs:
             chosen.append(c)
             held_pairs += int(pair_counts[c])
             held_prompts += int(n_prompts[c])
+
     notes = []
     if not chosen:
         largest = int(pair_counts.max())
         why = f"the largest component of near-duplicate prompts has {largest} of {n_pairs} pairs"
         notes.append(f"no pairs are held out: {why}, and a component is never split")
-    elif held_prompts < wanted_prompts:
+    elif held_prompts < min_prompts:
         notes.append(f"only {held_prompts} prompts are held out: the other near-duplicate components are too large")
+
     return components[chosen], notes

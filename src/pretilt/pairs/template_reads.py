@@ -1,4 +1,4 @@
-"""What a chat template reads of a message, found out from its syntax tree: which keys, and contents in parts or not.
+"""The parts of a message that a chat template reads, by its syntax tree: which keys, and contents in parts or not.
 
 Names are followed from `messages` on: elements of a loop over it, `set`, namespaces, arguments of macros, filters that
 give messages back. Where a whole message goes somewhere that reads any key (printed, `tojson`, `items()`, a key that is
@@ -32,13 +32,13 @@ def template_reads(tokenizer: Any) -> TemplateReads:
     """Of all templates that the tokenizer has. Without a template: any key (its absence is an error of its own)."""
     template = tokenizer.chat_template
     texts = list(template.values()) if isinstance(template, dict) else [template] if template else []
-    found: set[str] = set()
+    keys_read: set[str] = set()
     try:
         for text in texts:
-            found |= message_keys(text)
+            keys_read |= message_keys(text)
     except _AnyKey:
         texts = []
-    keys = frozenset(found | (_REASONING if found & _REASONING else set())) if texts else None
+    keys = frozenset(keys_read | (_REASONING if keys_read & _REASONING else set())) if texts else None
     return TemplateReads(keys, bool(template) and _prints_parts(tokenizer))
 
 
@@ -217,8 +217,11 @@ class _Walk:
             return set()
         if isinstance(callee, nodes.Name) and callee.name in self.macros:
             names = self.macros[callee.name]
-            given = [*zip(names, node.args, strict=False), *((k.key, k.value) for k in node.kwargs if k.key in names)]
-            for name, value in given:
+            arguments = [
+                *zip(names, node.args, strict=False),
+                *((k.key, k.value) for k in node.kwargs if k.key in names),
+            ]
+            for name, value in arguments:
                 self.kinds[name] |= self.expression(value)
             more = [*node.args[len(names) :], *(k.value for k in node.kwargs if k.key not in names)]
             for value in [*more, *filter(None, (node.dyn_args, node.dyn_kwargs))]:

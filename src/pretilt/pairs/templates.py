@@ -75,11 +75,11 @@ def template_keys(pairs: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray, tuple[
     for i, (pair, turns) in enumerate(zip(pairs, turns_of, strict=True)):
         whole = prompt_text(pair)
         tokens = masked_tokens(whole)
-        found = set(_skeleton_keys(whole, tokens))
+        pair_keys = set(_skeleton_keys(whole, tokens))
         for turn in turns:
-            found.update(_frame_keys(preamble.cut(_words(tokens if turn == whole else masked_tokens(turn)))))
-        keys.extend(found)
-        owners.extend([i] * len(found))
+            pair_keys.update(_frame_keys(preamble.cut(_words(tokens if turn == whole else masked_tokens(turn)))))
+        keys.extend(pair_keys)
+        owners.extend([i] * len(pair_keys))
     return np.array(owners, dtype=np.int64), np.array(keys, dtype=np.uint64), preamble.notes()
 
 

@@ -1,4 +1,4 @@
-"""What to say about a table that no format fits: its columns, the nearest format, and the options that would help."""
+"""The error for a table that no format fits: its columns, the nearest format, and the options that would help."""
 
 from __future__ import annotations
 
@@ -26,34 +26,39 @@ _GUESSES = {
 
 
 def unrecognised(columns: Columns, chosen: str | None, rejected: str | None, file: object) -> UserError:
-    found = f"columns: {listed(columns.source)}"
+    listing = f"columns: {listed(columns.source)}"
+
     if "kto_tag" in columns.shapes or {"completion", "label"} <= set(columns.shapes):
         return UserError(
             "the rows are unpaired (KTO): one response each with a label",
             file=file,
-            why=found,
+            why=listing,
             fix="Pretilt needs a chosen and a rejected response to the same prompt in every row",
         )
+
     answers = [a for a in twin_columns(columns, STEMS) if columns.has(a.first, a.second)]
     if answers:
         first, second = (columns.source[n] for n in (answers[0].first, answers[0].second))
         return UserError(
             f"no column says which of '{first}' and '{second}' is better",
             file=file,
-            why=f"{found}; a verdict is called winner, preference, choice or the like",
+            why=f"{listing}; a verdict is called winner, preference, choice or the like",
             fix=f"Give --column winner=COLUMN (it names the answer) or --column {FIRST_WINS}=COLUMN (1 for '{first}')",
         )
+
     if bool(chosen) != bool(rejected):
-        missing, there = ("rejected", chosen) if chosen else ("chosen", rejected)
+        missing, present = ("rejected", chosen) if chosen else ("chosen", rejected)
         what = f"no column '{missing}'" if missing not in columns.shapes else f"the column '{missing}' is empty"
         fix = _by_hand(columns)
-        return UserError(what, file=file, column=missing, why=f"there is '{there}' alone; {found}", fix=fix)
+        return UserError(what, file=file, column=missing, why=f"there is '{present}' alone; {listing}", fix=fix)
+
     nearest = max(_KNOWN, key=lambda name: len(set(_KNOWN[name]) & set(columns.source)))
     shared = set(_KNOWN[nearest]) & set(columns.source)
     if shared:
         missing_ones = ", ".join(c for c in _KNOWN[nearest] if c not in shared)
-        found += f"; the nearest format, {nearest}, also has {missing_ones}"
-    return UserError("no known preference format fits", file=file, why=found, fix=_by_hand(columns))
+        listing += f"; the nearest format, {nearest}, also has {missing_ones}"
+
+    return UserError("no known preference format fits", file=file, why=listing, fix=_by_hand(columns))
 
 
 def _by_hand(columns: Columns) -> str:
