@@ -31,7 +31,7 @@ for module in trl peft openai sae_lens pytest; do
   ! python -c "import $module" 2>/dev/null || fail "$module is there, but belongs to an extra"
 done
 
-commands=$(python -c 'import typer; from pretilt.cli import app; print(*typer.main.get_command(app).commands)')
+commands=$(python -c 'import typer; from pretilt.cli.app import app; print(*typer.main.get_command(app).commands)')
 for command in $commands; do
   pretilt "$command" --help >/dev/null || fail "pretilt $command --help"
 done
@@ -65,6 +65,6 @@ refused labels pretilt describe demo-run --model some-model --base-url http://lo
 refused labels pretilt rollouts demo-run --base-url http://localhost:9/v1 --endpoint-model some-model
 refused sae pretilt audit pairs.jsonl --model any/model --dictionary some-release/layer_3 --layer 3 --out never
 mkdir gated && echo '{"architecture": "gated", "d_in": 576, "d_sae": 64}' >gated/cfg.json
-cp "$(python -c 'from pretilt.demo.model import BUNDLED_DICTIONARY as d; print(d)')"/sae_weights.safetensors gated/
+cp "$(python -c 'from pretilt.models.bundled import BUNDLED_DICTIONARY as d; print(d)')"/sae_weights.safetensors gated/
 refused sae pretilt audit pairs.jsonl --model "$(echo "$XDG_CACHE_HOME"/pretilt/smollm2*)" --dictionary gated --layer 3 --out never
 say "every missing extra is named; all is well"

@@ -47,7 +47,13 @@ class Watched(Events):
 
     def say(self, text: str) -> None:
         self._end()
-        self.err.print(f"  {text}", style="dim", markup=False, soft_wrap=True)
+        if self.err.is_terminal and not text.startswith("next: "):  # words stay whole; a command can be copied
+            from rich.padding import Padding
+            from rich.text import Text
+
+            self.err.print(Padding(Text(text, style="dim"), (0, 0, 0, 2)))
+        else:
+            self.err.print(f"  {text}", style="dim", markup=False, soft_wrap=True)
 
     def progress(self, label: str, done: int, total: int, unit: str) -> None:
         now = time.monotonic()

@@ -5,12 +5,16 @@ from __future__ import annotations
 import ast
 import importlib
 import os
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+from pretilt.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src" / "pretilt"
@@ -136,3 +140,16 @@ def test_benchmarks_import_what_there_is(path: Path) -> None:
             module = importlib.import_module(node.module or "")
             for alias in node.names:
                 assert hasattr(module, alias.name) or f"{node.module}.{alias.name}" in MODULES, alias.name
+
+
+@pytest.mark.parametrize("path", [*(ROOT / "scripts").glob("*.sh"), ROOT / "Makefile"], ids=lambda p: p.name)
+def test_scripts_import_what_there_is(path: Path) -> None:
+    for module, name in re.findall(r"from (pretilt[\w.]*) import (\w+)", path.read_text(encoding="utf-8")):
+        value = getattr(importlib.import_module(module), name)
+        assert not isinstance(value, ModuleType), f"{module}.{name}"
+
+
+def test_the_smoke_run_names_the_commands_that_there_are() -> None:
+    script = (ROOT / "scripts" / "smoke.sh").read_text(encoding="utf-8")
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands}  # type: ignore[union-attr]
+    assert set(re.findall(r"^(?:refused \w+ )?pretilt ([a-z]+) ", script, re.MULTILINE)) <= commands

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import sys
+
 import pytest
+import rich.console
 
 from pretilt import events
 from pretilt.events import Watched
@@ -28,3 +32,16 @@ def test_the_last_line_counts_one_as_one_and_names_no_rate_of_a_moment(
     watched.progress("rollouts", 4, 4, "rollouts")
     lines = [" ".join(line.split()) for line in capsys.readouterr().err.splitlines()]
     assert lines == ["reading: 1 shard in 0 s", "rollouts: 4 rollouts in 14 s, 3.5 s per rollout"]
+
+
+def test_a_long_note_breaks_between_words_and_a_command_does_not(capsys: pytest.CaptureFixture[str]) -> None:
+    watched = Watched()
+    watched.err = rich.console.Console(file=sys.stderr, force_terminal=True, no_color=True, width=40)
+    watched.say("statistics: what the label selects, everywhere and in groups of pairs")
+    watched.say("next: pretilt trace runs/a-rather-long-name-of-a-run 1   (which pairs the row rests on)")
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().err).splitlines()
+    assert [line.strip() for line in lines[:2]] == [
+        "statistics: what the label selects,",
+        "everywhere and in groups of pairs",
+    ]
+    assert lines[2].strip().startswith("next: pretilt trace runs/a-rather-long-name-of-a-run 1")

@@ -248,3 +248,15 @@ def test_gpt2_has_no_rms_norm() -> None:
     assert not hasattr(tf.GPT2Config(), "rms_norm_eps")
     assert not SubjectModel(causal_lm("gpt2"), None, {}).has_rms_norm(1)
     assert SubjectModel(causal_lm("llama"), None, {}).has_rms_norm(1)
+
+
+def test_the_bundled_lens_is_named_where_pairs_are_read_not_on_a_run_that_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pretilt.models.bundled.bundled_model", lambda say: "bundled")
+    for source, n_lines in (("pairs.jsonl", 1), (None, 0)):
+        lines: list[str] = []
+        events = Events()
+        events.say = lines.append  # type: ignore[method-assign]
+        assert choose_lens(AuditSettings(), events, source).bundled
+        assert len(lines) == n_lines and all("no model named" in line for line in lines)

@@ -214,6 +214,42 @@ def test_nothing_found_is_said() -> None:
     assert "Nothing was tested" in text and "Most amplified" not in text
 
 
+def _preflight(numbers: dict[str, Any]) -> str:
+    file = io.StringIO()
+    print_preflight(numbers, Console(file=file, width=100))
+    return " ".join(file.getvalue().split())
+
+
+@pytest.mark.parametrize(
+    ("combinations", "says"), [(31, "and 28 more combinations"), (4, "and 1 more combination"), (3, None)]
+)
+def test_all_combinations_of_models_are_counted_not_those_of_the_table(combinations: int, says: str | None) -> None:
+    table = [{"chosen": f"m{i}", "rejected": "other", "pairs": 2} for i in range(min(20, combinations))]
+    text = _preflight({"models": {"known": 62, "combinations": combinations, "table": table, "other": 0}})
+    assert text.endswith(says or "2 pairs: m2 over other")
+
+
+def test_a_note_on_families_stands_once_and_counts_of_1_are_singular() -> None:
+    note = "one template makes 40 % of the prompts"
+    numbers = {
+        "families": {"n_families": 1, "n_pairs": 1, "share_in_families": 0.0, "kish_n_eff": 1.0, "notes": [note]},
+        "notes": [note, "another"],
+        "duplicates": {"pairs": 1, "prompts": 2, "contradicting_pairs": 1},
+        "tokens": {"read": 1},
+        "estimate": {"seconds_low": 14.9, "seconds_high": 15.2},
+    }
+    text = _preflight(numbers)
+    assert text.count(note) == 1 and "note another" in text
+    for words in (
+        "families 1 pair, a family of its own one template",
+        "1 repeated pair, 2 repeated prompts, 1 pair that another one contradicts",
+        "1 token through the lens",
+        "about 15 s for the whole audit",
+    ):
+        assert words in text, words
+    assert "5 s to 20 s for" in _preflight(numbers | {"estimate": {"seconds_low": 5, "seconds_high": 20}})
+
+
 def test_preflight() -> None:
     file = io.StringIO()
     preflight = {**synthetic_tables().preflight, "estimate": {"seconds_low": 150.0, "seconds_high": 420.0}}

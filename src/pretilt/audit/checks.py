@@ -16,6 +16,7 @@ import numpy as np
 
 from pretilt.lens.choice import LEAST_TOKENS
 from pretilt.stats.sure import SURE_PAIRS
+from pretilt.text import counted
 
 Verdict = Literal["green", "amber", "red", "not run"]
 FEWEST_INDEPENDENT = 0.3  # of the pairs; with fewer, copies of a few pairs decide everything
@@ -273,7 +274,8 @@ def families(n_effective: float | None, n_pairs: int | None) -> Check:
         # Σ size² is N² / n_effective; each new pair of a family of its own adds 1 to it and to N.
         squares = n_pairs**2 / n_effective
         more = math.ceil((FEWEST_INDEPENDENT * squares - n_pairs) / (1 - FEWEST_INDEPENDENT))
-        meaning = f"{n_pairs:,} pairs are worth no more than {n_effective:,.0f} that are independent of each other"
+        worth = f"{n_effective:,.0f} independent of each other"
+        meaning = f"{counted(n_pairs, 'pair is', 'pairs are')} worth no more than {worth}"
         fix = f"Drop near-duplicates, or add {more:,} pairs that are related to no other"
     elif n_effective < SURE_PAIRS:
         verdict = "amber"

@@ -16,7 +16,7 @@ from rich.text import Text
 from pretilt.forecast.step import ForecastResult
 from pretilt.labels.described import named_table
 from pretilt.run import finite
-from pretilt.text import mask_slurs, one_line
+from pretilt.text import counted, mask_slurs, one_line
 from pretilt.view.certainty import signed
 from pretilt.view.effects import effect_id
 from pretilt.view.terminal.kit import Page, percent
@@ -154,7 +154,9 @@ def _table(page: Page, rows: Sequence[Foreseen]) -> None:
 
 def _made_from(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     role = report["rollouts"]
-    rows = [("Pairs", f"{report['pairs']:,} training pairs of {report['families']:,} families")]
+    rows = [
+        ("Pairs", f"{counted(report['pairs'], 'training pair')} of {counted(report['families'], 'family', 'families')}")
+    ]
     if role is None:
         rows += [
             ("Rollouts", "none: what moves along with what is taken from the pairs, which is right only if the"),

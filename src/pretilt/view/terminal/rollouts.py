@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pretilt.text import counted
+
 MUCH_SILENCE = 0.1  # share of empty answers from which something is likely to be wrong
 
 
@@ -15,7 +17,7 @@ def rollouts_text(report: Mapping[str, Any]) -> str:
     parts = [f"{answers['read']:,} read"]
     parts += [f"{answers['empty']:,} empty"] * (answers["empty"] > 0)
     parts += [f"{n:,} not read ({why.replace('_', ' ')})" for why, n in answers["dropped"].items()]
-    text = f"{prompts['used']:,} prompts, {sampled:,} rollouts: {', '.join(parts)}; "
+    text = f"{counted(prompts['used'], 'prompt')}, {counted(sampled, 'rollout')}: {', '.join(parts)}; "
     text += f"{answers['finished']:,} finished, {answers['cut']:,} cut at the limit"
     if answers["empty"] >= MUCH_SILENCE * sampled > 0:
         text += f"\nThe model says nothing in {100 * answers['empty'] / sampled:.0f} % of its answers. "
