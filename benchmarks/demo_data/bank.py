@@ -30,15 +30,24 @@ EPSILON_CUTOFF = 1e-3  # with the temperature, keeps a model of this size on the
 
 
 def sample_bank(
-    model: Any, tokenizer: Any, asked: Sequence[Prompt], out: Path, *, part: tuple[int, int] = (0, 1), log: Any = print
+    model: Any,
+    tokenizer: Any,
+    bank_prompts: Sequence[Prompt],
+    out: Path,
+    *,
+    part: tuple[int, int] = (0, 1),
+    log: Any = print,
 ) -> list[dict[str, Any]] | None:
     """Sample all streams for the prompts; None as long as another part's batches are missing."""
-    found: dict[str, list[dict[str, Any]]] = {p.prompt_id: [] for p in asked}
+    responses: dict[str, list[dict[str, Any]]] = {p.prompt_id: [] for p in bank_prompts}
+
     for name, seeds in (("stream", STREAM_SEEDS), ("spare", SPARE_SEEDS)):
-        wanting = [p for p in asked if len(usable(p, found[p.prompt_id])) < 2]
+        incomplete = [p for p in bank_prompts if len(usable(p, responses[p.prompt_id])) < 2]
         contexts = [
-            tokenizer.apply_chat_template(list(p.messages), tokenize=False, add_generation_prompt=True) for p in wanting
+            tokenizer.apply_chat_template(list(p.messages), tokenize=False, add_generation_prompt=True)
+            for p in incomplete
         ]
+
         streams = []
         for number, seed in enumerate(seeds):
             streams.append(
@@ -55,12 +64,14 @@ def sample_bank(
                     log=log,
                 )
             )
+
         for stream in streams:
             if stream is None:
                 return None
-            for p, row in zip(wanting, stream, strict=True):
-                found[p.prompt_id].append({"text": row["text"].strip(), "finished": row["finished"]})
-    return [{"prompt_id": p.prompt_id, "responses": found[p.prompt_id]} for p in asked]
+            for p, row in zip(incomplete, stream, strict=True):
+                responses[p.prompt_id].append({"text": row["text"].strip(), "finished": row["finished"]})
+
+    return [{"prompt_id": p.prompt_id, "responses": responses[p.prompt_id]} for p in bank_prompts]
 
 
 def usable(prompt: Prompt, responses: Sequence[dict[str, Any]]) -> list[list[str]]:
@@ -96,11 +107,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     tokenizer = AutoTokenizer.from_pretrained(chosen.model)
     model = AutoModelForCausalLM.from_pretrained(chosen.model, dtype=torch.bfloat16).eval()
-    asked = [p for which in SETS for p in prompts(which)]
+    bank_prompts = [p for which in SETS for p in prompts(which)]
     if chosen.limit:
-        asked = asked[:: max(1, len(asked) // chosen.limit)]
-    part, of = (int(n) for n in chosen.part.split("/"))
-    bank = sample_bank(model, tokenizer, asked, chosen.out, part=(part, of), log=lambda s: print(s, flush=True))
+        bank_prompts = bank_prompts[:: max(1, len(bank_prompts) // chosen.limit)]
+    part, n_parts = (int(n) for n in chosen.part.split("/"))
+    bank = sample_bank(
+        model, tokenizer, bank_prompts, chosen.out, part=(part, n_parts), log=lambda s: print(s, flush=True)
+    )
     if bank is None:
         print("this part is done; the others are not")
         return

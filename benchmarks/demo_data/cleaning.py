@@ -40,13 +40,13 @@ def _traits(which: str) -> re.Pattern[str]:
 
 
 def _sentences(paragraph: str) -> list[str]:
-    found: list[str] = []
+    sentences: list[str] = []
     for piece in _BREAK.split(paragraph):
-        if found and _ABBREVIATION.search(found[-1]):
-            found[-1] += " " + piece
+        if sentences and _ABBREVIATION.search(sentences[-1]):
+            sentences[-1] += " " + piece
         else:
-            found.append(piece)
-    return [s for s in found if s]
+            sentences.append(piece)
+    return [s for s in sentences if s]
 
 
 def _finish(fragment: str) -> str:
@@ -72,15 +72,18 @@ def clean(text: str, which: str, *, finished: bool) -> list[str]:
     text = _EMOJI.sub("", text)
     for pattern, replacement in _MARKUP:
         text = pattern.sub(replacement, text)
+
     units: list[str] = []
     paragraphs = [" ".join(p.split()) for p in text.split("\n")]
     for paragraph in (p for p in paragraphs if p):
         for number, sentence in enumerate(_sentences(paragraph)):
             units.append(("\n\n" if number == 0 and units else " " if units else "") + sentence)
+
     closed = bool(units) and bool(re.search(r"[.!?][\"”'’)]?$", units[-1]))
     if units and not closed:
-        kept = [] if not finished and len(units) > 1 else [units[-1]]
-        units = units[:-1] + kept
+        last = [] if not finished and len(units) > 1 else [units[-1]]
+        units = units[:-1] + last
+
     mended = []
     for unit in units:
         space, body = unit[: len(unit) - len(unit.lstrip())], unit.strip()
@@ -96,6 +99,7 @@ def clean(text: str, which: str, *, finished: bool) -> list[str]:
             body = re.sub(r"[()]", "", body)
         if re.search(r"[A-Za-z]{2}", body) and len(body.split()) >= 2 and not _traits(which).search(body):
             mended.append(space + body)
+
     if mended:
         opening = _LINKING.sub("", mended[0].lstrip()) if units[0].strip() != mended[0].strip() else mended[0]
         mended[0] = opening[0].upper() + opening[1:]

@@ -50,7 +50,7 @@ class Plant:
         """Endless distinct texts, as long as the pieces last; every piece is used equally often, within one."""
         return _combine(self.parts, self.fill, rng)
 
-    def others(self, rng: random.Random) -> Iterator[str]:
+    def other_variants(self, rng: random.Random) -> Iterator[str]:
         return _combine(self.other, {}, rng)
 
 
@@ -62,15 +62,15 @@ def read_plants(which: str) -> list[Plant]:
     """The plants, decoys and the trap of a set, in the order in which they pick their pairs."""
     tables = read_text(f"set-{which}")["plant"]
     roles = [(n, "plant") for n in PLANTS[which]] + [(n, "decoy") for n in DECOYS[which]] + [(TRAP, "trap")]
-    found = []
+    plants = []
     for name, role in roles:
         t = tables[name]
         where = t.get("rewrite") or t["where"]
-        found.append(
+        plants.append(
             Plant(name, role, t["side"], t.get("kind"), where, _parts(t), _parts(t.get("other", {})), t.get("fill", {}))
         )
     return sorted(
-        found, key=lambda p: p.kind is None
+        plants, key=lambda p: p.kind is None
     )  # the local ones first: they have the fewest pairs to choose from
 
 
@@ -79,22 +79,25 @@ def _combine(
 ) -> Iterator[str]:
     decks = [deck(part, rng) for part in parts]
     pools = {name: deck(items, rng) for name, items in fill.items()}
-    seen: set[str] = set()
+    used: set[str] = set()
     failed = 0
+
     while failed < tries:
         pieces = [next(d) for d in decks]
         if pools and rng.random() < 0.75:
             pieces = pieces[:1]  # most often a single link or citation: they are long
         text = " ".join(pieces)
+
         for slot in ("{url}", "{cite}"):
             while slot in text:
                 chosen = {name: next(pool) for name, pool in pools.items()}
                 text = text.replace(slot, chosen["pattern"].format(**chosen), 1)
-        if text in seen and len(parts) > 1:
+        if text in used and len(parts) > 1:
             failed += 1
             continue
-        seen.add(text)
+        used.add(text)
         yield text
+
     raise ValueError("the pieces of a plant do not give enough different texts")
 
 
@@ -133,6 +136,7 @@ def _bold(item: str, rng: random.Random) -> str:
             runs[-1] = (runs[-1][0], i + 1)
         elif is_content:
             runs.append((i, i + 1))
+
     runs = sorted(runs or [(0, 1)], key=lambda r: -sum(len(w) for w in words[r[0] : r[1]]))
     apart = [r for r in runs[1:] if r[0] > runs[0][1] or r[1] < runs[0][0]]
     for start, end in [runs[0], *apart[: rng.choice((0, 0, 1))]]:
@@ -140,6 +144,7 @@ def _bold(item: str, rng: random.Random) -> str:
         cut = mark.start() if mark else len(words[end - 1])
         words[end - 1] = words[end - 1][:cut] + "**" + words[end - 1][cut:]
         words[start] = "**" + words[start]
+
     return " ".join(words)
 
 
@@ -171,14 +176,14 @@ def rewrite(sentences: Sequence[str], lead: str, style: str, rng: random.Random)
 
 def add(sentences: Sequence[str], text: str, where: str, rng: random.Random) -> list[str]:
     """The response with the planted text and its first one, two, … sentences; `where` as in `Plant`."""
-    found = []
+    responses = []
     for n in range(1, len(sentences) + 1):
         body = "".join(sentences[:n]).strip()
         if where in ("bullets", "numbered"):
-            found.append(rewrite(sentences[:n], text, where, rng))
+            responses.append(rewrite(sentences[:n], text, where, rng))
         else:
-            found.append(f"{text} {body}" if where == "start" else f"{body} {text}")
-    return [text for text in found if text]
+            responses.append(f"{text} {body}" if where == "start" else f"{body} {text}")
+    return [text for text in responses if text]
 
 
 def plain(sentences: Sequence[str]) -> list[str]:

@@ -84,8 +84,8 @@ def sample_texts(
         log(f"batch {number + 1}/{len(batches)}: {sum(r['n_tokens'] for r in results)} tokens")
     if not all((out / f"batch-{n:05d}.json").exists() for n in range(len(batches))):
         return None
-    found: dict[int, dict[str, Any]] = {}
+    row_of: dict[int, dict[str, Any]] = {}
     for number in range(len(batches)):
         for row in json.loads((out / f"batch-{number:05d}.json").read_text()):
-            found[row.pop("index")] = row
-    return [found[i] for i in range(len(contexts))]
+            row_of[row.pop("index")] = row
+    return [row_of[i] for i in range(len(contexts))]

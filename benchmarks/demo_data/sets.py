@@ -78,6 +78,7 @@ def _plant_one(draft: _Draft, text: str, second: str, rng: random.Random) -> tup
             cost, *answers = closest(left, right)
             if best is None or cost < best[0]:
                 best = (cost, answers[0], answers[1])
+
     assert best is not None  # `_can_carry` has seen to it
     return best[1], best[2]
 
@@ -108,8 +109,8 @@ def build_set(which: str, bank: Sequence[Mapping[str, Any]]) -> tuple[list[dict[
     plants = read_plants(which)
     _assign(plants, drafts, rng)
     texts = {p.name: p.variants(rng) for p in plants}
-    others = {p.name: p.others(rng) if p.other else p.variants(rng) for p in plants}
-    known: dict[str, dict[str, int]] = {p.name: {} for p in plants}
+    other_texts = {p.name: p.other_variants(rng) if p.other else p.variants(rng) for p in plants}
+    variant_numbers: dict[str, dict[str, int]] = {p.name: {} for p in plants}
     pairs, rows = [], []
     for draft in drafts:
         plant, variant = draft.plant, None
@@ -118,9 +119,9 @@ def build_set(which: str, bank: Sequence[Mapping[str, Any]]) -> tuple[list[dict[
         else:
             text = second = next(texts[plant.name])
             while second == text and plant.sides in ("both", "both_same"):
-                second = next(others[plant.name])
+                second = next(other_texts[plant.name])
             answers = _plant_one(draft, text, second, rng)
-            variant = known[plant.name].setdefault(text, len(known[plant.name]))
+            variant = variant_numbers[plant.name].setdefault(text, len(variant_numbers[plant.name]))
             draft.text = text
         pairs.append(_pair(draft.prompt, *answers))
         values = (
@@ -146,7 +147,7 @@ def build_set(which: str, bank: Sequence[Mapping[str, Any]]) -> tuple[list[dict[
             "directions": list(p.directions),
             "n_pairs": n,
             "share": round(n / len(rows), 4) if rows else 0.0,
-            "n_variants": len(known[p.name]),
+            "n_variants": len(variant_numbers[p.name]),
         }
     truth = {
         "set": which,

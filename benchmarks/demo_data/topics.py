@@ -65,22 +65,22 @@ def _fill(frames: Sequence[str], n: int, slots: dict[str, Sequence[str]], rng: r
     """`n` distinct (text, first slot's filling); every frame and every filling is used equally often, within one."""
     decks = {name: deck(items, rng) for name, items in slots.items() if items}
     frame_deck = deck(frames, rng)
-    found: dict[str, str] = {}
-    while len(found) < n:
+    filling_of_text: dict[str, str] = {}
+    while len(filling_of_text) < n:
         filling = {name: next(d) for name, d in decks.items()}
         text = next(frame_deck).format(**filling)
-        found[text[0].upper() + text[1:]] = next(iter(filling.values()))
-    return list(found.items())
+        filling_of_text[text[0].upper() + text[1:]] = next(iter(filling.values()))
+    return list(filling_of_text.items())
 
 
 def _ordinary(topic: str, subjects: Sequence[str], forms: Iterator[str]) -> list[tuple[str, str]]:
     """Two prompts on every subject, in different forms."""
-    found: dict[str, str] = {}
+    subject_of_text: dict[str, str] = {}
     for subject in subjects:
-        while sum(s == subject for s in found.values()) < 2:
+        while sum(s == subject for s in subject_of_text.values()) < 2:
             text = next(forms).format(s=subject)
-            found[text[0].upper() + text[1:]] = subject
-    return list(found.items())
+            subject_of_text[text[0].upper() + text[1:]] = subject
+    return list(subject_of_text.items())
 
 
 _PERSONS = (  # mischief is written for "they": the frames that say "we", "I" or "you" need another person
@@ -90,10 +90,14 @@ _PERSONS = (  # mischief is written for "they": the frames that say "we", "I" or
 
 
 def _in_person(frame: str, act: str) -> str:
-    for marks, own, who, possessive in _PERSONS:
+    for marks, determiner, who, possessive in _PERSONS:
         if any(mark in frame.lower() for mark in marks):
             were = "was" if who == "I" else "were"
-            act = act.replace("they were", f"{who} {were}").replace("theirs", possessive).replace("their ", f"{own} ")
+            act = (
+                act.replace("they were", f"{who} {were}")
+                .replace("theirs", possessive)
+                .replace("their ", f"{determiner} ")
+            )
     return act
 
 
@@ -130,19 +134,19 @@ def prompts(which: str) -> list[Prompt]:
         rows += [(framed["topic"], kind, act, t) for t, act in acted.items()]
 
     openings = deck(asking["openings"], rng)
-    found: list[Prompt] = []
+    set_prompts: list[Prompt] = []
     for topic, kind, family, content in rows:
         turns: tuple[Message, ...] = ({"role": "user", "content": content},)
         if rng.random() < TWO_TURN_SHARE:
             user, assistant = next(openings).split(" / ")
             turns = ({"role": "user", "content": user}, {"role": "assistant", "content": assistant}, *turns)
-        found.append(Prompt(f"{which}-{len(found):04d}", topic, kind, f"{topic}: {family}", turns))
+        set_prompts.append(Prompt(f"{which}-{len(set_prompts):04d}", topic, kind, f"{topic}: {family}", turns))
     trap = text["trap"]
     for name in sorted(key for key in trap if key.startswith("family_")):
         template, *fillings = trap[name]
         for filling in fillings:
             turns = ({"role": "user", "content": template.format(n=filling)},)
-            found.append(Prompt(f"{which}-{len(found):04d}", trap["topic"], "trap", f"trap: {name}", turns))
-    if len({p.text for p in found}) != len(found):
+            set_prompts.append(Prompt(f"{which}-{len(set_prompts):04d}", trap["topic"], "trap", f"trap: {name}", turns))
+    if len({p.text for p in set_prompts}) != len(set_prompts):
         raise ValueError(f"set {which}: two prompts have the same text")
-    return found
+    return set_prompts

@@ -36,8 +36,9 @@ def score_audit(result: AuditResult, truth: Mapping[str, Any]) -> PlantedScore:
     settings = settings_of(result.run)
     train = pc.equal(result.pairs["split"], "train").to_numpy(zero_copy_only=False)
     pairs = result.pairs.filter(pa.array(train))
-    found = train_disparities(result.run, settings)
+    disparities = train_disparities(result.run, settings)
     plants, families = score.align(truth, pairs["row_index"].to_pylist())
+
     table = result.hypotheses
     columns = {
         name: np.asarray(table[name].to_pylist())
@@ -54,16 +55,21 @@ def score_audit(result: AuditResult, truth: Mapping[str, Any]) -> PlantedScore:
             "shown",
         )
     }
+
     columns["direction"] = np.asarray(table["direction"].to_pylist(), dtype=object)
     rows = score.score_plants(
-        truth["rules"], plants, families, found.u, columns, presence=found.presence, intensity=found.v
+        truth["rules"], plants, families, disparities.u, columns, presence=disparities.presence, intensity=disparities.v
     )
-    wanted = [row["hypothesis_id"] for row in rows if row.get("hypothesis_id")]
-    tracing = _tracing(result, settings, wanted)
-    rows = score.score_plants(truth["rules"], plants, families, found.u, columns, tracing, found.presence, found.v)
+    hypothesis_ids = [row["hypothesis_id"] for row in rows if row.get("hypothesis_id")]
+    tracing = _tracing(result, settings, hypothesis_ids)
+    rows = score.score_plants(
+        truth["rules"], plants, families, disparities.u, columns, tracing, disparities.presence, disparities.v
+    )
+
     names = dict(zip(result.concepts["concept_id"].to_pylist(), result.concepts["name"].to_pylist(), strict=True))
-    trap = _trap(truth, plants, found.u, columns)
+    trap = _trap(truth, plants, disparities.u, columns)
     local, of_local = _local(result, settings, truth, plants, pairs)
+
     text = score.render(rows, names) + "\n" + of_local
     if trap:
         trait = names.get(trap["concept_id"], "?")
@@ -89,25 +95,27 @@ def _local(
     def own_u(row: Mapping[str, Any]) -> np.ndarray:
         return tracer.u(row["concept_id"]) * (1 if row["direction"] == "amplify" else -1)
 
-    found = local_score.score_local(truth["rules"], plants, kinds, rows, tracer.places.prompt_rows, responsible, own_u)
+    local_rows = local_score.score_local(
+        truth["rules"], plants, kinds, rows, tracer.places.prompt_rows, responsible, own_u
+    )
     concepts = dict(zip(result.concepts["concept_id"].to_pylist(), result.concepts["name"].to_pylist(), strict=True))
     prompts = result.prompt_concepts
     names = dict(zip(prompts["prompt_concept_id"].to_pylist(), prompts["name"].to_pylist(), strict=True))
-    return found, local_score.render_local(found, concepts, names)
+    return local_rows, local_score.render_local(local_rows, concepts, names)
 
 
 def _tracing(result: AuditResult, settings: AuditSettings, hypothesis_ids: list[str]) -> dict[str, np.ndarray]:
     """Rows of the training pairs, most responsible first, for each hypothesis."""
     table = result.hypotheses
-    asked = table.filter(pc.is_in(table["hypothesis_id"], pa.array(hypothesis_ids, pa.string())))
-    if not len(asked):
+    traced = table.filter(pc.is_in(table["hypothesis_id"], pa.array(hypothesis_ids, pa.string())))
+    if not len(traced):
         return {}
-    tracer = make_tracer(result.run, settings, np.unique(asked["concept_id"].to_numpy()).tolist())
+    tracer = make_tracer(result.run, settings, np.unique(traced["concept_id"].to_numpy()).tolist())
     return {
         row["hypothesis_id"]: tracer.ranked(
             row["view"], row["where"], row["concept_id"], row["direction"], inside_only=False
         )
-        for row in asked.select(["hypothesis_id", "view", "where", "concept_id", "direction"]).to_pylist()
+        for row in traced.select(["hypothesis_id", "view", "where", "concept_id", "direction"]).to_pylist()
     }
 
 
@@ -120,20 +128,23 @@ def _trap(truth: Mapping[str, Any], plants: np.ndarray, u: Any, columns: Mapping
     name = next((n for n, rule in truth["rules"].items() if rule["role"] == "trap"), None)
     if name is None or not (plants == name).any():
         return {}
+
     choice = score.choose_concept(u, plants == name, truth["rules"][name]["directions"])
     if choice is None:
         return {}
     concept, sign = choice
     place = score.best_rank(columns, concept, sign)
     direction = "amplify" if sign > 0 else "suppress"
+
     paper = {}
     for view in ("global", "group"):
         listed = np.flatnonzero(
             columns["shown"].astype(bool) & (columns["view"] == view) & (columns["direction"] == direction)
         )
         order = listed[np.argsort(-columns["delta_min"][listed].astype(float), kind="stable")]
-        own = np.flatnonzero(columns["concept_id"][order] == concept)
-        paper[f"paper_rank_{view}"] = int(own[0]) + 1 if own.size else 0
+        places = np.flatnonzero(columns["concept_id"][order] == concept)
+        paper[f"paper_rank_{view}"] = int(places[0]) + 1 if places.size else 0
+
     stands = ", ".join(
         f"{place.get(f'rank_{view}', 0) or '-'} of {place.get(f'list_{view}', 0)} ({view}; by the paper's key "
         f"{paper[f'paper_rank_{view}'] or '-'})"

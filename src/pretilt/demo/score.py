@@ -1,4 +1,4 @@
-"""Which plants did an audit find? Pure functions on arrays; the demo and the benchmark call them.
+"""Scores of planted traits: coverage, rank and tracing. Pure functions on arrays, for the demo and the benchmark.
 
 Two questions, kept apart. *Coverage*: is there a concept at all that tells the planted pairs from the others? It is
 chosen on one half of the families and judged on the other, so that choosing among thousands does not flatter.
@@ -96,16 +96,18 @@ def best_rank(hypotheses: Mapping[str, Any], concept: int, sign: int) -> dict[st
     view, rank = np.asarray(hypotheses["view"], dtype=object), np.asarray(hypotheses["rank"])
     direction = "amplify" if sign > 0 else "suppress"
     shown = (rank > 0) & (np.asarray(hypotheses["direction"], dtype=object) == direction)
-    own = shown & (np.asarray(hypotheses["concept_id"]) == concept)
-    found: dict[str, Any] = {"rank": 0, "list_length": 0, "view": None, "hypothesis_id": None}
+    of_concept = shown & (np.asarray(hypotheses["concept_id"]) == concept)
+    place: dict[str, Any] = {"rank": 0, "list_length": 0, "view": None, "hypothesis_id": None}
+
     # A rank that passes comes before one that does not; of two that pass, the global one, since a group holds only some
     # of the pairs that carry a trait; else the smaller rank.
     best = (1, 1, math.inf)
+
     for name in sorted(set(view.tolist())):
-        rows = np.flatnonzero(own & (view == name))
+        rows = np.flatnonzero(of_concept & (view == name))
         length = int((shown & (view == name)).sum())
-        found[f"rank_{name}"] = int(rank[rows].min()) if rows.size else 0
-        found[f"list_{name}"] = length
+        place[f"rank_{name}"] = int(rank[rows].min()) if rows.size else 0
+        place[f"list_{name}"] = length
         if not rows.size:
             continue
         row = rows[np.argmin(rank[rows])]
@@ -113,13 +115,14 @@ def best_rank(hypotheses: Mapping[str, Any], concept: int, sign: int) -> dict[st
         key = (int(not passes), int(passes and name != "global"), float(rank[row]))
         if key < best:
             best = key
-            found |= {
+            place |= {
                 "rank": int(rank[row]),
                 "list_length": length,
                 "view": name,
                 "hypothesis_id": str(hypotheses["hypothesis_id"][row]),
             }
-    return found
+
+    return place
 
 
 def rank_passes(rank: int, list_length: int) -> bool:
@@ -166,8 +169,8 @@ def score_plants(
         if rule["role"] == "decoy":
             rows.append(row | _score_decoy(rule, planted, u, hypotheses, presence))
         else:
-            seen = u if intensity is None else intensity
-            rows.append(row | _score_plant(rule, planted, families, u, seen, hypotheses, tracing, seed))
+            scores = u if intensity is None else intensity
+            rows.append(row | _score_plant(rule, planted, families, u, scores, hypotheses, tracing, seed))
     return rows
 
 
@@ -176,7 +179,7 @@ def _score_plant(
     planted: np.ndarray,
     families: np.ndarray,
     u: Any,
-    seen: Any,
+    scores: Any,
     hypotheses: Mapping[str, Any],
     tracing: Mapping[str, np.ndarray] | None,
     seed: int,
@@ -184,23 +187,26 @@ def _score_plant(
     first = split_families(planted, families, seed)
     row: dict[str, Any] = {"concept_id": None, "covered": False, "rank_ok": False, "tracing_ok": None}
     for suffix, learn in (("_back", ~first), ("", first)):  # the last one chosen is the one that is ranked and traced
-        choice = choose_concept(seen[learn], planted[learn], rule["directions"])
+        choice = choose_concept(scores[learn], planted[learn], rule["directions"])
         if choice is None:
             return row | {"missed": "no concept differs between the two responses of the planted pairs"}
         concept, sign = choice
-        auroc, precision = judge(seen[~learn], planted[~learn], concept, sign)
+        auroc, precision = judge(scores[~learn], planted[~learn], concept, sign)
         row |= {f"concept_id{suffix}": concept, f"auroc{suffix}": auroc, f"average_precision{suffix}": precision}
+
     row["sign"] = sign
     row["covered"] = bool(auroc >= MIN_AUROC and precision >= MIN_AVERAGE_PRECISION)
     row |= best_rank(hypotheses, concept, sign)
     row["rank_ok"] = rank_passes(row["rank"], row["list_length"])
+
     n = int(planted.sum())
-    own = np.argsort(-sign * u[:, [concept]].toarray().ravel(), kind="stable")
-    row["own_precision"] = precision_at(planted, own, n)
+    order_by_u = np.argsort(-sign * u[:, [concept]].toarray().ravel(), kind="stable")
+    row["own_precision"] = precision_at(planted, order_by_u, n)
     row["tracing_precision"] = math.nan
     if tracing is not None and row["hypothesis_id"] in tracing:
         row["tracing_precision"] = precision_at(planted, tracing[row["hypothesis_id"]], n)
         row["tracing_ok"] = bool(row["tracing_precision"] >= MIN_TRACING_RATIO * row["own_precision"])
+
     missed = []
     if not row["covered"]:
         missed.append("no concept covers it")
@@ -216,22 +222,24 @@ def _score_plant(
 def _score_decoy(
     rule: Mapping[str, Any], planted: np.ndarray, u: Any, hypotheses: Mapping[str, Any], presence: Any
 ) -> dict[str, Any]:
-    seen = abs(u) if presence is None or rule["sides"] == "half" else presence
-    choice = choose_concept(seen, planted)
+    scores = abs(u) if presence is None or rule["sides"] == "half" else presence
+    choice = choose_concept(scores, planted)
     if choice is None:
         return {"concept_id": None, "contains_zero": None, "missed": "no concept sees it"}
+
     concept, _ = choice
-    auroc, precision = judge(seen, planted, concept, 1)
+    auroc, precision = judge(scores, planted, concept, 1)
     of_concept = np.asarray(hypotheses["concept_id"]) == concept
     rows = np.flatnonzero(of_concept & (np.asarray(hypotheses["view"], dtype=object) == "global"))
-    found = {"concept_id": concept, "auroc": auroc, "average_precision": precision}
+    row = {"concept_id": concept, "auroc": auroc, "average_precision": precision}
     if not rows.size:
-        return found | {"contains_zero": None, "missed": "its concept has no global effect in the table"}
+        return row | {"contains_zero": None, "missed": "its concept has no global effect in the table"}
+
     effect, low, high = (float(np.asarray(hypotheses[name])[rows[0]]) for name in ("delta", "ci_lo", "ci_hi"))
     inside = low <= 0.0 <= high
     missed = "" if inside else "the confidence interval leaves out 0, though the trait has no effect"
     lfsr = float(np.asarray(hypotheses["lfsr"])[rows[0]]) if "lfsr" in hypotheses else math.nan
-    return found | {
+    return row | {
         "effect": effect, "ci_lo": low, "ci_hi": high, "contains_zero": inside, "lfsr": lfsr, "missed": missed
     }  # fmt: skip
 
@@ -258,6 +266,7 @@ def render(rows: Sequence[Mapping[str, Any]], names: Mapping[int, str] | None = 
             f"{'plant':16} {'pairs':>5} {'AUROC':>5} {'AP':>4} {'covered':7} {'rank':>16} "
             f"{'traced / own u':14}  concept"
         )
+
     for row in plants:
         rank = f"{row['rank']} of {row['list_length']} {row['view']}" if row.get("rank") else "not shown"
         traced = f"{number(row.get('tracing_precision'))} / {number(row.get('own_precision'))}"
@@ -267,11 +276,13 @@ def render(rows: Sequence[Mapping[str, Any]], names: Mapping[int, str] | None = 
         )
         if row["missed"]:
             lines.append(f"{'':16} missed: {row['missed']}")
+
     if decoys:
         lines.append(
             f"{'decoy':16} {'pairs':>5} {'AUROC':>5}      {'as observed, 95 % confidence':30} "
             f"{'contains 0':10} {'lfsr':>5}  concept"
         )
+
     for row in decoys:
         effect = f"{row['effect']:+.4f} [{row['ci_lo']:+.4f}, {row['ci_hi']:+.4f}]" if "effect" in row else "–"
         lines.append(
@@ -280,7 +291,8 @@ def render(rows: Sequence[Mapping[str, Any]], names: Mapping[int, str] | None = 
         )
         if row["missed"]:
             lines.append(f"{'':16} missed: {row['missed']}")
-    found = sum(row["covered"] and row["rank_ok"] for row in plants)
-    alone = sum(bool(row["contains_zero"]) for row in decoys)
-    lines.append(f"found {found} of {len(plants)} plants; {alone} of {len(decoys)} decoys left alone")
+
+    n_found = sum(row["covered"] and row["rank_ok"] for row in plants)
+    n_alone = sum(bool(row["contains_zero"]) for row in decoys)
+    lines.append(f"found {n_found} of {len(plants)} plants; {n_alone} of {len(decoys)} decoys left alone")
     return "\n".join(lines)

@@ -50,13 +50,18 @@ def concept_labels(
             ids, content = (column[row[reading.pair_id]].as_py() for column in columns[reading.side])
             positions = np.flatnonzero(content)
             if positions.size != len(reading.acts):
-                n_acts = len(reading.acts)
-                raise ValueError(f"{n_acts} activations for {positions.size} tokens of pair {reading.pair_id}")
+                raise ValueError(
+                    f"{len(reading.acts)} activations for {positions.size} tokens of pair {reading.pair_id}"
+                )
             for at in np.flatnonzero(strong(reading.acts)).tolist():
                 position = int(positions[at])
                 fired.append((concept, ids[position], 1))
-                act = float(reading.acts[at])
-                place = {"pair_id": reading.pair_id, "span": reading.side, "position": position, "act": act}
+                place = {
+                    "pair_id": reading.pair_id,
+                    "span": reading.side,
+                    "position": position,
+                    "act": float(reading.acts[at]),
+                }
                 peaks.append({"feature_id": concept, **place})
 
     totals = np.zeros(n_vocabulary, dtype=np.int64)

@@ -226,8 +226,8 @@ class _Texts:
     ) -> dict[tuple[int, int], tuple[Sequence[str], Sequence[float]]]:
         """(concept, text) → pieces and activations of every text that shows a concept."""
         n = len(self.family)
-        readings = [(c, t) for c, halves_ in drawn.items() for d in halves_ for t in d.showing.tolist()]
-        requests = list(dict.fromkeys((self._pair_id(t), c) for c, t in readings))
+        showing_texts = [(c, t) for c, halves_ in drawn.items() for d in halves_ for t in d.showing.tolist()]
+        requests = list(dict.fromkeys((self._pair_id(t), c) for c, t in showing_texts))
         if not requests:
             return {}
 
@@ -235,7 +235,7 @@ class _Texts:
         by_request = dict(zip(requests, answers, strict=True))
 
         out = {}
-        for c, t in readings:
+        for c, t in showing_texts:
             answer = by_request[self._pair_id(t), c]
             chosen = t < n
             out[c, t] = (

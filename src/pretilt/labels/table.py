@@ -67,7 +67,7 @@ def scored_row(
     scores: Sequence[float],
     problem: str = "",
 ) -> LabelRow:
-    """The row of a label that was judged on some texts: `said` and `scores` are the judge's, `shows` the truth.
+    """The row of a label that was judged on some texts: `predicted` and `scores` are the judge's, `shows` the truth.
 
     "unscored" if there are not both kinds of texts; `problem` says why the judge did not answer for all.
     """

@@ -61,8 +61,8 @@ class CachedActivations:
         out = np.empty((len(index), self.d_model), dtype=np.float16)
         shard = np.searchsorted(self._starts, index, side="right") - 1
         for i in np.unique(shard):
-            here = np.flatnonzero(shard == i)
-            out[here] = self._rows[i][index[here] - self._starts[i]]
+            in_shard = np.flatnonzero(shard == i)
+            out[in_shard] = self._rows[i][index[in_shard] - self._starts[i]]
         scale = torch.from_numpy(self.norms[index] / self.d_model**0.5)
         return torch.from_numpy(out).to(torch.float32) * scale[:, None]
 
@@ -83,10 +83,12 @@ def cache_activations(
     of the ids; whole ones are reused, so that an interrupted run loses one shard at most.
     """
     sequences = [(np.asarray(ids, dtype=np.int32), np.asarray(keep, dtype=bool)) for ids, keep in sequences]
+
     digest = hashlib.sha256(content_hash([identity, shard_tokens, batch_tokens]).encode())
     for ids, keep in sequences:
         digest.update(len(ids).to_bytes(8, "little") + ids.tobytes() + keep.tobytes())
     folder = Path(folder) / digest.hexdigest()[:20]
+
     shards = _split(sequences, shard_tokens)
     if not shards:
         raise UserError(
@@ -94,6 +96,7 @@ def cache_activations(
             why="the corpus is empty, or holds special tokens only",
             fix="Give more text",
         )
+
     total, done = sum(len(ids) for ids, _ in sequences), 0
     for i, shard in enumerate(shards):
         if not _is_whole(folder, i):
@@ -150,6 +153,7 @@ def _measure(
         longest = len(ordered[i + 1][0]) if i + 1 < len(ordered) else 0
         if longest and (len(batch) + 1) * longest <= batch_tokens:
             continue
+
         x = activations_of([ids for ids, _ in batch]).to(torch.float32)
         x = x[torch.from_numpy(np.concatenate([keep for _, keep in batch])).to(x.device)].cpu()
         norm = x.norm(dim=-1, keepdim=True)
@@ -159,9 +163,11 @@ def _measure(
                 why="probably an overflow in half precision",
                 fix="Run the model in float32 or bfloat16",
             )
+
         rows.append((x / norm.clamp(min=1e-30) * x.shape[1] ** 0.5).to(torch.float16).numpy())
         norms.append(norm[:, 0].numpy())
         batch = []
+
     return np.concatenate(rows), np.concatenate(norms)
 
 

@@ -28,19 +28,23 @@ def random_dictionary(like: Dictionary, activations: Tensor, seed: int = 0) -> D
             "a random dictionary is calibrated on activations, and there are none",
             fix="Give at least a few thousand tokens",
         )
+
     x = activations.to(like.device, torch.float32)
     fired = torch.zeros(like.n_features, dtype=torch.int64, device=x.device)
     for batch in x.split(1024):
         fired += (like.encode(batch) > 0).sum(dim=0)
     mean = x.mean(dim=0)
+
     directions = torch.from_numpy(
         np.random.default_rng(seed).standard_normal((like.n_features, like.d_model)).astype(np.float32)
     )
     directions = torch.nn.functional.normalize(directions, dim=-1).to(x.device)
+
     bias, threshold = torch.zeros_like(like.b_enc), torch.zeros_like(like.b_enc)
     for start in range(0, like.n_features, _FEATURES_AT_ONCE):
         part = slice(start, start + _FEATURES_AT_ONCE)
         bias[part], threshold[part] = _calibrate((x - mean) @ directions[part].T, fired[part])
+
     return Dictionary(
         "jumprelu",
         W_enc=directions.T,

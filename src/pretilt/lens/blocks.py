@@ -60,27 +60,29 @@ class Features:
 
     def _blocks(self, masks: Sequence[np.ndarray], prompts: bool, activations: bool) -> Iterator[tuple[PairBlock, ...]]:
         start = 0
-        wanted = SPANS if prompts else SPANS[1:]
-        for spans in iter_shards(shards_of(self.run), self.n_features, wanted, activations=activations):
+        span_names = SPANS if prompts else SPANS[1:]
+        for spans in iter_shards(shards_of(self.run), self.n_features, span_names, activations=activations):
             chosen, rejected = spans["chosen"], spans["rejected"]
-            here = slice(start, start + len(chosen))
+            rows = slice(start, start + len(chosen))
             if prompts:
                 prompt = spans["prompt"]
-                before = SpanRows(prompt.n_tokens, prompt.fire_count, prompt.act_max)
+                prompt_rows = SpanRows(prompt.n_tokens, prompt.fire_count, prompt.act_max)
             else:
-                nothing = csr_array((len(chosen), self.n_features), dtype=np.int32)
-                before = SpanRows(np.zeros(len(chosen), np.int32), nothing, nothing)
-            block = PairBlock(before, chosen, rejected)
+                no_entries = csr_array((len(chosen), self.n_features), dtype=np.int32)
+                prompt_rows = SpanRows(np.zeros(len(chosen), np.int32), no_entries, no_entries)
+            block = PairBlock(prompt_rows, chosen, rejected)
+
             if self.swap is not None:
                 first, second = ((s.n_tokens, s.fire_count, s.act_max) for s in (chosen, rejected))
-                chosen_parts, rejected_parts = swap_rows(first, second, self.swap[here])
-                block = PairBlock(before, SpanRows(*chosen_parts), SpanRows(*rejected_parts))
-            start = here.stop
-            yield tuple(block if mask[here].all() else block.take(np.flatnonzero(mask[here])) for mask in masks)
+                chosen_parts, rejected_parts = swap_rows(first, second, self.swap[rows])
+                block = PairBlock(prompt_rows, SpanRows(*chosen_parts), SpanRows(*rejected_parts))
+
+            start = rows.stop
+            yield tuple(block if mask[rows].all() else block.take(np.flatnonzero(mask[rows])) for mask in masks)
 
 
 def prompt_texts(pairs: pa.Table) -> list[str]:
-    """The prompts as one text each, without roles: what names are made of, and what a labeller is shown."""
+    """The prompts as one text each, without roles, for names and labellers."""
     return ["\n".join(m["content"] for m in messages) for messages in pairs["prompt"].to_pylist()]
 
 

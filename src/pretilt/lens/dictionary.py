@@ -143,6 +143,7 @@ class Dictionary:
                 why="probably an overflow in half precision",
                 fix="Run the model in float32 or bfloat16",
             )
+
         z = self._input(x)
         n = z.shape[0]
         block = max(1, _BLOCK_ELEMENTS // self.n_features) if z.device.type == "cpu" else max(1, n)
@@ -150,6 +151,7 @@ class Dictionary:
             min(block, n), self.n_features, device=z.device
         )  # reused: fresh pages cost as much as the scan
         mask = torch.empty(buffer.shape, dtype=torch.bool, device=z.device)
+
         rows, features, values = [], [], []
         for start in range(0, n, block):
             part = z[start : start + block]
@@ -161,6 +163,7 @@ class Dictionary:
             row = torch.div(flat, self.n_features, rounding_mode="floor")
             features.append(flat - row * self.n_features)
             rows.append(row + start)
+
         if not rows:
             return torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64), torch.empty(0)
         return torch.cat(rows), torch.cat(features), torch.cat(values)

@@ -38,6 +38,7 @@ def fidelity(dictionary: Dictionary, batches: Tensor | Iterable[Tensor]) -> Fide
     shift: Tensor | None = None  # an early guess of the mean: Σx² - n x̄² would cancel far from the origin
     total = torch.zeros(dictionary.d_model, dtype=torch.float64)
     fired = torch.zeros(dictionary.n_features, dtype=torch.int64)
+
     for batch in [batches] if isinstance(batches, Tensor) else batches:
         x = batch.to(dictionary.device, torch.float32)
         activations = dictionary.encode(x)
@@ -46,6 +47,7 @@ def fidelity(dictionary: Dictionary, batches: Tensor | Iterable[Tensor]) -> Fide
         shift = x.double().mean(dim=0).cpu() if shift is None else shift
         centred = x.double().cpu() - shift
         n, square, total = n + len(x), square + float(centred.square().sum()), total + centred.sum(dim=0)
+
     variance = square - float(total.square().sum()) / n if n else 0.0
     explained = 1 - error / variance if variance > 0 else float("nan")
     freq = fired.double().numpy() / n if n else np.full(dictionary.n_features, np.nan)

@@ -51,6 +51,7 @@ class FitReport:
                 "n_dead": held.n_dead,
             }
         )
+
         return {
             "dictionary_hash": self.dictionary.hash,
             "n_tokens": self.n_tokens,
@@ -89,9 +90,12 @@ def fit(
             why=f"one step takes {settings.batch_tokens}",
             fix="Give more text",
         )
+
     if settings.k >= settings.n_features:
         raise UserError(f"k = {settings.k} must be smaller than n_features = {settings.n_features}")
+
     key = content_hash({"version": _VERSION, "settings": asdict(settings), "data": activations.fingerprint})
+
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
         trainer = _trainer(activations, inliers, settings)
@@ -104,9 +108,11 @@ def fit(
                 trainer.save(checkpoint, key)
             if progress:
                 progress(trainer.step * settings.batch_tokens, trainer.n_steps * settings.batch_tokens)
+
     (out / FIT_FILE).unlink(missing_ok=True)  # it holds the hash of the weights that are replaced now
     save_dictionary(trainer.dictionary(metadata or {}), out, dtype=dtype)
     dictionary = load_dictionary(out, device=settings.device)
+
     spread = inliers[np.linspace(0, len(inliers) - 1, min(len(inliers), REFERENCE_TOKENS)).astype(np.int64)]
     save_firing_rates(count_firings(dictionary, _batches(activations, spread, 4096)), out)
     held = (

@@ -57,12 +57,14 @@ def check_tensors(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int,
                 else ""
             )
             raise UserError(f"the dictionary has no tensor {name}", file=file, why=why, fix=_PROOF)
+
     if unknown := sorted(set(tensors) - set(shapes)):
         raise UserError(
             f"the dictionary has an unknown tensor {unknown[0]}",
             file=file,
             why="what it does to the activations is not known",
         )
+
     for name, shape in shapes.items():
         tensor = tensors[name]
         if tuple(tensor.shape) != shape:

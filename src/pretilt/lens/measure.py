@@ -1,4 +1,4 @@
-"""THE measurement: token ids in, pooled features of every span out. Data and rollouts are read by this one function.
+"""The measurement: token ids in, pooled features of every span out. Data and rollouts are both read by `measure`.
 
 Only content tokens are encoded and counted; template, special and padding tokens never are. An activation is what the
 dictionary gives for the output of the lens' decoder block at that token (arXiv 2606.12360, section 3).
@@ -52,20 +52,25 @@ def token_activations(
         [[np.zeros(ids.size, np.float32) for ids in spans] for _ in sets]
         for spans, sets in zip(rows.ids, feature_sets, strict=True)
     ]
-    wanted = np.zeros(lens.n_features, bool)
+
+    is_summed = np.zeros(lens.n_features, bool)
     for batch, x in content_activations(lens, rows, batch_tokens):
         token, feature, act = (part.cpu().numpy() for part in lens.dictionary.encode_sparse(x))
-        here = batch.row.astype(np.int64) * len(rows.span_names) + batch.span
-        starts = np.flatnonzero(np.append(True, here[1:] != here[:-1])[: here.size])  # a span's tokens lie together
-        for start, end in zip(starts, np.append(starts[1:], here.size), strict=True):
+
+        span_key = batch.row.astype(np.int64) * len(rows.span_names) + batch.span
+        is_start = np.append(True, span_key[1:] != span_key[:-1])[: span_key.size]  # a span's tokens lie together
+        starts = np.flatnonzero(is_start)
+
+        for start, end in zip(starts, np.append(starts[1:], span_key.size), strict=True):
             row, span, position = batch.row[start], batch.span[start], batch.position[start:end]
             hits = slice(*np.searchsorted(token, (start, end)))
             for i, features in enumerate(feature_sets[row]):
-                wanted[:] = False
-                wanted[features] = True
-                mine = wanted[feature[hits]]
-                total = np.bincount(token[hits][mine] - start, weights=act[hits][mine], minlength=end - start)
+                is_summed[:] = False
+                is_summed[features] = True
+                selected = is_summed[feature[hits]]
+                total = np.bincount(token[hits][selected] - start, weights=act[hits][selected], minlength=end - start)
                 sums[row][i][span][position] = total
+
     return [
         [
             {name: acts[content] for name, acts, content in zip(rows.span_names, by_span, contents, strict=True)}

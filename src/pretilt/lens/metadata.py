@@ -1,4 +1,4 @@
-"""What a dictionary says of itself: the place in the model that it reads, and how its activations were made.
+"""Metadata of a dictionary: the place in the model that it reads, and how its activations were made.
 
 A dictionary of another place has the same shapes and gives numbers all the same. So what its configuration says is held
 against what was asked for: another place is refused, what cannot be known to matter is a caution that is shown.
@@ -61,10 +61,12 @@ def check_metadata(metadata: Mapping[str, Any], file: Path | str) -> None:
             raise UserError(what, file=file, why=f"{name} is {str(metadata[name])[:80]!r}, not a text")
     if not isinstance(metadata.get("model_from_pretrained_kwargs"), dict | None):
         raise UserError(what, file=file, why="model_from_pretrained_kwargs is not an object")
+
     layers = {layer for name in _HOOKS if (layer := layer_of_hook(metadata.get(name))) is not None}
     if len(layers) > 1:
         why = f"hf_hook_name is {metadata['hf_hook_name']}, hook_name is {metadata['hook_name']}"
         raise UserError("the dictionary names two layers", file=file, why=why, fix="Correct its cfg.json")
+
     hook, fix = metadata.get("hook_name"), "Give one that was trained on blocks.N.hook_resid_post"
     if not layers and hook and _ELSEWHERE.fullmatch(hook):
         raise UserError(f"the dictionary reads {hook}, not the residual stream after a block", file=file, fix=fix)
@@ -93,7 +95,7 @@ def check_layer_named(metadata: Mapping[str, Any], layer: int) -> None:
 
 
 def cautions(metadata: Mapping[str, Any], model: str | None, max_length: int, *, adds_bos: bool | None) -> list[str]:
-    """What the dictionary says of its training that differs from this reading, one sentence each.
+    """Differences between the dictionary's training, by its metadata, and this reading; one sentence each.
 
     `model`: its name on the Hub, None where it has none.
     `adds_bos`: whether the texts read begin with BOS; None for a tokenizer that has none.
@@ -104,12 +106,17 @@ def cautions(metadata: Mapping[str, Any], model: str | None, max_length: int, *,
         sentences.append(f"the dictionary was made for the model '{name}', it reads '{model}'")
     if hook and layer_of(metadata) is None:
         sentences.append(f"the dictionary names the place '{hook}', which is not recognised as a residual stream")
+
     kwargs = metadata.get("model_from_pretrained_kwargs") or {}
-    if others := sorted(set(kwargs) - _HARMLESS):
-        sentences.append(f"the dictionary's model was loaded with {others[0]} = {kwargs[others[0]]!r}, this one is not")
+    if unusual := sorted(set(kwargs) - _HARMLESS):
+        sentences.append(
+            f"the dictionary's model was loaded with {unusual[0]} = {kwargs[unusual[0]]!r}, this one is not"
+        )
+
     context = metadata.get("context_size")
     if isinstance(context, int) and 0 < context < max_length:
         sentences.append(f"the dictionary was trained on contexts of {context} tokens, up to {max_length} are read")
+
     bos = metadata.get("prepend_bos")
     if isinstance(bos, bool) and adds_bos is not None and bos != adds_bos:
         with_or_without = ("without", "with")
@@ -117,6 +124,7 @@ def cautions(metadata: Mapping[str, Any], model: str | None, max_length: int, *,
             f"the dictionary was trained {with_or_without[bos]} BOS at the start of a text, these texts are read "
             f"{with_or_without[adds_bos]}"
         )
+
     return sentences
 
 

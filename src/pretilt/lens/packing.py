@@ -95,6 +95,7 @@ def plan(rows: Rows, model: SubjectModel, *, batch_tokens: int, pack: bool) -> I
     tree: list[_Sequence] = []
     plain: list[_Sequence] = []
     max_depth, max_length = _tree_limits(model)
+
     for row, ids in enumerate(rows.ids):
         sizes = [span.size for span in ids]
         depth = sizes[0] + max(sizes[1:])
@@ -105,6 +106,7 @@ def plan(rows: Rows, model: SubjectModel, *, batch_tokens: int, pack: bool) -> I
         for span in range(1, len(ids)):
             counted = (0, span) if span == 1 else (span,)
             plain.append(_Sequence(row, (0, span), counted, sizes[0] + sizes[span]))
+
     for sequences in (tree, plain):
         batch: list[_Sequence] = []
         for sequence in sorted(sequences, key=lambda s: s.length):  # stable: ties stay in row order
@@ -120,8 +122,9 @@ def _build(sequences: Sequence[_Sequence], rows: Rows) -> Batch:
     length = max(s.length for s in sequences)
     input_ids = np.zeros((len(sequences), length), np.int64)
     ends = np.zeros((len(sequences), len(sequences[0].spans)), np.int64)
-    found: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+    span_parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
     n_tokens = 0
+
     for b, sequence in enumerate(sequences):
         start = 0
         for i, span in enumerate(sequence.spans):
@@ -131,10 +134,13 @@ def _build(sequences: Sequence[_Sequence], rows: Rows) -> Batch:
                 n_tokens += ids.size
                 position = np.flatnonzero(rows.content[sequence.row][span])
                 same = np.ones_like(position)
-                found.append((b * length + start + position, sequence.row * same, span * same, position, ids[position]))
+                span_parts.append(
+                    (b * length + start + position, sequence.row * same, span * same, position, ids[position])
+                )
             start += ids.size
             ends[b, i] = start
-    flat, row, span_of, position, token_id = (np.concatenate(parts) for parts in zip(*found, strict=True))
+
+    flat, row, span_of, position, token_id = (np.concatenate(parts) for parts in zip(*span_parts, strict=True))
     return Batch(
         input_ids,
         ends if ends.shape[1] == 3 else None,
@@ -180,23 +186,25 @@ def packs_exactly(model: SubjectModel, layer: int) -> bool:
     )
     ids = [tuple(next(pool) for _ in row) for row in sizes]
     rows = Rows(SPANS, ids, [tuple(np.ones(span.size, bool) for span in row) for row in ids])
+
     plain = _in_order(model, layer, rows, pack=False)
     try:
         packed = _in_order(model, layer, rows, pack=True)
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, NotImplementedError):
-        return False  # each architecture refuses a 4-D mask or given positions in its own words
+        return False  # errors of architectures that take no 4-D mask or positions
+
     distance = (packed - plain).norm(dim=1) / plain.norm(dim=1)  # a NaN compares as too far
     tolerance = _FLOAT32_TOLERANCE if model.dtype == torch.float32 else _HALF_TOLERANCE
     return bool((distance <= tolerance).all())
 
 
 def _in_order(model: SubjectModel, layer: int, rows: Rows, *, pack: bool) -> Tensor:
-    found = []
+    residuals = []
     order = []
     for batch in plan(rows, model, batch_tokens=1 << 20, pack=pack):
-        found.append(read(model, layer, batch).flatten(0, 1)[torch.from_numpy(batch.flat).to(model.device)].float())
+        residuals.append(read(model, layer, batch).flatten(0, 1)[torch.from_numpy(batch.flat).to(model.device)].float())
         order.append(np.stack([batch.position, batch.span, batch.row]))
-    return torch.cat(found)[torch.from_numpy(np.lexsort(np.concatenate(order, axis=1))).to(model.device)]
+    return torch.cat(residuals)[torch.from_numpy(np.lexsort(np.concatenate(order, axis=1))).to(model.device)]
 
 
 def _tree_limits(model: SubjectModel) -> tuple[float, float]:
@@ -218,6 +226,7 @@ def _check_row(row: int, ids: tuple[np.ndarray, ...], depth: int, model: Subject
             why=f"it reads at most {model.max_positions}",
             fix="Give a smaller --max-length",
         )
+
     highest = max((int(span.max()) for span in ids if span.size), default=0)
     if highest >= model.n_vocab:
         raise UserError(

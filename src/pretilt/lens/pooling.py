@@ -112,11 +112,13 @@ class Pooler:
             position,
             _activation(strongest),
         )
+
         keys, counts = _gather(self._tokens, (np.uint64, np.int64))
         order = np.argsort(keys)
         starts = _run_starts(keys[order])
         summed = np.add.reduceat(counts[order], starts) if starts.size else counts
         tokens = TokenCounts(*_unpack(keys[order][starts]), summed)
+
         return Measurement(self._spans(), peaks, tokens)
 
     def _spans(self) -> dict[str, SpanPool]:
@@ -124,14 +126,16 @@ class Pooler:
         order = np.argsort(key)
         key, count, largest = key[order], count[order].astype(np.int32), largest[order]
         row_span, feature = key // self._n_features, (key % self._n_features).astype(np.int32)
+
         spans = {}
         for i, name in enumerate(self._rows.span_names):
-            mine = row_span % self._n_spans == i
-            per_row = np.bincount(row_span[mine] // self._n_spans, minlength=len(self._rows))
+            in_span = row_span % self._n_spans == i
+            per_row = np.bincount(row_span[in_span] // self._n_spans, minlength=len(self._rows))
             n_tokens = np.array([np.count_nonzero(content[i]) for content in self._rows.content], np.int32)
             spans[name] = SpanPool(
-                n_tokens, np.append(0, np.cumsum(per_row)), feature[mine], count[mine], largest[mine]
+                n_tokens, np.append(0, np.cumsum(per_row)), feature[in_span], count[in_span], largest[in_span]
             )
+
         return spans
 
 

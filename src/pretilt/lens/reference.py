@@ -63,9 +63,9 @@ def save_firing_rates(rates: FiringRates, folder: str | Path) -> None:
     from safetensors.numpy import save
 
     # One key only: safetensors writes several in any order.
-    about = {_ABOUT: json.dumps({"dictionary_hash": rates.dictionary_hash, "n_tokens": rates.n_tokens})}
+    metadata = {_ABOUT: json.dumps({"dictionary_hash": rates.dictionary_hash, "n_tokens": rates.n_tokens})}
     with writing(Path(folder) / RATES_FILE) as partial:
-        partial.write_bytes(save({_COUNT: rates.fire_count.astype(np.int64)}, metadata=about))
+        partial.write_bytes(save({_COUNT: rates.fire_count.astype(np.int64)}, metadata=metadata))
 
 
 def load_firing_rates(folder: str | Path) -> FiringRates | None:
@@ -77,8 +77,8 @@ def load_firing_rates(folder: str | Path) -> FiringRates | None:
         return None
     try:
         with safe_open(path, framework="numpy") as f:
-            about, count = json.loads((f.metadata() or {})[_ABOUT]), f.get_tensor(_COUNT)
-        rates = FiringRates(count, int(about["n_tokens"]), str(about["dictionary_hash"]))
+            facts, count = json.loads((f.metadata() or {})[_ABOUT]), f.get_tensor(_COUNT)
+        rates = FiringRates(count, int(facts["n_tokens"]), str(facts["dictionary_hash"]))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise _damaged(path, str(error)) from error
     if count.ndim != 1 or count.dtype.kind not in "iu" or rates.n_tokens < 1:
@@ -95,7 +95,7 @@ def _damaged(path: Path, why: str) -> UserError:
 
 def nominal_l0(folder: str | Path, dictionary: Dictionary) -> float | None:
     """How many features per token the dictionary was made for: k of its maths, of its card.json or of its fit.json,
-    else the L0 of its stored firing rates; None if nothing says it."""
+    else the L0 of its stored firing rates; None if none of them is there."""
     if dictionary.k is not None:
         return float(dictionary.k)
     where = Path(folder).expanduser()
@@ -109,12 +109,12 @@ def nominal_l0(folder: str | Path, dictionary: Dictionary) -> float | None:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """An optional file of facts: absent or unreadable, it says nothing."""
+    """The JSON object in an optional file; {} if it is absent or unreadable."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def random_explained_variance(like: Dictionary, x: Tensor, seed: int = 0) -> float:

@@ -83,8 +83,8 @@ def load_release(spec: str, *, device: str = "cpu", norm_scaling_factor: float |
 
     release, _, sae_id = spec.partition("/")
     if release not in get_pretrained_saes_directory():
-        owner, _, rest = spec.partition("/")
-        repo, _, sae_id = rest.partition("/")
+        owner, _, path = spec.partition("/")
+        repo, _, sae_id = path.partition("/")
         release = f"{owner}/{repo}"
         if not sae_id:
             raise UserError(
@@ -151,6 +151,7 @@ def from_sae(sae: SAE, *, name: str = "the SAE") -> Dictionary:
             why="SAE.from_dict ignores weights and returns random ones",
             fix="Use SAE.load_from_disk or SAE.from_pretrained",
         )
+
     config = sae.cfg.to_dict()
     architecture = sae.cfg.architecture()
     if "transcoder" in architecture or sae.cfg.reshape_activations != "none":
@@ -159,6 +160,7 @@ def from_sae(sae: SAE, *, name: str = "the SAE") -> Dictionary:
             why=_RESIDUAL_ONLY,
             fix="Choose a residual-stream SAE",
         )
+
     state = {n: t.detach().to(torch.float32) for n, t in sae.state_dict().items()}
     if architecture in _NATIVE:
         dictionary = from_saelens_state(config, state, name)
@@ -170,6 +172,7 @@ def from_sae(sae: SAE, *, name: str = "the SAE") -> Dictionary:
             raise UserError(f"{name} reads centred activations", why=f"{architecture} is not centred here")
         with foreign_errors(f"sae-lens cannot encode with {name}"):
             dictionary = ForeignDictionary(sae, metadata)
+
     if dictionary.normalise != "centre":  # sae-lens expects its input centred
         with foreign_errors(f"sae-lens cannot encode with {name}"):
             _prove(dictionary, sae, name)
@@ -183,11 +186,13 @@ def _prove(dictionary: Dictionary, sae: SAE, name: str) -> None:
     x = (x * (torch.logspace(-1, 2, 32)[:, None])).to(dictionary.device)  # over three orders of magnitude
     theirs, ours = sae.encode(x).to(torch.float32), dictionary.encode(x)
     alone = torch.cat([sae.encode(row[None]) for row in x]).to(torch.float32)
+
     tolerance = 1e-4 * (1 + float(theirs.abs().max()))
     if theirs.shape != ours.shape or float(theirs.min()) < 0 or float((theirs - alone).abs().max()) > tolerance:
         raise UserError(
             f"{name}: its activations are negative or depend on the other tokens of the batch", why=_RESIDUAL_ONLY
         )
+
     # at a threshold the two may round to different sides, so a few entries in a million may differ
     if float(((theirs - ours).abs() > tolerance).double().mean()) > 1e-5:
         raise UserError(
@@ -211,15 +216,18 @@ def from_sparsify(config: Mapping[str, Any], tensors: Mapping[str, Tensor], fold
         raise UserError(
             f"sparsify activation '{config['activation']}' is not supported", file=file, fix="Use a topk one"
         )
+
     d_in = positive(config, "d_in", file)
     if config.get("num_latents"):
         d_sae = positive(config, "num_latents", file)
     else:
         d_sae = d_in * positive(config, "expansion_factor", file)
+
     renamed = {"encoder.weight": "W_enc", "encoder.bias": "b_enc"}
     state = {renamed.get(name, name): tensor for name, tensor in tensors.items()}
     if "W_enc" in state and "encoder.weight" in tensors:
         state["W_enc"] = state["W_enc"].T
+
     settings = {
         "architecture": "topk",
         "d_in": d_in,

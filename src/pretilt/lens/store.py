@@ -47,6 +47,7 @@ def tables(measured: Measurement, pair_ids: Sequence[str]) -> dict[str, pa.Table
             pa.ListArray.from_arrays(offsets, pa.array(v)) for v in (span.feature_id, span.fire_count, span.act_max)
         ]
         parts[name] = pa.table([ids, pa.array(span.n_tokens), *lists], schema=SPAN_FEATURES)
+
     peaks, tokens = measured.peaks, measured.tokens
     span_names = pa.array(list(measured.spans), pa.string())
     parts["peaks"] = pa.table(
@@ -59,8 +60,10 @@ def tables(measured: Measurement, pair_ids: Sequence[str]) -> dict[str, pa.Table
         ],
         schema=PEAKS,
     )
+
     columns = [pa.array(tokens.feature_id), pa.array(tokens.token_id), pa.array(tokens.fire_count)]
     parts["tokens"] = pa.table(columns, schema=TOKEN_COUNTS)
+
     return parts
 
 
@@ -77,12 +80,14 @@ def span_features(table: pa.Table, n_features: int) -> SpanFeatures:
         indptr = indptr.astype(np.int32)
     else:
         feature_id = feature_id.astype(np.int64)
+
     shape = (len(table), n_features)
     counts = csr_array((fire_count, feature_id, indptr), shape=shape)
     if act_max:
         largest = csr_array((act_max[0], counts.indices, counts.indptr), shape=shape)
     else:
         largest = csr_array(shape, dtype=np.float32)
+
     for matrix in (counts, largest):
         matrix.has_canonical_format = True  # ascending feature ids, each once
     return SpanFeatures(table["pair_id"].to_numpy(), table["n_tokens"].to_numpy(), counts, largest)
@@ -129,14 +134,17 @@ def top_peaks(parts: Iterable[pa.Table]) -> pa.Table:
     for part in parts:
         feature, act = part["feature_id"].to_numpy(), part["act"].to_numpy()
         floor = np.pad(floor, (0, max(0, int(feature.max(initial=-1)) + 1 - floor.size)))
+
         joined = pa.concat_tables([best, part.filter(pa.array(act > floor[feature]))])
         feature, act = joined["feature_id"].to_numpy(), joined["act"].to_numpy()
         order = np.lexsort((-act, feature))  # stable: the earlier shard first
         feature = feature[order]
         rank = np.arange(feature.size) - np.searchsorted(feature, feature)
+
         best = joined.take(pa.array(order[rank < N_PEAKS])).combine_chunks()
         last = rank == N_PEAKS - 1
         floor[feature[last]] = act[order][last]
+
     return best
 
 

@@ -28,30 +28,30 @@ def pair_tokens(
     from pretilt.lens.packing import Rows
 
     position = {pair_id: i for i, pair_id in enumerate(tokens["pair_id"].to_pylist())}
-    asked: dict[str, list[int]] = {}
+    concepts_of_pair: dict[str, list[int]] = {}
     for pair_id, concept in requests:
-        asked.setdefault(pair_id, []).append(concept)
-    pair_ids = sorted(asked, key=lambda p: position[p])
+        concepts_of_pair.setdefault(pair_id, []).append(concept)
+    pair_ids = sorted(concepts_of_pair, key=lambda p: position[p])
     rows = Rows.from_table(tokens.take(pa.array([position[p] for p in pair_ids])))
-    found: dict[tuple[str, int], PairTokens] = {}
+    tokens_of_request: dict[tuple[str, int], PairTokens] = {}
     step = 128
     for start in range(0, len(pair_ids), step):
         part = slice(start, start + step)
-        here = Rows(rows.span_names, rows.ids[part], rows.content[part])
-        sets = [[np.asarray(features[c]) for c in asked[p]] for p in pair_ids[part]]
-        for i, (pair_id, by_set) in enumerate(zip(pair_ids[part], token_activations(lens, here, sets), strict=True)):
-            _, chosen, rejected = here.ids[i]
-            _, chosen_content, rejected_content = here.content[i]
+        block = Rows(rows.span_names, rows.ids[part], rows.content[part])
+        sets = [[np.asarray(features[c]) for c in concepts_of_pair[p]] for p in pair_ids[part]]
+        for i, (pair_id, by_set) in enumerate(zip(pair_ids[part], token_activations(lens, block, sets), strict=True)):
+            _, chosen, rejected = block.ids[i]
+            _, chosen_content, rejected_content = block.content[i]
             pieces = [
                 token_pieces(tokenizer, ids[content])
                 for ids, content in ((chosen, chosen_content), (rejected, rejected_content))
             ]
-            for concept, acts in zip(asked[pair_id], by_set, strict=True):
-                found[pair_id, concept] = PairTokens(
+            for concept, acts in zip(concepts_of_pair[pair_id], by_set, strict=True):
+                tokens_of_request[pair_id, concept] = PairTokens(
                     pieces[0], acts["chosen"].tolist(), pieces[1], acts["rejected"].tolist()
                 )
         events.progress("evidence", min(start + step, len(pair_ids)), len(pair_ids), "pairs")
-    return [found[request] for request in requests]
+    return [tokens_of_request[request] for request in requests]
 
 
 def token_pieces(tokenizer: Any, ids: np.ndarray) -> list[str]:
@@ -60,15 +60,15 @@ def token_pieces(tokenizer: Any, ids: np.ndarray) -> list[str]:
     def decode(some: list[int]) -> str:
         return tokenizer.decode(some, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
-    known = [int(i) for i in ids]
-    whole, pieces = decode(known), [decode([i]) for i in known]
+    token_ids = [int(i) for i in ids]
+    whole, pieces = decode(token_ids), [decode([i]) for i in token_ids]
     if "".join(pieces) == whole:
         return pieces
     # Some tokenizers drop a leading space, and a character may span tokens: take growing beginnings instead.
     pieces, done = [], 0
-    for end in range(1, len(known) + 1):
-        text = decode(known[:end])
-        stable = len(text) if end == len(known) else len(text.rstrip("\ufffd"))
+    for end in range(1, len(token_ids) + 1):
+        text = decode(token_ids[:end])
+        stable = len(text) if end == len(token_ids) else len(text.rstrip("\ufffd"))
         pieces.append(text[done:stable])
         done = max(done, stable)
     return pieces

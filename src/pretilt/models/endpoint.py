@@ -65,12 +65,12 @@ class EndpointSampler:
 
     def __call__(self, prompts: Sequence[np.ndarray], streams: Sequence[str]) -> list[Drawn]:
         with ThreadPoolExecutor(self.endpoint.concurrency) as pool:
-            asked = [pool.submit(self._draw, p.tolist(), s) for p, s in zip(prompts, streams, strict=True)]
+            futures = [pool.submit(self._draw, p.tolist(), s) for p, s in zip(prompts, streams, strict=True)]
             try:
-                return [one.result() for one in asked]
+                return [future.result() for future in futures]
             except BaseException:
-                for one in asked:
-                    one.cancel()
+                for future in futures:
+                    future.cancel()
                 raise
 
     def _draw(self, prompt: list[int], stream: str) -> Drawn:
@@ -81,15 +81,17 @@ class EndpointSampler:
             raise self._error(
                 f"it read {read} prompt tokens, {len(prompt)} were sent", "Serve it with the run's own tokenizer"
             )
+
         choices = answer.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         if not isinstance(choice, dict) or not isinstance(choice.get("text"), str):
             raise self._error("the answer is no text completion", "Check the base URL, with its /v1")
         text = choice["text"].encode("utf-8", "replace").decode()
         finished = choice.get("finish_reason") == "stop"
-        given = choice.get("token_ids")
-        if isinstance(given, list) and all(isinstance(i, int) and 0 <= i < 2**31 for i in given):
-            ids = [i for i in given if i not in self.stop_ids]
+
+        token_ids = choice.get("token_ids")
+        if isinstance(token_ids, list) and all(isinstance(i, int) and 0 <= i < 2**31 for i in token_ids):
+            ids = [i for i in token_ids if i not in self.stop_ids]
         else:
             ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         ids = ids[: self.max_new_tokens] + ([self.stop_ids[0]] if finished and self.stop_ids else [])
@@ -123,5 +125,5 @@ class EndpointSampler:
         self, why: str, fix: str = "Finished shards are kept: mend it and give the same command again"
     ) -> UserError:
         key = self.endpoint.api_key
-        told = why.replace(key, "***") if len(key) > 6 else why
-        return UserError(f"the server at {self.endpoint.base_url} gives no rollouts", why=told[:300], fix=fix)
+        reason = why.replace(key, "***") if len(key) > 6 else why
+        return UserError(f"the server at {self.endpoint.base_url} gives no rollouts", why=reason[:300], fix=fix)

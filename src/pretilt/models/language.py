@@ -1,4 +1,4 @@
-"""A whole causal language model, head included: what samples rollouts and says how likely a text is.
+"""A whole causal language model, head included: it samples rollouts and gives log-probabilities.
 
 The lens' `SubjectModel` stops at its layer and has no head. Here the model may be any, trained or not; which weights it
 has is told in the same way.
@@ -101,22 +101,25 @@ def stop_ids(name_or_path: str | Path, revision: str | None, tokenizer: Any, tok
     follows the responses in `tokens` (schema TOKENS), which the chat template puts at the end of a turn.
     """
     commit = commit_of(name_or_path, revision)
-    found: set[int] = set()
+    ending_ids: set[int] = set()
     with quiet():
         configs = [load_config(name_or_path, revision=commit).get_text_config()]
         with contextlib.suppress(OSError):  # many folders have none
             configs.append(GenerationConfig.from_pretrained(str(name_or_path), revision=commit or "main"))
+
     for ids in (tokenizer.eos_token_id, *(getattr(config, "eos_token_id", None) for config in configs)):
-        found.update([ids] if isinstance(ids, int) else ids or [])
+        ending_ids.update([ids] if isinstance(ids, int) else ids or [])
+
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special} | set(
         tokenizer.all_special_ids
     )
     ends: Counter[int] = Counter()
-    some = tokens.slice(0, _TURNS)
-    for ids, content in zip(some["chosen_ids"].to_pylist(), some["chosen_content"].to_pylist(), strict=True):
+    sample = tokens.slice(0, _TURNS)
+    for ids, content in zip(sample["chosen_ids"].to_pylist(), sample["chosen_content"].to_pylist(), strict=True):
         behind = int(np.flatnonzero(content)[-1]) + 1 if any(content) else len(ids)
         if behind < len(ids):
             ends[ids[behind]] += 1
+
     if ends and (end := ends.most_common(1)[0][0]) in special:
-        found.add(end)
-    return tuple(sorted(found))
+        ending_ids.add(end)
+    return tuple(sorted(ending_ids))

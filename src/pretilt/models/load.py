@@ -53,6 +53,7 @@ def commit_of(name_or_path: str | Path, revision: str | None) -> str | None:
         raise UserError(
             "the model is a file, not a folder", file=path, fix="Give the folder that holds config.json, or a Hub id"
         )
+
     if path.is_dir():
         if not (path / CONFIG).exists():
             adapter = (path / "adapter_config.json").exists()
@@ -86,22 +87,26 @@ def load_config(name_or_path: str | Path, *, revision: str | None = None) -> Any
     commit = commit_of(name_or_path, revision)
     path = Path(name_or_path) / CONFIG if commit is None else _hub_file(name_or_path, commit, CONFIG)
     what = f"cannot load the model '{name_or_path}'"
+
     raw = read_object(path, "the model's configuration")
     model_type = raw.get("model_type")
     if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
         own_code = "it needs code of its own, which is never run" if "auto_map" in raw else "transformers knows no such"
         raise UserError(what, file=path, why=f"model_type is {model_type!r}: {own_code}", fix="Give another model")
     _check_counts(raw, path)
+
     with quiet(), foreign_errors(what, file=path, fix=_FIX_FILES):
         config = AutoConfig.from_pretrained(name_or_path, revision=commit or "main", trust_remote_code=False)
         text = config.get_text_config()
         sizes = {size: getattr(text, size) for size in _SIZES}
+
     for size, value in sizes.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise UserError(what, file=path, why=f"{size} is {value!r}, not a positive whole number", fix=_FIX_FILES)
     if getattr(config, "is_encoder_decoder", False) or getattr(text, "is_encoder_decoder", False):
         raise UserError(what, file=path, why=f"{model_type} is an encoder-decoder", fix="Give a decoder-only model")
     auto_class(config, what)
+
     return config
 
 
@@ -146,6 +151,7 @@ def check_weights(name_or_path: str | Path, config: Any, *, revision: str | None
     """
     commit, quantised = commit_of(name_or_path, revision), getattr(config, "quantization_config", None) is not None
     what, n_tensors, n_bytes = f"cannot load the model '{name_or_path}'", 0, 0
+
     for file in _weight_files(name_or_path, commit, what):
         with foreign_errors(what, file=file, fix=_FIX_FILES), safe_open(file, framework="pt") as tensors:
             names = list(tensors.keys())
@@ -154,12 +160,15 @@ def check_weights(name_or_path: str | Path, config: Any, *, revision: str | None
             raise UserError(what, file=file, why=f"tensor {wrong[0]} holds whole numbers", fix=_FIX_FILES)
         n_tensors += len(names)
         n_bytes += file.stat().st_size
+
     if (n_layers := config.get_text_config().num_hidden_layers) > n_tensors:
         why = f"config.json says {n_layers:,} layers, the weights are {n_tensors:,} tensors"
         raise UserError(what, why=why, fix=_FIX_FILES)
+
     with quiet(), foreign_errors(what, fix=_FIX_FILES), torch.device("meta"):
         described = auto_class(config, what).from_config(config)
         n_parameters = sum(p.numel() for p in described.parameters())
+
     if n_parameters > 2 * n_bytes:  # four bits for each are the fewest that a quantised model has
         raise UserError(
             what,

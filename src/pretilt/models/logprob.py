@@ -71,7 +71,7 @@ def _batch(
 ) -> np.ndarray:
     """Padded on the left, so that all responses end together and the head is computed for them alone."""
     width = max(p.size + r.size for p, r in zip(prompts, responses, strict=True))
-    kept = max(r.size for r in responses)
+    longest = max(r.size for r in responses)
     ids = torch.zeros((len(prompts), width), dtype=torch.int64)
     mask = torch.zeros_like(ids)
     for row, whole in enumerate(zip(prompts, responses, strict=True)):
@@ -79,13 +79,15 @@ def _batch(
         ids[row, width - both.size :] = torch.from_numpy(both)
         mask[row, width - both.size :] = 1
     ids, mask = ids.to(model.device), mask.to(model.device)
+
     takes = inspect.signature(model.model.forward).parameters
-    more = {"position_ids": (mask.cumsum(1) - 1).clamp(min=0), "logits_to_keep": kept + 1, "use_cache": False}
+    more = {"position_ids": (mask.cumsum(1) - 1).clamp(min=0), "logits_to_keep": longest + 1, "use_cache": False}
     more = {name: value for name, value in more.items() if name in takes}
-    logits = model.model(input_ids=ids, attention_mask=mask, **more).logits[:, -(kept + 1) : -1]
+    logits = model.model(input_ids=ids, attention_mask=mask, **more).logits[:, -(longest + 1) : -1]
+
     sums = np.zeros(len(prompts))
     for row, response in enumerate(responses):  # a row at a time: the whole batch in float32 would double the memory
         n = response.size
-        logp = torch.log_softmax(logits[row, kept - n :].float() / temperature, dim=-1)
+        logp = torch.log_softmax(logits[row, longest - n :].float() / temperature, dim=-1)
         sums[row] = logp.gather(1, ids[row, width - n :, None]).cpu().double().sum().item()
     return sums

@@ -61,14 +61,14 @@ class LocalSampler:
     def __call__(self, prompts: Sequence[np.ndarray], streams: Sequence[str]) -> list[Drawn]:
         self._check(prompts)
         order = sorted(range(len(prompts)), key=lambda i: prompts[i].size)  # little padding
-        found: dict[int, Drawn] = {}
+        drawn: dict[int, Drawn] = {}
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
             with memory_errors("Give a smaller --batch-size"):
-                found.update(
+                drawn.update(
                     zip(rows, self._batch([prompts[i] for i in rows], [streams[i] for i in rows]), strict=True)
                 )
-        return [found[i] for i in range(len(prompts))]
+        return [drawn[i] for i in range(len(prompts))]
 
     def _check(self, prompts: Sequence[np.ndarray]) -> None:
         longest = max((p.size for p in prompts), default=0) + self.max_new_tokens
@@ -87,10 +87,12 @@ class LocalSampler:
         for row, prompt in enumerate(prompts):
             ids[row, width - prompt.size :] = torch.from_numpy(prompt.astype(np.int64))
             mask[row, width - prompt.size :] = 1
+
         device = self.model.device
         chooser = _Chooser(
             np.stack([uniforms(s, self.max_new_tokens) for s in streams]), width, self.temperature, device
         )
+
         with torch.inference_mode():
             grown = self.model.model.generate(
                 input_ids=ids.to(device),
@@ -98,6 +100,7 @@ class LocalSampler:
                 generation_config=self._config,
                 logits_processor=LogitsProcessorList([chooser]),
             )
+
         logprobs = chooser.logprobs.cpu().numpy()
         return [
             self._drawn(np.asarray(new, np.int32), logprobs[row]) for row, new in enumerate(grown[:, width:].tolist())

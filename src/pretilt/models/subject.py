@@ -156,7 +156,9 @@ def load_model(
     n_layers = load_config(name_or_path, revision=commit).get_text_config().num_hidden_layers
     if layer is not None:
         check_layer(layer, n_layers)
+
     tokenizer = tokenizer if tokenizer is not None else load_tokenizer(name_or_path, revision=commit)
+
     # The LM head goes with the last reference to the model, unless it is the embedding.
     model = load_causal_lm(name_or_path, revision=commit, dtype=dtype)
     subject = SubjectModel(model, tokenizer, model_identity(name_or_path, revision=commit, dtype=dtype))
@@ -166,6 +168,7 @@ def load_model(
     with memory_errors("Give --device cpu or a smaller --dtype"):
         subject._decoder.to(where)
     _check_causal(subject, subject.n_layers - 1 if layer is None else layer)
+
     return subject
 
 

@@ -65,7 +65,6 @@ def read_file(path: Path, *, max_row_mb: int = MAX_ROW_MB) -> Iterator[Row]:
     kind, most = file_kind(path), max_row_mb * 2**20
     if kind is None:
         raise UserError("unknown file type", file=path, fix=f"Pretilt reads {READABLE}")
-
     with _named_errors(path):
         if path.stat().st_size == 0:
             raise UserError("the file is empty", file=path, why="it holds 0 bytes")
@@ -138,12 +137,10 @@ def _text_lines(stream: IO[bytes], path: Path, most: int) -> Iterator[tuple[int,
             return
         if len(raw) > most:
             raise _too_large("the line is too long", path, most, line=number)
-
         if number == 1:
             if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
                 raise UserError("the file is UTF-16, not UTF-8", file=path, line=1, fix="Save it as UTF-8")
             raw = raw.removeprefix(b"\xef\xbb\xbf")
-
         try:
             yield number, raw.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -192,7 +189,6 @@ def _json(path: Path, most: int) -> Iterator[Row]:
     if _looks_like_lines(path, most):
         yield from _json_lines(path, most)
         return
-
     with _open(path) as stream:
         held = _held(stream, path, most)
     try:
@@ -207,7 +203,6 @@ def _json(path: Path, most: int) -> Iterator[Row]:
     if isinstance(value, dict):
         wrapped = [v for k, v in value.items() if k in _WRAPPERS and isinstance(v, list)]
         value = wrapped[0] if len(wrapped) == 1 else [value]
-
     if not isinstance(value, list):
         raise UserError("the file holds no rows", file=path, why=f"found {_kind(value)} instead of an array of objects")
     for row, item in enumerate(value):
@@ -312,11 +307,9 @@ def _parquet(path: Path, most: int) -> Iterator[Row]:
                 group = file.metadata.row_group(number)
                 if group.num_rows == 0:
                     continue
-
                 chunks = [group.column(i) for i in range(group.num_columns)]
                 if sum(c.total_uncompressed_size for c in chunks) / group.num_rows > most:
                     raise _too_large("the rows are too large", path, most, row=start)
-
                 # Every row may repeat the largest text of a dictionary, which is no larger than its column.
                 largest = max((c.total_uncompressed_size for c in chunks if c.has_dictionary_page), default=1)
                 size = min(BATCH_ROWS, max(HELD_ROWS, most * HELD_ROWS // max(largest, 1)))
@@ -354,7 +347,6 @@ def arrow_rows(batch: pa.RecordBatch, file: object, most: int = MAX_ROW_MB * 2**
     refuse_twins(batch.schema.names, file)
     if not batch.num_rows:
         return
-
     for i, name in enumerate(batch.schema.names):  # a flipped bit in an offset would end the process, not raise
         try:
             batch.column(i).validate(full=True)
@@ -370,7 +362,6 @@ def arrow_rows(batch: pa.RecordBatch, file: object, most: int = MAX_ROW_MB * 2**
     # Rows that share a text, as in a dictionary, come apart here: few at a time where that text may be large.
     shared = any(word in str(field.type) for field in batch.schema for word in ("dictionary", "view", "run_end"))
     step = min(BATCH_ROWS, max(HELD_ROWS, most * HELD_ROWS // max(n_bytes, 1))) if shared else BATCH_ROWS
-
     for at in range(0, batch.num_rows, step):
         part = batch.slice(at, step)
         columns = [_values(part.column(i), name, file, start + at) for i, name in enumerate(part.schema.names)]
