@@ -18,10 +18,10 @@ FUNCTIONS = (
 )  # fmt: skip
 HEAD = """# Python reference
 
-Made from the docstrings by `python scripts/reference.py`. Every function that takes a `run` takes a folder, a `Run` or
-the result of any other function. Every result prints as one line, shows a small table in a notebook, and gives its
-rows by `.to_pandas()` where it has rows. On the command line the same options are written `--max-length`, in the same
-order of work: `pretilt --help`.
+Made from the docstrings by `python scripts/reference.py`. Every function that takes a `run` takes a
+folder, a `Run` or the result of any other function. Every result prints as one line, shows a small
+table in a notebook, and gives its rows by `.to_pandas()` where it has rows. On the command line the
+same options are written `--max-length`, in the same order of work: `pretilt --help`.
 """
 
 
@@ -39,6 +39,8 @@ def _entry(function: Any) -> str:
     text, _, options = (inspect.getdoc(function) or "").partition("\n\nOptions:\n")
     entries = (line.strip().partition(": ") for line in options.splitlines())
     lines = [textwrap.fill(f"- `{name}`: {meaning}", 100, subsequent_indent="  ") for name, _, meaning in entries]
+    paragraphs = [p if p.startswith("    ") else textwrap.fill(p, 100) for p in text.split("\n\n")]
+    text = "\n\n".join(paragraphs)
     return f"{call}\n{text}\n" + ("\n" + "\n".join(lines) + "\n" if lines else "")
 
 

@@ -76,3 +76,13 @@ def test_the_reference_is_what_the_docstrings_say() -> None:
     page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     assert page == module.reference(), "run: python scripts/reference.py"
     assert set(module.FUNCTIONS) == {name for name in pretilt.__all__ if name.islower() and not name.startswith("_")}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_prose_has_at_most_100_columns(page: Path) -> None:
+    """Tables, code and pictures may be wider; anything else is folded for a terminal and for a diff."""
+    in_code = False
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+        in_code ^= line.startswith("```")
+        is_wide = in_code or line.startswith(("|", "    ", "!["))
+        assert is_wide or len(line) <= 100, f"{page.name}:{number} has {len(line)} columns"
