@@ -1,4 +1,4 @@
-"""Write docs/reference.md: the functions of the front door, from their signatures and docstrings.
+"""Write docs/reference.md, the functions of the front door, and docs/schemas, the JSON Schemas of the reports.
 
 python scripts/reference.py
 """
@@ -6,13 +6,15 @@ python scripts/reference.py
 from __future__ import annotations
 
 import inspect
+import json
 import textwrap
 from pathlib import Path
 from typing import Any
 
-from pretilt import api
+from pretilt import api, reports
 
-PAGE = Path(__file__).parents[1] / "docs" / "reference.md"
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE, SCHEMAS = DOCS / "reference.md", DOCS / "schemas"
 FUNCTIONS = (
     "audit", "fit", "doctor", "trace", "describe", "rollouts", "forecast", "train", "verify", "open_run",
 )  # fmt: skip
@@ -44,5 +46,16 @@ def _entry(function: Any) -> str:
     return f"{call}\n{text}\n" + ("\n" + "\n".join(lines) + "\n" if lines else "")
 
 
+def schema_files() -> dict[str, str]:
+    """File name → text of every JSON Schema."""
+    return {
+        name.replace(".json", ".schema.json"): json.dumps(schema, indent=2) + "\n"
+        for name, schema in reports.schemas().items()
+    }
+
+
 if __name__ == "__main__":
     PAGE.write_text(reference(), encoding="utf-8")
+    SCHEMAS.mkdir(exist_ok=True)
+    for name, text in schema_files().items():
+        (SCHEMAS / name).write_text(text, encoding="utf-8")

@@ -37,6 +37,7 @@ from pretilt.artifacts import (
     writing,
 )
 from pretilt.errors import UserError
+from pretilt.reports import check_report
 
 __all__ = ["MANIFEST", "Progress", "Run", "Shards", "Stage", "content_hash", "file_hash"]
 __all__ += ["write_json", "write_table", "write_text", "writing"]
@@ -151,6 +152,9 @@ class Stage:
         self._add(name)
 
     def write_json(self, name: str, value: Any) -> None:
+        """Raises ValueError for a report that is not as its model has it (`pretilt.reports`)."""
+        if trouble := check_report(name, value):
+            raise ValueError(f"{name}: {trouble}")
         write_json(self.run.path / name, value)
         self._add(name)
 
@@ -286,7 +290,13 @@ class Run:
         return pq.read_table(self.file(name), columns=list(columns) if columns else None)
 
     def json(self, name: str) -> Any:
-        return json.loads(self.file(name).read_text(encoding="utf-8"))
+        """A report of the run. Raises UserError where the file is damaged, or holds other fields than are read here."""
+        report = json.loads(self.file(name).read_text(encoding="utf-8"))
+        if trouble := check_report(name, report):
+            fix = "Read it with the version that wrote it, or run `pretilt audit` again into a new folder"
+            what = "the report has other fields than this version reads"
+            raise UserError(what, file=self.path / name, why=trouble, fix=fix)
+        return report
 
     def shards(self, stage: str, folder: str, parts: Sequence[str]) -> Shards:
         """The shards of a finished stage, every file checked before it is read."""

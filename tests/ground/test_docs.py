@@ -67,7 +67,7 @@ def test_every_column_of_the_hypotheses_is_in_the_statistics_page() -> None:
         assert f"`{name}`" in statistics, name
 
 
-def test_the_reference_is_what_the_docstrings_say() -> None:
+def test_the_reference_and_the_schemas_are_what_the_source_says() -> None:
     script = ROOT / "scripts" / "reference.py"
     spec = importlib.util.spec_from_file_location("reference", script)
     assert spec is not None and spec.loader is not None
@@ -75,6 +75,8 @@ def test_the_reference_is_what_the_docstrings_say() -> None:
     spec.loader.exec_module(module)
     page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     assert page == module.reference(), "run: python scripts/reference.py"
+    folder = ROOT / "docs" / "schemas"
+    assert {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()} == module.schema_files()
     assert set(module.FUNCTIONS) == {name for name in pretilt.__all__ if name.islower() and not name.startswith("_")}
 
 

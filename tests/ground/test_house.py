@@ -19,7 +19,20 @@ from pretilt.cli.app import app
 ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src" / "pretilt"
 FLOORS = [  # a file imports from its own floor or from one above in this list, never from one below
-    {"version", "errors", "schema", "artifacts", "lock", "literals", "run", "events", "text", "result", "settings"},
+    {
+        "version",
+        "errors",
+        "schema",
+        "reports",
+        "artifacts",
+        "lock",
+        "literals",
+        "run",
+        "events",
+        "text",
+        "result",
+        "settings",
+    },
     {"pairs"},
     {"models"},
     {"lens"},

@@ -1,0 +1,327 @@
+"""The JSON reports of a run, typed: what stands in each, and which file holds which.
+
+A report is written and read through its model, so that the engine, the terminal and the pages cannot disagree about a
+field: an unknown or a missing one is an error with its location. `schemas()` gives their JSON Schemas, which stand in
+docs/schemas. Null means that a number is not defined, for instance a mean of nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Number = float | None  # null where it is not defined
+Counts = dict[str, int]
+Direction = Literal["amplify", "suppress"]
+
+
+class Report(BaseModel):
+    """Base of the reports: nothing in them is unknown, nothing is changed after it was written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+# --- preflight.json: what the reader found ----------------------------------------------------------------------------
+
+
+class Rows(Report):
+    read: int
+    kept: int
+    dropped: Counts  # by reason
+
+
+class PairCounts(Report):
+    kept: int
+    train: int
+    heldout: int
+    plain_strings: int  # without chat turns
+    truncated: int  # at max_length, as the trainer does
+
+
+class Duplicates(Report):
+    pairs: int
+    prompts: int
+    contradicting_pairs: int
+
+
+class Components(Report):
+    count: int
+    largest: int
+    pairs_in_components_of_2_or_more: int
+
+
+class Relation(Report):
+    meaning: str
+    links: int
+    pairs: int
+    largest: int
+    only_by_it: int
+
+
+class Families(Report):
+    n_pairs: int
+    n_families: int
+    share_in_families: float
+    largest: int
+    kish_n_eff: float
+    by_relation: dict[str, Relation]
+    notes: list[str]
+    straddling: int  # families with pairs on both sides of the held-out split
+
+
+class LengthBias(Report):
+    """Tokens of chosen minus tokens of rejected."""
+
+    mean_chosen: Number
+    mean_rejected: Number
+    mean_difference: Number
+    standard_error: Number
+    share_chosen_longer: Number
+    share_equal: Number
+
+
+class Scores(Report):
+    known: int
+    disagree: int  # scored against their label
+    equal: int
+
+
+class ModelPair(Report):
+    chosen: str | None
+    rejected: str | None
+    pairs: int
+
+
+class Models(Report):
+    known: int
+    combinations: int
+    table: list[ModelPair]  # the most frequent
+    other: int  # pairs of combinations that the table leaves out
+
+
+class Tokens(Report):
+    prompt: int
+    chosen: int
+    rejected: int
+    prompt_content: int
+    chosen_content: int
+    rejected_content: int
+    read: int  # through the lens, the prompt once per response
+    content: int
+
+
+class Preflight(Report):
+    """preflight.json."""
+
+    format: str
+    rows: Rows
+    pairs: PairCounts
+    duplicates: Duplicates
+    components: Components
+    families: Families
+    length_bias: LengthBias
+    scores: Scores
+    models: Models
+    chat_template_trouble: Counts
+    tokens: Tokens
+    max_length: int
+    notes: list[str]
+
+
+# --- doctor.json, statistics.json -------------------------------------------------------------------------------------
+
+
+class DoctorCheck(Report):
+    name: str
+    verdict: Literal["green", "amber", "red", "not run"]
+    figure: float | int | str | None
+    threshold: str
+    meaning: str
+    what_to_do: str
+
+
+class Doctor(Report):
+    """doctor.json."""
+
+    checks: list[DoctorCheck]
+
+
+class ViewStatistics(Report):
+    prior_freedom: Number  # null: infinite
+    share_null: Number
+    n_sure: int
+    mean_icc: Number
+
+
+class Statistics(Report):
+    """statistics.json: tests made and shown per view."""
+
+    n_tested: Counts
+    n_shown: Counts
+    views: dict[str, ViewStatistics]
+    share_unbound: Number
+
+
+# --- summary.json: what the terminal prints ---------------------------------------------------------------------------
+
+
+class SummaryTokens(Report):
+    prompt: int
+    chosen: int
+    rejected: int
+
+
+class Read(Report):
+    format: str | None
+    rows_in: int
+    pairs: int
+    dropped: Counts
+    train: int
+    heldout: int
+    components: int
+    tokens: SummaryTokens
+    mean_length_difference: Number
+    share_chosen_longer: Number
+
+
+class SummaryLens(Report):
+    model: str | None = None
+    layer: int | None = None
+    dictionary: str | None = None
+    n_features: int | None = None
+    explained_variance: Number = None
+    l0: Number = None
+    measurement_id: str | None = None
+
+
+class Trust(Report):
+    disparity: str
+    freq_threshold: float
+    share_one_firing_passes: Number
+    bundled_lens: bool
+    baseline: str
+    paper: bool
+    tested: Counts
+    shown: Counts
+    in_lists: dict[str, Counts]  # place → direction → effects that would print as other than 0
+    n_silent: int | None  # pairs that no concept sets apart, which are in no group
+    n_tested: int
+    n_shown: int
+    sure: Counts
+    n_sure: int
+
+
+class SummaryFamilies(Report):
+    n_pairs: int | None = None
+    n_families: int | None = None
+    share_in_families: Number = None
+    largest: int | None = None
+    kish_n_eff: Number = None
+    straddling: int | None = None
+
+
+class SummaryDoctor(Report):
+    counts: Counts = Field(default_factory=dict)
+    red: list[str] = Field(default_factory=list)
+    amber: list[str] = Field(default_factory=list)
+
+
+class ListedEffect(Report):
+    hypothesis_id: str
+    view: str
+    direction: Direction
+    rank: int
+    concept_id: int
+    concept: str
+    phrases: list[str]
+    n_features: int
+    where: int
+    place: str
+    statistic: str
+    unit: str
+    effect: Number  # shrunken
+    lo: Number
+    hi: Number
+    delta: Number  # as observed
+    ci_lo: Number
+    ci_hi: Number
+    mean_in: Number
+    mean_out: Number
+    n_in: int
+    n_out: int
+    family_n: int
+    n_eff: Number
+    lfsr: Number
+    q_value: Number
+    is_sure: bool
+    level: str
+    how_sure: str
+    cautions: list[str]
+    share_of_pairs: Number
+    follows_length: bool | None
+    sentence: str
+
+
+class ExamplePair(Report):
+    hypothesis_id: str
+    concept: str
+    direction: Direction
+    pair_id: str
+    row_index: int | None
+    u: float
+    unit: str
+    prompt: str
+    chosen: str
+    rejected: str
+    chosen_at: int
+    rejected_at: int
+    harmful: bool
+    is_sure: bool
+
+
+class SummaryReport(Report):
+    """summary.json."""
+
+    title: str
+    read: Read
+    lens: SummaryLens
+    trust: Trust
+    families: SummaryFamilies
+    doctor: SummaryDoctor
+    amplified: list[ListedEffect]
+    suppressed: list[ListedEffect]
+    amplified_in_groups: list[ListedEffect]
+    suppressed_in_groups: list[ListedEffect]
+    amplified_by_prompt: list[ListedEffect]
+    suppressed_by_prompt: list[ListedEffect]
+    example: ExamplePair | None
+
+
+# --- which file holds which -------------------------------------------------------------------------------------------
+
+MODELS: dict[str, type[Report]] = {
+    "preflight.json": Preflight,
+    "doctor.json": Doctor,
+    "statistics.json": Statistics,
+    "summary.json": SummaryReport,
+}
+
+
+def check_report(name: str, value: Any) -> str:
+    """Where and how a report breaks its model, in one line; empty if it does not, or if the file has no model."""
+    model = MODELS.get(name)
+    if model is None:
+        return ""
+    try:
+        model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the whole report"
+        return f"{place}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    return ""
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """File name → JSON Schema of what it holds."""
+    return {name: model.model_json_schema() for name, model in MODELS.items()}
