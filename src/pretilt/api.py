@@ -227,11 +227,11 @@ def rollouts(
     """Sample answers to a run's held-out prompts and read them with the run's own, sealed measurement.
 
     `role`: "before", or a name that begins with "after" for a trained model. Without `model` (a folder or Hub id) the
-    run's own model answers; `base_url` and `endpoint_model` name a server that answers instead. Options that are not
-    given are as they were when this role, else "before", was sampled; an "after" must share the prompts, the length
-    limit and the temperature of "before". Rollouts that were made otherwise are replaced with `replace` alone. `reuse`:
-    another run whose answers of the same model to the same prompts are taken. Interrupted, the same call goes on from
-    its last shard.
+    run's own model answers, and as "after" the one that was trained in the run; `base_url` and `endpoint_model` name a
+    server that answers instead. Options that are not given are as they were when this role, else "before", was sampled;
+    an "after" must share the prompts, the length limit and the temperature of "before". Rollouts that were made
+    otherwise are replaced with `replace` alone. `reuse`: another run whose answers of the same model to the same
+    prompts are taken. Interrupted, the same call goes on from its last shard.
 
         pretilt.rollouts("runs/pairs", n_prompts=500); pretilt.rollouts("runs/pairs", "after", "trained/")
     """

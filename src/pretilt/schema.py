@@ -269,6 +269,7 @@ FEATURES = "features"
 SHARD_PARTS = (*SPANS, "peaks", "tokens")
 
 
+TRAINED_FOLDER, TRAIN_REPORT = "trained", "train.json"  # the model of `train`, in the run unless told otherwise
 DOCTOR_FILE, CONCENTRATION_FILE = "doctor.json", "concentration.parquet"  # shown where the run has them
 
 

@@ -215,8 +215,8 @@ def test_before_and_after_answer_the_same_prompts_with_other_streams(run: Path, 
     assert not any(same)
     with pytest.raises(UserError, match=r"could not be compared.*n_prompts is 7, there it was 6"):
         rollouts_run(run, "after-more", trained, n_prompts=7)
-    with pytest.raises(UserError, match="whose rollouts"):
-        rollouts_run(run, "after")
+    with pytest.raises(UserError, match=r"no model is named for the rollouts 'after-2'.*--model FOLDER"):
+        rollouts_run(run, "after-2")
     with pytest.raises(UserError, match="cannot name rollouts"):
         rollouts_run(run, "../after", trained)
 
@@ -380,3 +380,15 @@ def test_half_a_server_is_refused(run: Path) -> None:
         rollouts_run(run, "after", endpoint_model="m")
     with pytest.raises(UserError, match="base URL is not understood"):
         rollouts_run(run, "after", endpoint_model="m", base_url="localhost:8000")
+
+
+def test_after_is_the_model_that_was_trained_in_the_run(run: Path, trained: Path) -> None:
+    """As `verify` has it; without a training the error says what to do."""
+    rollouts_run(run, n_prompts=3, **OPTIONS)
+    with pytest.raises(UserError, match=r"rollouts 'after'.*nothing was trained here yet.*pretilt train"):
+        rollouts_run(run, "after")
+    shutil.copytree(trained, run / "trained")
+    (run / "trained" / "train.json").write_text("{}")
+    named = rollouts_run(run, "after-named", trained).samples
+    assert rollouts_run(run, "after").report["model"] == rollouts_run(run, "after-named").report["model"]
+    assert named.num_rows == 9

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pretilt.cli.options import Json, RunFolder, command
+from pretilt.schema import TRAINED_FOLDER
 from pretilt.settings import (
     ENDPOINT,
     LENS,
@@ -31,7 +32,10 @@ def rollouts(
     ] = "before",
     model: Annotated[
         str | None,
-        typer.Option(help="Who answers: folder or Hub id. Default: the run's own model.", rich_help_panel=LENS),
+        typer.Option(
+            help="Who answers: folder or Hub id. Default: the run's own model, as 'after' the one in its trained/.",
+            rich_help_panel=LENS,
+        ),
     ] = None,
     revision: Annotated[
         str | None, typer.Option(help="Revision of that model on the Hub.", rich_help_panel=LENS)
@@ -74,7 +78,7 @@ def rollouts(
     console.lines(rollouts_text(result.report))
     if role.startswith("after"):
         console.say(next_step("train", run, *(["--after", role] if role != "after" else [])))
-    elif result.run.holds("forecast.json") and (result.run.path / "trained").is_dir():
+    elif result.run.holds("forecast.json") and (result.run.path / TRAINED_FOLDER).is_dir():
         console.say(next_step("train", run))
     else:
         console.say(next_step("rollouts", run))

@@ -27,6 +27,7 @@ from pretilt.result import Result
 from pretilt.rollouts.sampling import SAMPLES, sample
 from pretilt.rollouts.source import ModelSource, find_endpoint, longest_prompt, make_sampler, run_stop_ids
 from pretilt.run import Run, Shards
+from pretilt.schema import TRAIN_REPORT, TRAINED_FOLDER
 from pretilt.settings import AuditSettings, RolloutSettings, settings_of
 from pretilt.text import counted
 
@@ -140,7 +141,7 @@ def rollouts_run(
         raise UserError(f"'{role}' cannot name rollouts", fix="Use small letters, digits, - and _, for example after-2")
     endpoint = find_endpoint(base_url, endpoint_model, api_key_env, concurrency)
     if role.startswith(AFTER) and model is None and endpoint is None:
-        raise UserError(f"whose rollouts are '{role}'?", why="no model was named", fix="Name the trained model")
+        model = _trained_here(run, role)
     sealed = run.manifest.get("measurement_id")
     if sealed is None:
         raise UserError("the lens has not read all pairs yet", file=run.path, fix="Run `pretilt audit` again")
@@ -214,6 +215,19 @@ def open_rollouts(run: Run, role: str) -> RolloutResult:
     found = RolloutResult(run, role, run.json(report_file(role)))
     check_measurement(run.manifest["measurement_id"], found.report["measurement_id"])
     return found
+
+
+def _trained_here(run: Run, role: str) -> Path:
+    """The model that `pretilt train` left in the run. Raises UserError without one, and for the role of another."""
+    folder = run.path / TRAINED_FOLDER
+    if role == AFTER and (folder / TRAIN_REPORT).is_file():
+        return folder
+    raise UserError(
+        f"no model is named for the rollouts '{role}'",
+        file=run.path,
+        why=f"{TRAINED_FOLDER}/ would answer as '{AFTER}' alone" if folder.is_dir() else "nothing was trained here yet",
+        fix="Give --model FOLDER, or run `pretilt train` first",
+    )
 
 
 def _settings(run: Run, role: str, options: dict[str, Any], theirs: dict[str, Any] | None) -> RolloutSettings:

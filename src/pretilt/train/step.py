@@ -14,14 +14,12 @@ from pretilt.events import Events, watching
 from pretilt.lock import working
 from pretilt.result import Result
 from pretilt.run import Run, Shards, content_hash, file_hash, write_table
-from pretilt.schema import SPANS
+from pretilt.schema import SPANS, TRAINED_FOLDER
 from pretilt.train import folder
 from pretilt.train.dataset import TrainingPairs, account, training_pairs
 from pretilt.train.regime import FORWARDS_MEASURED, pairs_to_measure
 from pretilt.train.report import Measured, margins_table, training_facts
 from pretilt.train.settings import TrainSettings
-
-DEFAULT_FOLDER = "trained"  # of the run folder
 
 _T = TypeVar("_T")
 
@@ -69,7 +67,7 @@ def train_run(
         settings = TrainSettings.load(Path(config) if config is not None else None, **options)
     settings = _of_run(run, settings, events)
     pairs = training_pairs(run, label_seed=settings.label_seed if settings.shuffled_labels else None)
-    out = Path(out).expanduser() if out is not None else run.path / DEFAULT_FOLDER
+    out = Path(out).expanduser() if out is not None else run.path / TRAINED_FOLDER
     training = _Training(run, settings, pairs, out, events)
     if not training.is_main:  # of several processes the first one writes
         return training.result()

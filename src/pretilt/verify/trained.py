@@ -10,8 +10,7 @@ from pretilt.errors import UserError
 from pretilt.events import Events
 from pretilt.rollouts.step import AFTER, RolloutResult, features_stage, rollouts_run
 from pretilt.run import Run, file_hash
-
-TRAINED, TRAIN_REPORT = "trained", "train.json"
+from pretilt.schema import TRAIN_REPORT, TRAINED_FOLDER
 
 
 def answerer(run: Run, after: str, trained: str | Path | None, name: str | None) -> tuple[str, str | Path | None]:
@@ -20,7 +19,7 @@ def answerer(run: Run, after: str, trained: str | Path | None, name: str | None)
         return after, None
     if Path(after).is_dir() or "/" in after:
         return (f"{AFTER}-{name}" if name else AFTER), after
-    folder = Path(trained).expanduser() if trained is not None else run.path / TRAINED
+    folder = Path(trained).expanduser() if trained is not None else run.path / TRAINED_FOLDER
     if after.startswith(AFTER) and (folder / TRAIN_REPORT).is_file():
         return (f"{AFTER}-{name}" if name and after == AFTER else after), folder
     raise UserError(
@@ -68,7 +67,7 @@ def training_of(
         return folder, report
     if trained is not None:
         raise UserError("this is no folder of a trained model", file=trained, why=f"{TRAIN_REPORT} is missing")
-    folder = run.path / TRAINED
+    folder = run.path / TRAINED_FOLDER
     if model is None and (folder / TRAIN_REPORT).is_file() and (report := _report(folder))["finished"]:
         return folder, report
     return None, None
