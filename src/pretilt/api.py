@@ -51,13 +51,13 @@ def with_options(settings: type[Settings]) -> Callable[[Callable[P, T]], Callabl
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.annotation)
             for name, field in fields.items()
         ]
-        own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        explicit = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
 
         @functools.wraps(function)
         def documented(*args: P.args, **kwargs: P.kwargs) -> T:
             return function(*args, **kwargs)
 
-        documented.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
+        documented.__signature__ = signature.replace(parameters=[*explicit, *options])  # type: ignore[attr-defined]
         lines = [f"{name}: {settings.help(name)}{_choices(settings.choices(name))}" for name in fields]
         text = inspect.cleandoc(function.__doc__ or "")
         documented.__doc__ = text + "\n\nOptions:\n" + "\n".join(f"    {line}" for line in lines)

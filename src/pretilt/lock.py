@@ -42,7 +42,7 @@ def working(folder: str | Path, command: str, say: Callable[[str], None]) -> Ite
     folder = Path(folder)
     check_name(folder)
     try:
-        made = _make(folder)
+        new_folders = _make(folder)
         place = folder.stat()
     except OSError as error:
         raise cannot_write(error, folder) from error
@@ -64,7 +64,7 @@ def working(folder: str | Path, command: str, say: Callable[[str], None]) -> Ite
         with contextlib.suppress(OSError):
             (folder / LOCK).unlink()
         os.close(descriptor)
-        for path in made:
+        for path in new_folders:
             with contextlib.suppress(OSError):
                 path.rmdir()
 
@@ -90,19 +90,19 @@ def writes(command: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
 
 def _make(folder: Path) -> list[Path]:
     """Make the folder and those above it; returns the new ones, innermost first."""
-    made = []
+    new_folders = []
     for path in (folder, *folder.parents):
         if path.exists():
             break
-        made.append(path)
+        new_folders.append(path)
     folder.mkdir(parents=True, exist_ok=True)
-    return made
+    return new_folders
 
 
 def _take(folder: Path, command: str, say: Callable[[str], None]) -> int | None:
     """The open, locked file; None where there can be no lock."""
     path = folder / LOCK
-    about = {
+    own_facts = {
         "pid": os.getpid(),
         "host": socket.gethostname(),
         "command": f"pretilt {command}",
@@ -138,7 +138,7 @@ def _take(folder: Path, command: str, say: Callable[[str], None]) -> int | None:
         if is_there:
             with contextlib.suppress(OSError):  # on a full disk the lock holds without its text
                 os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, json.dumps(about).encode(), 0)
+                os.pwrite(descriptor, json.dumps(own_facts).encode(), 0)
             return descriptor
         os.close(descriptor)  # its holder has just removed it
 
@@ -148,8 +148,8 @@ def _holder(descriptor: int) -> dict[str, Any] | None:
         holder = json.loads(os.pread(descriptor, 4096, 0))
     except ValueError:
         return None
-    known = isinstance(holder, dict) and {"pid", "host", "command", "since"} <= set(holder)
-    return holder if known else None
+    is_complete = isinstance(holder, dict) and {"pid", "host", "command", "since"} <= set(holder)
+    return holder if is_complete else None
 
 
 def _is_dead(holder: dict[str, Any] | None) -> bool:

@@ -43,8 +43,8 @@ for command in (demo, fit, audit, doctor, trace, describe, rollouts, forecast, t
     app.command(cls=PanelCommand)(command)
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(is_given: bool) -> None:
+    if is_given:
         print(f"pretilt {__version__}")
         raise typer.Exit
 

@@ -46,8 +46,8 @@ def command(settings: type[Settings], *, config: bool = False) -> Callable[[Call
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(function, eval_str=True)
-        own = {name: p for name, p in signature.parameters.items() if name != "options"}
-        generated = {name: _parameter(settings, name) for name in settings.model_fields if name not in own}
+        explicit = {name: p for name, p in signature.parameters.items() if name != "options"}
+        generated = {name: _parameter(settings, name) for name in settings.model_fields if name not in explicit}
 
         @functools.wraps(function)
         def run(**values: Any) -> None:
@@ -55,7 +55,9 @@ def command(settings: type[Settings], *, config: bool = False) -> Callable[[Call
             typed = {name: value for name, value in options.items() if value is not None}
             function(**values, options=typed)
 
-        ordered = sorted([*own.values(), *generated.values()], key=lambda p: p.default is not inspect.Parameter.empty)
+        ordered = sorted(
+            [*explicit.values(), *generated.values()], key=lambda p: p.default is not inspect.Parameter.empty
+        )
         run.__signature__ = signature.replace(  # type: ignore[attr-defined]
             parameters=[p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in ordered]
         )

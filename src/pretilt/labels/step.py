@@ -90,19 +90,19 @@ def describe_run(
     }  # fmt: skip
     with run.stage("labels", version=VERSION, config=config, reads=shown.reads) as stage:
         if stage.done and not refresh:
-            known = run.table(LABELS_FILE)
-            if not any(_may_be_mended(row) for row in known.to_pylist()):
-                return DescribeResult(run, known, None, 0, 0, 0)
+            table_before = run.table(LABELS_FILE)
+            if not any(_may_be_mended(row) for row in table_before.to_pylist()):
+                return DescribeResult(run, table_before, None, 0, 0, 0)
         stage.done = False  # some rows may be mended, or all are to be asked for again
         subjects, offline = read_subjects(run, shown, options.seed, events)
-        rows, found, spent = list(offline), None, (0, 0, 0)
+        rows, cost, spent = list(offline), None, (0, 0, 0)
         if endpoint is not None:
             cache = AnswerCache(run.path / CACHE)
             try:
-                found = estimate(subjects, endpoint, cache, refresh=refresh)
-                _agree(found, yes, confirm)
-                events.say(f"labels: {found.n_requests:,} requests to {found.model}, {found.n_cached:,} answers known")
-                asked, client = asyncio.run(
+                cost = estimate(subjects, endpoint, cache, refresh=refresh)
+                _agree(cost, yes, confirm)
+                events.say(f"labels: {cost.n_requests:,} requests to {cost.model}, {cost.n_cached:,} answers known")
+                described, client = asyncio.run(
                     label_all(
                         endpoint,
                         cache,
@@ -114,11 +114,11 @@ def describe_run(
                 )
             finally:
                 cache.close()
-            rows += asked
+            rows += described
             spent = (client.requests, client.from_cache, client.tokens)
         table = labels_table(_in_order(rows, shown))
         stage.write(LABELS_FILE, table)
-    return DescribeResult(run, table, found, *spent)
+    return DescribeResult(run, table, cost, *spent)
 
 
 def _may_be_mended(row: dict[str, Any]) -> bool:
@@ -128,12 +128,12 @@ def _may_be_mended(row: dict[str, Any]) -> bool:
     return row["status"] in ("error", "skipped") or (row["status"] == "unscored" and row["error"] != TOO_FEW)
 
 
-def _agree(found: Estimate, yes: bool, confirm: Callable[[Estimate], bool] | None) -> None:
-    if yes or not found.n_requests or (confirm is not None and confirm(found)):
+def _agree(cost: Estimate, yes: bool, confirm: Callable[[Estimate], bool] | None) -> None:
+    if yes or not cost.n_requests or (confirm is not None and confirm(cost)):
         return
     raise UserError(
         "no labels were asked for",
-        why=f"{found.n_requests:,} requests of about {found.n_tokens:,} tokens to {found.model} ({found.host}) "
+        why=f"{cost.n_requests:,} requests of about {cost.n_tokens:,} tokens to {cost.model} ({cost.host}) "
         "need your agreement",
         fix="Answer yes, or give --yes",
     )

@@ -184,7 +184,7 @@ class LensChoice:
 
     def card(self, tokens: pa.Table) -> dict[str, Any]:
         """JSON-able facts about the lens; explained variance and L0 are of the responses of a sample of these pairs."""
-        lens, found = self.lens(tokens), self.fidelity(tokens)
+        lens, fidelity = self.lens(tokens), self.fidelity(tokens)
         random = self.settings.baseline == "random-dictionary"
         return {
             "bundled": self.bundled,
@@ -200,10 +200,10 @@ class LensChoice:
             "d_model": lens.model.d_model,
             # Not of a random dictionary, whose decoder is not fitted, and not of a few words.
             "explained_variance": None
-            if random or found.n_tokens < LEAST_TOKENS
-            else round(found.explained_variance, 4),
-            "l0": round(found.l0, 2),
-            "n_sample_tokens": found.n_tokens,
+            if random or fidelity.n_tokens < LEAST_TOKENS
+            else round(fidelity.explained_variance, 4),
+            "l0": round(fidelity.l0, 2),
+            "n_sample_tokens": fidelity.n_tokens,
             "packed": lens.packs,
         }
 

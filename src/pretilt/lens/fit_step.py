@@ -73,7 +73,7 @@ def fit(
     events.say(
         f"{len(sequences):,} sequences, {read:,} tokens; {settings.n_features:,} features, {options.active} per token"
     )
-    about = {
+    metadata = {
         "model_name": str(model),
         "hook_name": f"blocks.{layer}.hook_resid_post",
         "context_size": options.max_length,
@@ -85,7 +85,7 @@ def fit(
             settings,
             out=out,
             identity={"model": subject.identity, "layer": layer},
-            metadata=about,
+            metadata=metadata,
             heldout_share=HELDOUT,
             dtype=torch.float16 if options.half else torch.float32,
             progress=lambda stage, done, total: events.progress(stage, done, total, "tokens"),
