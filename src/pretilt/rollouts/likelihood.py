@@ -61,19 +61,19 @@ def log_ratio_run(
     from pretilt.rollouts.log_ratio import divergence, effective_share
 
     events = watching(events)
-    found = open_rollouts(run, role)
-    audited = settings_of(found.run)
+    rollouts = open_rollouts(run, role)
+    audited = settings_of(rollouts.run)
     choice = choose_lens(audited.model_copy(update={"device": device} if device else {}), events)
     where = {"dtype": dtype or audited.dtype, "device": device or audited.device}
     sources = {
         "own": ModelSource.of(choice, own, own_revision, **where),
         "other": ModelSource.of(choice, other, other_revision, **where),
     }
-    _check_own(found, sources["own"].identity())
+    _check_own(rollouts, sources["own"].identity())
     own_logprob, other_logprob = (
-        _scored(found, name, source, batch_tokens, events) for name, source in sources.items()
+        _scored(rollouts, name, source, batch_tokens, events) for name, source in sources.items()
     )
-    table = found.samples
+    table = rollouts.samples
     prompt = pc.dictionary_encode(table["prompt_id"]).combine_chunks().indices.to_numpy()
     n_tokens = pc.list_value_length(table["ids"]).to_numpy()
     family = table["family_id"].to_numpy()
@@ -86,23 +86,23 @@ def log_ratio_run(
     )
 
 
-def _check_own(found: RolloutResult, identity: dict[str, Any]) -> None:
+def _check_own(rollouts: RolloutResult, identity: dict[str, Any]) -> None:
     """The precision may differ; for a server's rollouts nobody can tell."""
-    drew = found.report["model"]
+    drew = rollouts.report["model"]
     same = {k: v for k, v in drew.items() if k != "dtype"} == {k: v for k, v in identity.items() if k != "dtype"}
     if not same and "endpoint" not in drew:
         raise UserError(
-            f"the rollouts '{found.role}' were drawn by another model",
+            f"the rollouts '{rollouts.role}' were drawn by another model",
             why="the weights differ from those that were named",
             fix="Name the model that drew them",
         )
 
 
-def _scored(found: RolloutResult, name: str, source: ModelSource, batch_tokens: int, events: Events) -> np.ndarray:
+def _scored(rollouts: RolloutResult, name: str, source: ModelSource, batch_tokens: int, events: Events) -> np.ndarray:
     from pretilt.rollouts.log_ratio import LOGPROB, score_rollouts
 
-    run, role = found.run, found.role
-    temperature = float(found.report["settings"]["temperature"])
+    run, role = rollouts.run, rollouts.role
+    temperature = float(rollouts.report["settings"]["temperature"])
     identity = source.identity()
     # The other models of a run lie side by side, each under its weights.
     place = name if name == "own" else f"other-{identity.get('sha256') or identity['revision']:.12}"
@@ -125,6 +125,6 @@ def _scored(found: RolloutResult, name: str, source: ModelSource, batch_tokens: 
                 progress=lambda done, total: events.progress(f"scoring, {name} model", done, total, "shards"),
             )
             stage.add_shards(shards)
-    kept = run.shards(stage_name, where, (LOGPROB,))
-    logprob: np.ndarray = joined(kept, LOGPROB)["logprob"].to_numpy()
+    scored_shards = run.shards(stage_name, where, (LOGPROB,))
+    logprob: np.ndarray = joined(scored_shards, LOGPROB)["logprob"].to_numpy()
     return logprob

@@ -62,8 +62,8 @@ def score_rollouts(
         prompts, responses = (
             [np.asarray(x, np.int32) for x in some[name].to_pylist()] for name in ("prompt_ids", "ids")
         )
-        found = log_probs(model, prompts, responses, temperature=temperature, batch_tokens=batch_tokens)
-        shards.write(number, {LOGPROB: pa.table([some["rollout_id"], pa.array(found)], schema=LOGPROBS)})
+        log_probabilities = log_probs(model, prompts, responses, temperature=temperature, batch_tokens=batch_tokens)
+        shards.write(number, {LOGPROB: pa.table([some["rollout_id"], pa.array(log_probabilities)], schema=LOGPROBS)})
     if progress is not None:
         progress(total, total)
 

@@ -62,10 +62,10 @@ def select_prompts(
         raise UserError(f"there is no split '{split}'", fix=f"Choose one of {', '.join(SPLITS)}")
     inside = np.ones(len(pairs), bool) if split == "all" else pc.equal(pairs["split"], split).to_numpy()
     rows = np.flatnonzero(inside)
-    there = pairs.take(pa.array(rows))
+    candidates = pairs.take(pa.array(rows))
     ids = [np.asarray(x, np.int32) for x in tokens["prompt_ids"].take(pa.array(rows)).to_pylist()]
     best: dict[str, int] = {}
-    for i, pair in enumerate(pairs_from_table(there)):
+    for i, pair in enumerate(pairs_from_table(candidates)):
         key = prompt_id(pair)
         if key not in best or ids[i].size > ids[best[key]].size:
             best[key] = i
@@ -79,7 +79,7 @@ def select_prompts(
             fix="Choose another --split, or audit with a larger --holdout" if not best else "Give smaller token limits",
         )
     used = sorted(usable[:n_prompts], key=lambda k: (ids[best[k]].size, k))
-    pair_ids, families = there["pair_id"].to_pylist(), there["family_id"].to_numpy()
+    pair_ids, families = candidates["pair_id"].to_pylist(), candidates["family_id"].to_numpy()
     counts = {
         "pairs": int(rows.size),
         "distinct": len(best),

@@ -53,12 +53,12 @@ class _Reading:
     retokenised: bool = False
 
 
-def check_measurement(sealed: str, found: str) -> None:
+def check_measurement(sealed: str, measurement_id: str) -> None:
     """Raise UserError unless two measurement ids are one."""
-    if sealed != found:
+    if sealed != measurement_id:
         raise UserError(
             "the lens is not the one that read the pairs",
-            why=f"its measurement is {found[:12]}…, the run's is {sealed[:12]}… "
+            why=f"its measurement is {measurement_id[:12]}…, the run's is {sealed[:12]}… "
             "(model, layer, dictionary, template, truncation or pooling differ)",
             fix="Put back the model and dictionary of the audit, or audit again",
         )
@@ -121,39 +121,39 @@ def _tokenised(
             waiting[prompt] = i
     alone = list(waiting.values())
     done: Tokenised = []
-    for places, one in _each(twos, texts, of_pair, tokenizer, max_length):
-        if isinstance(one, Drop):
+    for places, tokens in _each(twos, texts, of_pair, tokenizer, max_length):
+        if isinstance(tokens, Drop):
             alone += places
         else:
-            done.append((places, one))
+            done.append((places, tokens))
     drops: dict[int, Drop] = {}
-    for places, one in _each([(i,) for i in sorted(alone)], texts, of_pair, tokenizer, max_length):
-        if isinstance(one, Drop):
-            drops[places[0]] = one
+    for places, tokens in _each([(i,) for i in sorted(alone)], texts, of_pair, tokenizer, max_length):
+        if isinstance(tokens, Drop):
+            drops[places[0]] = tokens
         else:
-            done.append((places, one))
+            done.append((places, tokens))
     return done, drops
 
 
 def _each(
     places: Sequence[tuple[int, ...]], texts: Sequence[str], of_pair: Sequence[Pair], tokenizer: Any, cut: int | None
 ) -> Any:
-    made = []
+    padded_pairs = []
     for i in places:
         pair = of_pair[i[0]]
         role = pair.chosen[0].role if pair.chosen else "assistant"
         chosen, rejected = ((Message(role, texts[j]),) for j in (i[0], i[-1]))
-        made.append(replace(pair, chosen=chosen, rejected=rejected))
-    return zip(places, tokenise(made, tokenizer, max_length=cut), strict=True)
+        padded_pairs.append(replace(pair, chosen=chosen, rejected=rejected))
+    return zip(places, tokenise(padded_pairs, tokenizer, max_length=cut), strict=True)
 
 
 def _rows(tokens: Sequence[PairTokens], n_spans: int) -> Rows:
     """The prompt is read but not measured: all rollouts share it."""
     names = ("prompt", "chosen", "rejected")[:n_spans]
-    ids = [tuple(getattr(one, f"{name}_ids") for name in names) for one in tokens]
+    ids = [tuple(getattr(pair_tokens, f"{name}_ids") for name in names) for pair_tokens in tokens]
     content = [
-        (np.zeros(one.prompt_ids.size, bool), *(getattr(one, f"{name}_content") for name in names[1:]))
-        for one in tokens
+        (np.zeros(pair_tokens.prompt_ids.size, bool), *(getattr(pair_tokens, f"{name}_content") for name in names[1:]))
+        for pair_tokens in tokens
     ]
     return Rows(names, ids, content)
 
@@ -162,15 +162,15 @@ def _readings(
     sides: Tokenised, drops: Mapping[int, Drop], sampled: Sequence[np.ndarray], max_length: int | None
 ) -> list[_Reading]:
     """What became of every rollout; `sampled[i]` are its ids as drawn, without the stop token."""
-    found = {i: _Reading(EMPTY if drop.reason == NO_CONTENT else drop.reason) for i, drop in drops.items()}
+    readings = {i: _Reading(EMPTY if drop.reason == NO_CONTENT else drop.reason) for i, drop in drops.items()}
     for places, tokens in sides:
         for i, side in zip(places, ("chosen", "rejected"), strict=False):
             ids, content = getattr(tokens, f"{side}_ids"), getattr(tokens, f"{side}_content")
             cut = tokens.truncated and tokens.prompt_ids.size + ids.size == max_length
-            said = ids[content]
-            drawn = sampled[i][: said.size] if cut else sampled[i]
-            found[i] = _Reading(READ, cut, not np.array_equal(said, drawn))
-    return [found[i] for i in range(len(sampled))]
+            content_ids = ids[content]
+            drawn = sampled[i][: content_ids.size] if cut else sampled[i]
+            readings[i] = _Reading(READ, cut, not np.array_equal(content_ids, drawn))
+    return [readings[i] for i in range(len(sampled))]
 
 
 def _table(rollout_ids: Any, readings: Sequence[_Reading], pools: Mapping[int, tuple[SpanPool, int]]) -> pa.Table:
@@ -178,9 +178,9 @@ def _table(rollout_ids: Any, readings: Sequence[_Reading], pools: Mapping[int, t
     n_tokens, lengths = [], [0]
     for i in range(len(readings)):
         pool, row = pools.get(i, (None, 0))
-        here = slice(pool.indptr[row], pool.indptr[row + 1]) if pool is not None else slice(0)
+        span = slice(pool.indptr[row], pool.indptr[row + 1]) if pool is not None else slice(0)
         for name, parts in features.items():
-            parts.append(getattr(pool, name)[here] if pool is not None else np.empty(0, np.int32))
+            parts.append(getattr(pool, name)[span] if pool is not None else np.empty(0, np.int32))
         n_tokens.append(int(pool.n_tokens[row]) if pool is not None else 0)
         lengths.append(features["feature_id"][-1].size)
     offsets = pa.array(np.cumsum(lengths), pa.int32())
@@ -189,7 +189,7 @@ def _table(rollout_ids: Any, readings: Sequence[_Reading], pools: Mapping[int, t
         for name, parts in features.items()
     ]
     plain = [
-        pa.array([getattr(one, name) for one in readings], ROLLOUT_FEATURES.field(name).type)
+        pa.array([getattr(reading, name) for reading in readings], ROLLOUT_FEATURES.field(name).type)
         for name in ("status", "truncated", "retokenised")
     ]
     return pa.table(
@@ -219,8 +219,8 @@ def harvest_rollouts(
         if shards.has(number):
             continue
         some = samples.read(SAMPLES, number)
-        asked = pairs.filter(pc.is_in(pairs["pair_id"], value_set=some["pair_id"].combine_chunks()))
-        by_id = {str(pair.pair_id): pair for pair in pairs_from_table(asked)}
+        prompted_pairs = pairs.filter(pc.is_in(pairs["pair_id"], value_set=some["pair_id"].combine_chunks()))
+        by_id = {str(pair.pair_id): pair for pair in pairs_from_table(prompted_pairs)}
         shards.write(
             number,
             {ROLLOUT: read_rollouts(some, by_id, lens, tokenizer, max_length=max_length, batch_tokens=batch_tokens)},

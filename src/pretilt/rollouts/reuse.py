@@ -37,14 +37,16 @@ class Reuse:
         make: Callable[[], Sampler],
     ) -> None:
         theirs, role = RolloutSettings.like(report["settings"]), str(answered["role"])
-        here = {**answered, **_limits(settings)}
-        there = {**{name: report.get(name) for name in answered}, **_limits(theirs)}
-        for name, value in here.items():
-            if there[name] != value:
+        wanted_values = {**answered, **_limits(settings)}
+        stored_values = {**{name: report.get(name) for name in answered}, **_limits(theirs)}
+        for name, value in wanted_values.items():
+            if stored_values[name] != value:
                 raise UserError(
                     f"its rollouts '{role}' cannot stand for those of this run",
                     file=file,
-                    why="another model answered" if name == "model" else f"{name} is {there[name]}, here {value}",
+                    why="another model answered"
+                    if name == "model"
+                    else f"{name} is {stored_values[name]}, here {value}",
                     fix="Leave out --reuse, or give the options that they were sampled with",
                 )
         self.taken = 0
@@ -71,9 +73,9 @@ class Reuse:
         places = [(i, self._row_of[name]) for i, name in enumerate(streams) if name in self._row_of]
         rows = self._samples.take(pa.array([row for _, row in places], pa.int64())).to_pylist()
         return {
-            i: Drawn(np.asarray(one["ids"], np.int32), one["finished"], one["logprob"], one["text"])
-            for (i, _), one in zip(places, rows, strict=True)
-            if np.array_equal(one["prompt_ids"], prompts[i])  # a prompt may be tokenised otherwise there
+            i: Drawn(np.asarray(row["ids"], np.int32), row["finished"], row["logprob"], row["text"])
+            for (i, _), row in zip(places, rows, strict=True)
+            if np.array_equal(row["prompt_ids"], prompts[i])  # a prompt may be tokenised otherwise there
         }
 
 

@@ -82,10 +82,12 @@ def sample(
 def _table(
     prompts: Prompts, rows: Sequence[tuple[int, int]], drawn: Sequence[Drawn], tokenizer: Any, stop: set[int]
 ) -> pa.Table:
-    found = []
-    for (j, number), one in zip(rows, drawn, strict=True):
-        said = one.ids[:-1] if one.finished and one.ids.size and int(one.ids[-1]) in stop else one.ids
-        found.append(
+    rollout_rows = []
+    for (j, number), rollout in zip(rows, drawn, strict=True):
+        answer_ids = (
+            rollout.ids[:-1] if rollout.finished and rollout.ids.size and int(rollout.ids[-1]) in stop else rollout.ids
+        )
+        rollout_rows.append(
             {
                 "rollout_id": f"{prompts.prompt_id[j]}:{number}",
                 "prompt_id": prompts.prompt_id[j],
@@ -93,14 +95,16 @@ def _table(
                 "family_id": int(prompts.family_id[j]),
                 "sample": number,
                 "prompt_ids": prompts.ids[j],
-                "ids": one.ids,
-                "text": one.text if one.text is not None else decoded(tokenizer, prompts.ids[j], said, one.finished),
-                "finished": one.finished,
-                "n_tokens": int(said.size),
-                "logprob": one.logprob,
+                "ids": rollout.ids,
+                "text": rollout.text
+                if rollout.text is not None
+                else decoded(tokenizer, prompts.ids[j], answer_ids, rollout.finished),
+                "finished": rollout.finished,
+                "n_tokens": int(answer_ids.size),
+                "logprob": rollout.logprob,
             }
         )
-    return pa.Table.from_pylist(found, schema=ROLLOUTS)
+    return pa.Table.from_pylist(rollout_rows, schema=ROLLOUTS)
 
 
 def decoded(tokenizer: Any, prompt_ids: np.ndarray, ids: np.ndarray, finished: bool) -> str:
@@ -114,5 +118,5 @@ def decoded(tokenizer: Any, prompt_ids: np.ndarray, ids: np.ndarray, finished: b
         return whole
 
     both, before = text(np.concatenate([prompt_ids, ids])), text(prompt_ids)
-    said = both[len(before) :] if both.startswith(before) else text(ids)
-    return said if finished else said.rstrip("\ufffd")
+    answer = both[len(before) :] if both.startswith(before) else text(ids)
+    return answer if finished else answer.rstrip("\ufffd")

@@ -201,8 +201,8 @@ def rollouts_run(
                 events.say(f"{draw.taken:,} of them taken from {reuse}")
             stage.add_shards(shards)
             stage.write_json(f"{folder(role)}/prompts.json", prompts.counts)
-    about = {**answered, "settings": settings.model_dump(), "measurement_id": sealed}
-    _read(run, role, about, lens, choice.tokenizer, audited, events)
+    facts = {**answered, "settings": settings.model_dump(), "measurement_id": sealed}
+    _read(run, role, facts, lens, choice.tokenizer, audited, events)
     return RolloutResult(run, role, run.json(report_file(role)))
 
 
@@ -212,9 +212,9 @@ def open_rollouts(run: Run, role: str) -> RolloutResult:
 
     if features_stage(role) not in run.manifest["stages"]:
         raise UserError(f"the run holds no rollouts '{role}'", file=run.path, fix="Run `pretilt rollouts` first")
-    found = RolloutResult(run, role, run.json(report_file(role)))
-    check_measurement(run.manifest["measurement_id"], found.report["measurement_id"])
-    return found
+    result = RolloutResult(run, role, run.json(report_file(role)))
+    check_measurement(run.manifest["measurement_id"], result.report["measurement_id"])
+    return result
 
 
 def _trained_here(run: Run, role: str) -> Path:
@@ -261,10 +261,10 @@ def _sealed_lens(run: Run, choice: LensChoice, audited: AuditSettings, sealed: s
 
 def _check_free(shards: Shards, role: str) -> None:
     """Raise UserError if the folder holds whole shards of other rollouts: they may have cost hours."""
-    if others := shards.of_others():
+    if other_shards := shards.of_others():
         raise UserError(
             f"the run holds other rollouts '{role}'",
-            file=others[0],
+            file=other_shards[0],
             why="they were sampled with other settings, by another model or to other prompts",
             fix="Give the role another name, or --replace to lose them",
         )
@@ -273,7 +273,7 @@ def _check_free(shards: Shards, role: str) -> None:
 def _read(
     run: Run,
     role: str,
-    about: dict[str, Any],
+    facts: dict[str, Any],
     lens: Callable[[], Lens],
     tokenizer: Any,
     audited: AuditSettings,
@@ -281,7 +281,7 @@ def _read(
 ) -> None:
     from pretilt.rollouts.reading import ROLLOUT, harvest_rollouts
 
-    config = {"measurement_id": about["measurement_id"], "batch_tokens": audited.batch_tokens}
+    config = {"measurement_id": facts["measurement_id"], "batch_tokens": audited.batch_tokens}
     with run.stage(
         features_stage(role), version=FEATURES_VERSION, config=config, reads=["pairs", samples_stage(role)]
     ) as stage:
@@ -301,7 +301,7 @@ def _read(
         stage.add_shards(shards)
         prompts = run.json(f"{folder(role)}/prompts.json")
         counts = _counts(joined(samples, SAMPLES), joined(shards, ROLLOUT))
-        stage.write_json(report_file(role), {**about, "prompts": prompts, **counts})
+        stage.write_json(report_file(role), {**facts, "prompts": prompts, **counts})
 
 
 def _counts(samples: pa.Table, reading: pa.Table) -> dict[str, Any]:

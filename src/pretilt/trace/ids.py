@@ -67,11 +67,11 @@ def _cell(run: Run, view: str, where: int, concept_id: int, what: str) -> Cell:
     if concept_id >= len(kinds):
         trouble = _no_concept(concept_id, kinds)
     elif not trouble:
-        asked = view.replace("prompt_", "shift_") if view.startswith("prompt_") else ""
-        if kinds[concept_id].startswith("shift_") and kinds[concept_id] != asked:
+        kind_of_view = view.replace("prompt_", "shift_") if view.startswith("prompt_") else ""
+        if kinds[concept_id].startswith("shift_") and kinds[concept_id] != kind_of_view:
             trouble = f"concept {concept_id} is of kind {kinds[concept_id]}, which is not tested in view {view}"
-        elif asked and kinds[concept_id] != asked:
-            trouble = f"concept {concept_id} is of kind {kinds[concept_id]}, and view {view} is about {asked}"
+        elif kind_of_view and kinds[concept_id] != kind_of_view:
+            trouble = f"concept {concept_id} is of kind {kinds[concept_id]}, and view {view} is about {kind_of_view}"
     if trouble:
         # the mean of a concept over all pairs can be traced, though it is not tested
         near = [f"concept:{concept_id}"] if view == "global" and concept_id < len(kinds) else []
@@ -103,16 +103,16 @@ def _place_trouble(run: Run, view: str, where: int) -> str:
     if view == "group":
         if where == SILENT_GROUP:
             return "group 0 holds the silent pairs, which are not tested"
-        known = run.table("groups.parquet", ["group_id"])["group_id"]
+        place_ids = run.table("groups.parquet", ["group_id"])["group_id"]
         name = "group"
     else:
         table = run.table("prompt_concepts.parquet", ["prompt_concept_id", "statistic"])
-        known = table.filter(pc.equal(table["statistic"], view.removeprefix("prompt_")))["prompt_concept_id"]
+        place_ids = table.filter(pc.equal(table["statistic"], view.removeprefix("prompt_")))["prompt_concept_id"]
         name = f"prompt concept of view {view}"
-    if pc.index(known, pa.scalar(where, pa.int32())).as_py() >= 0:
+    if pc.index(place_ids, pa.scalar(where, pa.int32())).as_py() >= 0:
         return ""
-    bounds = pc.min_max(known).as_py()
-    return f"{where} is no {name}" + (f", they are {bounds['min']} to {bounds['max']}" if len(known) else "")
+    bounds = pc.min_max(place_ids).as_py()
+    return f"{where} is no {name}" + (f", they are {bounds['min']} to {bounds['max']}" if len(place_ids) else "")
 
 
 def _named(run: Run, what: str) -> Cell:
@@ -157,13 +157,13 @@ def _row(run: Run, row: int) -> str:
 
 
 def _pair(run: Run, pair_id: str) -> str:
-    known = run.table("pairs.parquet", ["pair_id"])["pair_id"]
-    if pc.index(known, pair_id).as_py() >= 0:
+    pair_ids = run.table("pairs.parquet", ["pair_id"])["pair_id"]
+    if pc.index(pair_ids, pair_id).as_py() >= 0:
         return pair_id
     alike: list[str] = []
     stem = pair_id[:LONGEST_PAIR]
     while len(stem) >= SHORTEST_STEM and not alike:
-        alike = known.filter(pc.starts_with(known, stem)).slice(0, N_NEAR).to_pylist()
+        alike = pair_ids.filter(pc.starts_with(pair_ids, stem)).slice(0, N_NEAR).to_pylist()
         stem = stem[:-1]
     near = [f"pair:{p}" for p in alike]
     raise _unknown(run, f"there is no pair '{pair_id[:60]}'", "it was dropped or never read", near)

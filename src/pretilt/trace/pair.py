@@ -28,9 +28,9 @@ STRONGEST = 4  # tokens named of a pair for each hypothesis
 def trace_pair(run: Run, settings: AuditSettings, pair_id: str, n: int, tokens: bool, events: Events) -> PairTrace:
     """Everything about one pair of the run; a held-out one has no lessons, since nothing was tested on it."""
     quote = quotes_of(run, settings, [pair_id])[pair_id]
-    one = pc.equal(run.table("pairs.parquet", ["pair_id"])["pair_id"], pair_id).to_numpy()
+    is_pair = pc.equal(run.table("pairs.parquet", ["pair_id"])["pair_id"], pair_id).to_numpy()
     n_concepts = run.table("concepts.parquet", ["concept_id"]).num_rows
-    scores = scores_of(run, settings, range(n_concepts), one)
+    scores = scores_of(run, settings, range(n_concepts), is_pair)
     u = np.array([scores[concept][0][0] for concept in range(n_concepts)])
     members = run.table("group_members.parquet")
     group_id = members.filter(pc.equal(members["pair_id"], pair_id))["group_id"][0].as_py()
@@ -47,34 +47,34 @@ def trace_pair(run: Run, settings: AuditSettings, pair_id: str, n: int, tokens: 
         ]
         everywhere, in_places = _lessons(run, settings, pair_id, u, lists, tokens, events)
     group = place_of(run, "group", group_id)
-    return PairTrace(quote, group_id, group, topics, _unusual(run, settings, one, u, n), everywhere, in_places)
+    return PairTrace(quote, group_id, group, topics, _unusual(run, settings, is_pair, u, n), everywhere, in_places)
 
 
 def _topics(run: Run, pair_id: str) -> list[dict[str, Any]]:
     """The prompt concepts that the pair's prompt is about, best score first."""
     members = run.table("prompt_members.parquet")
-    own = members.filter(pc.equal(members["pair_id"], pair_id)).select(["prompt_concept_id", "score"])
-    named = own.join(
+    of_the_pair = members.filter(pc.equal(members["pair_id"], pair_id)).select(["prompt_concept_id", "score"])
+    named = of_the_pair.join(
         run.table("prompt_concepts.parquet", ["prompt_concept_id", "statistic", "name"]), "prompt_concept_id"
     )
     rows = named.sort_by([("score", "descending"), ("prompt_concept_id", "ascending")])
     return [{**row, "name": name_of(row, "prompt concept", row["prompt_concept_id"])} for row in rows.to_pylist()]
 
 
-def _unusual(run: Run, settings: AuditSettings, one: np.ndarray, u: np.ndarray, n: int) -> list[Unusual]:
+def _unusual(run: Run, settings: AuditSettings, is_pair: np.ndarray, u: np.ndarray, n: int) -> list[Unusual]:
     """Concepts on which few training pairs are as strong, the rarest first; ties by |u| over its root mean square."""
-    others = np.flatnonzero(train_rows(run) & ~one)
+    other_rows = np.flatnonzero(train_rows(run) & ~is_pair)
     active = np.flatnonzero(u).tolist()
-    if not others.size or not active:
+    if not other_rows.size or not active:
         return []
-    sampled = np.zeros(one.size, bool)
-    sampled[others[np.linspace(0, others.size - 1, min(others.size, USUAL_PAIRS)).astype(int)]] = True
-    found = []
+    sampled = np.zeros(is_pair.size, bool)
+    sampled[other_rows[np.linspace(0, other_rows.size - 1, min(other_rows.size, USUAL_PAIRS)).astype(int)]] = True
+    rare = []
     for concept, (usual, _) in scores_of(run, settings, active, sampled).items():
         tail = float((np.abs(usual) >= abs(u[concept])).mean())
         if tail <= RARE:
-            found.append((tail, -abs(u[concept]) / max(float(np.sqrt((usual**2).mean())), 1e-300), concept))
-    best = sorted(found)[:n]
+            rare.append((tail, -abs(u[concept]) / max(float(np.sqrt((usual**2).mean())), 1e-300), concept))
+    best = sorted(rare)[:n]
     named = concepts_of(run, [concept for _, _, concept in best])
     return [
         Unusual(concept, name_of(named[concept], "concept", concept), named[concept]["kind"], float(u[concept]), tail)
@@ -98,11 +98,11 @@ def _carried(run: Run, u: np.ndarray, places: dict[str, list[int]]) -> list[dict
     ]
     table = run.table("hypotheses.parquet", names)
     table = table.filter(table["shown"])
-    where, here = table["where"].to_numpy(), np.zeros(table.num_rows, bool)
+    where, applies = table["where"].to_numpy(), np.zeros(table.num_rows, bool)
     for view in VIEWS:
         of_view = pc.equal(table["view"], view).to_numpy()
-        here |= of_view if view == "global" else of_view & np.isin(where, places.get(view, []))
-    table = table.filter(pa.array(here))
+        applies |= of_view if view == "global" else of_view & np.isin(where, places.get(view, []))
+    table = table.filter(pa.array(applies))
     # A pair inside weighs 1 / n_in (`Places.weights`); over all pairs n_in is their number.
     contribution = u[table["concept_id"].to_numpy()] / table["n_in"].to_numpy()
     table = table.append_column("contribution", pa.array(contribution))
@@ -128,13 +128,13 @@ def _lessons(
     if not concept_ids:
         return [[] for _ in lists]
     tracer, named = make_tracer(run, settings, concept_ids), concepts_of(run, concept_ids)
-    wanted = {(pair_id, concept): float(u[concept]) for concept in concept_ids}
-    read = tokens_of(run, settings, wanted, events) if tokens else {}
+    u_of_concept = {(pair_id, concept): float(u[concept]) for concept in concept_ids}
+    read = tokens_of(run, settings, u_of_concept, events) if tokens else {}
 
     def lesson(row: dict[str, Any]) -> Lesson:
         concept, delta = row["concept_id"], row["delta"]
         shares = tracer.contributions(row["view"], row["where"], concept) * np.sign(delta)
-        own = shares[tracer.pair_ids.index(pair_id)]
+        share = shares[tracer.pair_ids.index(pair_id)]
         return Lesson(
             hypothesis_id=row["hypothesis_id"],
             concept=name_of(named[concept], "concept", concept),
@@ -147,7 +147,7 @@ def _lessons(
             is_sure=is_sure(row),
             contribution=row["contribution"],
             share=row["contribution"] / delta,
-            pair_rank=1 + int((shares > own).sum()),
+            pair_rank=1 + int((shares > share).sum()),
             fires_on=_strongest(read.get((pair_id, concept)), row["contribution"] > 0),
         )
 

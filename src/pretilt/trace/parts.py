@@ -25,26 +25,26 @@ SAME_U = 1e-9
 
 
 def tokens_of(
-    run: Run, settings: AuditSettings, wanted: Mapping[tuple[str, int], float], events: Events
+    run: Run, settings: AuditSettings, u_of_key: Mapping[tuple[str, int], float], events: Events
 ) -> dict[tuple[str, int], PairTokens]:
     """Tokens of (pair_id, concept_id): those of the evidence, and the others through the lens.
 
-    `wanted` gives the u of each. Evidence of another u is of an earlier ranking, in which the number meant another
+    `u_of_key` gives the u of each. Evidence of another u is of an earlier ranking, in which the number meant another
     concept: it is not believed.
     """
-    found: dict[tuple[str, int], PairTokens] = {}
+    tokens: dict[tuple[str, int], PairTokens] = {}
     if run.holds("evidence.parquet"):
         table = run.table("evidence.parquet")
-        of_pair = pc.is_in(table["pair_id"], pa.array(sorted({p for p, _ in wanted}), pa.string()))
+        of_pair = pc.is_in(table["pair_id"], pa.array(sorted({p for p, _ in u_of_key}), pa.string()))
         for row in table.filter(of_pair).to_pylist():
             key = (row["pair_id"], int(row["hypothesis_id"].rsplit(":", 1)[1]))
-            if key in wanted and abs(row["u"] - wanted[key]) < SAME_U:
+            if key in u_of_key and abs(row["u"] - u_of_key[key]) < SAME_U:
                 sides = (row[f"{side}_{part}"] for side in ("chosen", "rejected") for part in ("pieces", "acts"))
-                found[key] = PairTokens(*sides)
-    missing = [key for key in wanted if key not in found]
+                tokens[key] = PairTokens(*sides)
+    missing = [key for key in u_of_key if key not in tokens]
     if missing:
-        found |= zip(missing, _read_tokens(run, settings, missing, events), strict=True)
-    return found
+        tokens |= zip(missing, _read_tokens(run, settings, missing, events), strict=True)
+    return tokens
 
 
 def _read_tokens(
@@ -71,22 +71,22 @@ def quotes_of(run: Run, settings: AuditSettings, pair_ids: Iterable[str]) -> dic
     """Texts of some pairs; a pair whose label the baseline swapped is shown swapped."""
     names = ["pair_id", "row_index", "split", "family_id", "is_chat", "prompt", "chosen", "rejected"]
     pairs = run.table("pairs.parquet", names)
-    wanted = pc.is_in(pairs["pair_id"], pa.array(sorted(set(pair_ids)), pa.string()))
-    at = np.flatnonzero(wanted.to_numpy())
+    is_quoted = pc.is_in(pairs["pair_id"], pa.array(sorted(set(pair_ids)), pa.string()))
+    at = np.flatnonzero(is_quoted.to_numpy())
     families, sizes = np.unique(pairs["family_id"].to_numpy(), return_counts=True)
     size = dict(zip(families.tolist(), sizes.tolist(), strict=True))
     some = pairs.take(pa.array(at))
     swap = Features(run, settings).swap
     turned = np.zeros(at.size, bool) if swap is None else swap[at]
-    found = {}
+    quotes = {}
     for row, prompt, turn in zip(some.to_pylist(), transcripts(some), turned, strict=True):
         texts = [_response(row[side], row["is_chat"]) for side in ("chosen", "rejected")]
         chosen, rejected = texts[::-1] if turn else texts
-        found[row["pair_id"]] = Quote(
+        quotes[row["pair_id"]] = Quote(
             row["pair_id"], row["row_index"], row["split"], row["family_id"], size[row["family_id"]],
             prompt, chosen, rejected, is_harmful(prompt, chosen, rejected),
         )  # fmt: skip
-    return found
+    return quotes
 
 
 def _response(messages: Sequence[Mapping[str, Any]], is_chat: bool) -> str:

@@ -51,21 +51,21 @@ def trace(
         trace("runs/pairs", "global:7").responsible[0].pair.pair_id
     """
     events = watching(events)
-    found = resolve(run, what)
+    target = resolve(run, what)
     settings = settings_of(run)
-    if isinstance(found, str):
+    if isinstance(target, str):
         if export is not None:
             raise UserError("a pair has no list of pairs to export", fix="Name a hypothesis or a concept")
-        return trace_pair(run, settings, found, n, tokens, events)
+        return trace_pair(run, settings, target, n, tokens, events)
     if export is not None:
         check_target(Path(export), run, force=force)
-    tracer = make_tracer(run, settings, [found.concept_id])
-    told = _trace_effect(run, settings, tracer, found, n, tokens, events)
+    tracer = make_tracer(run, settings, [target.concept_id])
+    result = _trace_effect(run, settings, tracer, target, n, tokens, events)
     if export is not None:
         numbers = run.table("pairs.parquet", ["row_index", "family_id"]).filter(train_rows(run))
-        cell = (found.view, found.where, found.concept_id)
-        export_pairs(Path(export), tracer, cell, told.direction, numbers, top)
-    return told
+        cell = (target.view, target.where, target.concept_id)
+        export_pairs(Path(export), tracer, cell, result.direction, numbers, top)
+    return result
 
 
 def _trace_effect(
@@ -126,27 +126,29 @@ def _contributions(
     """The rows of each list with their texts and tokens."""
     u, inside = tracer.u(cell.concept_id), tracer.places.inside(cell.view, cell.where)
     u_of = {tracer.pair_ids[row]: float(u[row]) for rows in lists for row in rows.tolist()}
-    wanted = {(pair_id, cell.concept_id): value for pair_id, value in u_of.items()}
-    read = tokens_of(run, settings, wanted, events) if tokens else {}
+    u_of_key = {(pair_id, cell.concept_id): value for pair_id, value in u_of.items()}
+    read = tokens_of(run, settings, u_of_key, events) if tokens else {}
     quotes = quotes_of(run, settings, u_of)
     shares = tracer.contributions(cell.view, cell.where, cell.concept_id)
 
     def one(row: int) -> Contribution:
         pair_id, share = tracer.pair_ids[row], float(shares[row])
         of_delta = share / delta if delta else float("nan")
-        told = Contribution(quotes[pair_id], share, of_delta, float(u[row]), bool(inside[row]), None, None)
+        contribution_of_row = Contribution(
+            quotes[pair_id], share, of_delta, float(u[row]), bool(inside[row]), None, None
+        )
         tokens_here = read.get((pair_id, cell.concept_id))
-        return told if tokens_here is None else _with_tokens(told, tokens_here)
+        return contribution_of_row if tokens_here is None else _with_tokens(contribution_of_row, tokens_here)
 
     return [[one(row) for row in rows.tolist()] for rows in lists]
 
 
-def _with_tokens(told: Contribution, read: PairTokens) -> Contribution:
+def _with_tokens(contribution: Contribution, read: PairTokens) -> Contribution:
     """The characters that fire are counted in what the model read, which truncation may have cut."""
     chosen, rejected = "".join(read.chosen_pieces), "".join(read.rejected_pieces)
     return dataclasses.replace(
-        told,
-        pair=dataclasses.replace(told.pair, chosen=chosen, rejected=rejected),
+        contribution,
+        pair=dataclasses.replace(contribution.pair, chosen=chosen, rejected=rejected),
         chosen_fired=fired(read.chosen_pieces, read.chosen_acts),
         rejected_fired=fired(read.rejected_pieces, read.rejected_acts),
     )

@@ -91,8 +91,8 @@ class EffectTrace(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """JSON without NaN."""
-        found: dict[str, Any] = jsonable({"trace": "effect", **dataclasses.asdict(self)})
-        return found
+        document: dict[str, Any] = jsonable({"trace": "effect", **dataclasses.asdict(self)})
+        return document
 
 
 @dataclass(frozen=True)
@@ -151,8 +151,8 @@ class PairTrace(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """JSON without NaN."""
-        found: dict[str, Any] = jsonable({"trace": "pair", **dataclasses.asdict(self)})
-        return found
+        document: dict[str, Any] = jsonable({"trace": "pair", **dataclasses.asdict(self)})
+        return document
 
 
 Trace = EffectTrace | PairTrace
@@ -160,9 +160,9 @@ Trace = EffectTrace | PairTrace
 
 def fired(pieces: Sequence[str], acts: Sequence[float]) -> tuple[Fired, ...]:
     """The pieces that fire, by their characters in the joined text."""
-    found, start = [], 0
+    spans, start = [], 0
     for piece, act in zip(pieces, acts, strict=True):
         if act > 0:
-            found.append((start, start + len(piece), float(act)))
+            spans.append((start, start + len(piece), float(act)))
         start += len(piece)
-    return tuple(found)
+    return tuple(spans)

@@ -134,17 +134,17 @@ def preference_dataset(pairs: Sequence[Pair]) -> Dataset:
         # The trainer unpacks the value, so that a pair without arguments needs an empty mapping.
         columns["chat_template_kwargs"] = [json.loads(p.template_kwargs) if p.template_kwargs else {} for p in pairs]
         kind["chat_template_kwargs"] = Json()
-    made = Dataset.from_dict(columns, features=Features(kind))
-    _check_carried(made, columns, pairs)
-    return made
+    dataset = Dataset.from_dict(columns, features=Features(kind))
+    _check_carried(dataset, columns, pairs)
+    return dataset
 
 
-def _check_carried(made: Dataset, columns: Mapping[str, list[Any]], pairs: Sequence[Pair]) -> None:
+def _check_carried(dataset: Dataset, columns: Mapping[str, list[Any]], pairs: Sequence[Pair]) -> None:
     """Numbers beyond 64 bits come back as text: the trainer would read another conversation, or stop in the middle."""
     for i, pair in enumerate(pairs):
         if not pair.template_kwargs and not any(m.extra for span in SPANS for m in getattr(pair, span)):
             continue
-        if made[i] != {name: values[i] for name, values in columns.items()}:
+        if dataset[i] != {name: values[i] for name, values in columns.items()}:
             raise UserError(
                 "a message cannot be handed to the trainer unchanged",
                 row=pair.row_index,
@@ -154,7 +154,7 @@ def _check_carried(made: Dataset, columns: Mapping[str, list[Any]], pairs: Seque
 
 
 def account(
-    given: Sequence[str], prepared: Dataset, tokens: pa.Table, max_length: int | None, swap: Collection[str]
+    pair_ids_given: Sequence[str], prepared: Dataset, tokens: pa.Table, max_length: int | None, swap: Collection[str]
 ) -> Account:
     """Compare what the trainer prepared with what it was given (pair_ids) and with the ids of the audit (TOKENS).
 
@@ -164,7 +164,7 @@ def account(
     row_of = {pair_id: i for i, pair_id in enumerate(tokens["pair_id"].to_pylist())}
     read = {span: _ragged(tokens[f"{span}_ids"]) for span in SPANS}
     arrow = prepared.with_format("arrow")
-    kept: list[str] = []
+    kept_ids: list[str] = []
     differing: list[str] = []
     equal: list[str] = []
     for start in range(0, len(prepared), _BLOCK):
@@ -173,18 +173,18 @@ def account(
         spans = {span: _ragged(block[f"{span}_ids"]) for span in SPANS}
         for i, pair_id in enumerate(pair_ids):
             prompt = _row(spans["prompt"], i)
-            rest = None if max_length is None else max(max_length - prompt.size, 0)
-            ours = [prompt[:max_length], _row(spans["chosen"], i)[:rest], _row(spans["rejected"], i)[:rest]]
+            room = None if max_length is None else max(max_length - prompt.size, 0)
+            ours = [prompt[:max_length], _row(spans["chosen"], i)[:room], _row(spans["rejected"], i)[:room]]
             order = ("prompt", "rejected", "chosen") if pair_id in swap else SPANS
             row = row_of.get(pair_id)
             if row is None or not all(np.array_equal(a, _row(read[s], row)) for a, s in zip(ours, order, strict=True)):
                 differing.append(pair_id)
             if np.array_equal(ours[1], ours[2]):
                 equal.append(pair_id)
-        kept += pair_ids
-    there = set(kept)
-    dropped = tuple(pair_id for pair_id in given if pair_id not in there)
-    return Account(len(given), len(kept), dropped, tuple(differing), tuple(equal))
+        kept_ids += pair_ids
+    prepared_ids = set(kept_ids)
+    dropped = tuple(pair_id for pair_id in pair_ids_given if pair_id not in prepared_ids)
+    return Account(len(pair_ids_given), len(kept_ids), dropped, tuple(differing), tuple(equal))
 
 
 def _ragged(column: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -45,12 +45,12 @@ def opened(out: Path, key: str, n_processes: int) -> dict[str, Any] | None:
         return None
     try:
         report = read_sealed(path.read_bytes())
-        known, finished, began = report["key"], report["finished"], report["processes"]
+        recorded_key, finished, began = report["key"], report["finished"], report["processes"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             "the report of a training cannot be read", file=path, why=str(error), fix="Give --out a new folder"
         ) from error
-    if known != key:
+    if recorded_key != key:
         if not finished and not _checkpoints(out):
             return None  # nothing is lost: it failed before its first checkpoint, perhaps for its settings
         raise UserError(
@@ -69,10 +69,10 @@ def opened(out: Path, key: str, n_processes: int) -> dict[str, Any] | None:
     return dict(report)
 
 
-def begin(out: Path, key: str, n_processes: int, about: Mapping[str, Any]) -> None:
+def begin(out: Path, key: str, n_processes: int, facts: Mapping[str, Any]) -> None:
     """Write the report of a training that begins; `about`: what must be known to have stood at its beginning."""
     begun = {"format_version": FORMAT_VERSION, "key": key, "finished": False, "processes": n_processes}
-    write_sealed(out / REPORT, {**begun, **about})
+    write_sealed(out / REPORT, {**begun, **facts})
 
 
 def is_whole(out: Path, report: Mapping[str, Any]) -> bool:
@@ -131,8 +131,8 @@ def _is_readable(checkpoint: Path, step: int) -> bool:
 
 
 def _checkpoints(out: Path) -> list[tuple[int, Path]]:
-    found = [(re.fullmatch(r"checkpoint-(\d+)", p.name), p) for p in out.glob("checkpoint-*") if p.is_dir()]
-    return [(int(match[1]), path) for match, path in found if match]
+    matches = [(re.fullmatch(r"checkpoint-(\d+)", p.name), p) for p in out.glob("checkpoint-*") if p.is_dir()]
+    return [(int(match[1]), path) for match, path in matches if match]
 
 
 def check_space(out: Path, model_bytes: int, trained_bytes: int, n_checkpoints: int) -> None:

@@ -98,8 +98,8 @@ def measures(margins: Margins, beta: float, loss_type: str) -> dict[str, Any]:
         rejected.sum() / max(margins.n_rejected.sum(), 1),
         np.sqrt((both**2).mean()),
     )
-    found = {name: float(value) for name, value in zip(names, values, strict=True)}
-    return {"pairs": len(margins), **{n: v if math.isfinite(v) else None for n, v in found.items()}}
+    means = {name: float(value) for name, value in zip(names, values, strict=True)}
+    return {"pairs": len(margins), **{n: v if math.isfinite(v) else None for n, v in means.items()}}
 
 
 def regime(training: dict[str, Any], loss_type: str, *, reference_moved: bool = False) -> tuple[str, str]:
@@ -122,18 +122,18 @@ def regime(training: dict[str, Any], loss_type: str, *, reference_moved: bool = 
         "bending": "the pairs that are learned have begun to pull less",
         "saturating": "most pairs are learned and hardly pull; the rest decide",
     }[name]
-    told = f"{name}: mean σ(−margin) is {weight:.3f} (0.5 at the start): {meaning}"
+    words = f"{name}: mean σ(−margin) is {weight:.3f} (0.5 at the start): {meaning}"
     drift = training["chosen_drift"]
     if drift < -NOISE_NATS and training["mean_margin"] > 0:
-        told += (
+        words += (
             f"; chosen responses lost {-drift:.2f} nats each while the margin grew (likelihood displacement: what is "
             "gained lies outside the pairs)"
         )
     if loss_type not in _LOGISTIC:
-        told += f"; the loss '{loss_type}' weights pairs otherwise: read this as the size of the margins alone"
+        words += f"; the loss '{loss_type}' weights pairs otherwise: read this as the size of the margins alone"
     if reference_moved:
-        told += "; the reference moved along, so this is the distance from its last state, not from the start"
-    return name, told
+        words += "; the reference moved along, so this is the distance from its last state, not from the start"
+    return name, words
 
 
 def _weight(margin: np.ndarray) -> np.ndarray:

@@ -83,12 +83,12 @@ class TrainSettings:
                 raise UserError(f"option '{name}' cannot be given", why=RESERVED[name], file=config)
             if name not in ours and name not in dpo_kinds:
                 raise _unknown(name, [*ours, *dpo_kinds], "trl.DPOConfig", config)
-        own: dict[str, Any] = {n: str(v) if isinstance(v, Path) else v for n, v in values.items() if n in ours}
-        if (lora := own.get("lora")) is not None:
-            own["lora"] = _lora(lora, config)
+        own_options: dict[str, Any] = {n: str(v) if isinstance(v, Path) else v for n, v in values.items() if n in ours}
+        if (lora := own_options.get("lora")) is not None:
+            own_options["lora"] = _lora(lora, config)
         hints = typing.get_type_hints(cls)
-        own = {name: _typed(name, value, hints[name], config) for name, value in own.items()}
-        if own.get("regime_pairs") is not None and own["regime_pairs"] < 1:
+        own_options = {name: _typed(name, value, hints[name], config) for name, value in own_options.items()}
+        if own_options.get("regime_pairs") is not None and own_options["regime_pairs"] < 1:
             raise UserError("option 'regime_pairs' is not accepted", why="it must be 1 or more", file=config)
         dpo = {name: _typed(name, values[name], dpo_kinds[name], config) for name in values if name not in ours}
         for name, value in dpo.items():
@@ -100,7 +100,7 @@ class TrainSettings:
                 why="the margins at the end are measured on whole responses, the precomputed values are not",
                 file=config,
             )
-        return cls(**own, dpo=dpo)
+        return cls(**own_options, dpo=dpo)
 
     def dpo_config(self, out: Path, max_length: int) -> Any:
         """The `trl.DPOConfig` of this machine. Raises UserError for values that TRL refuses.
@@ -137,11 +137,11 @@ class TrainSettings:
         return {"dpo": dpo, "lora": None if self.lora is None else plain(dict(self.lora))}
 
 
-def machine_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+def machine_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
     """Our defaults where TRL's do not suit a run that nobody watches, or a machine without a GPU."""
     import torch
 
-    gpu = torch.cuda.is_available() and not given.get("use_cpu")
+    gpu = torch.cuda.is_available() and not options.get("use_cpu")
     values: dict[str, Any] = {
         "report_to": "none",
         "disable_tqdm": True,
@@ -154,7 +154,7 @@ def machine_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
         values["bf16"] = False
     if not gpu:
         values["dataloader_pin_memory"] = False
-    if not gpu and "activation_checkpointing" not in given:
+    if not gpu and "activation_checkpointing" not in options:
         values["gradient_checkpointing"] = False  # memory is not what a CPU lacks
     return values
 
@@ -187,16 +187,16 @@ def _kinds(package: str, name: str) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(kind) if field.init}
 
 
-def _lora(given: Any, config: Path | None) -> dict[str, Any] | None:
-    if isinstance(given, bool):
-        return {} if given else None
-    if not isinstance(given, Mapping):
+def _lora(lora: Any, config: Path | None) -> dict[str, Any] | None:
+    if isinstance(lora, bool):
+        return {} if lora else None
+    if not isinstance(lora, Mapping):
         raise UserError("option 'lora' is not accepted", why="it is a mapping of peft.LoraConfig names", file=config)
     kinds = _kinds("peft", "LoraConfig")
-    for name in given:
+    for name in lora:
         if name not in kinds:
             raise _unknown(str(name), [*kinds], "peft.LoraConfig", config)
-    return {str(name): _typed(f"lora.{name}", value, kinds[name], config) for name, value in given.items()}
+    return {str(name): _typed(f"lora.{name}", value, kinds[name], config) for name, value in lora.items()}
 
 
 def _check_range(name: str, value: Any, config: Path | None) -> None:
@@ -227,8 +227,8 @@ def _check_reporters(names: Any, config: Path | None) -> None:
             )
 
 
-def _unknown(name: str, known: list[str], where: str, config: Path | None) -> UserError:
-    fix = did_you_mean(name, known, f"Names are those of {where}")
+def _unknown(name: str, names: list[str], where: str, config: Path | None) -> UserError:
+    fix = did_you_mean(name, names, f"Names are those of {where}")
     return UserError(f"option '{name}' is not known", why=f"{where} has no such field", fix=fix, file=config)
 
 

@@ -107,9 +107,9 @@ def sealed_forecast(run: Run) -> dict[str, str] | None:
     """Hash and time of the forecast that lies in the run, None without one. Raises UserError for a damaged one."""
     if "forecast" not in run.manifest["stages"]:
         return None
-    told = run.json("forecast.json")
-    found = {"sha256": str(told["sha256"]), "written": str(told["written"])}
-    return found if file_hash(run.file("forecast.parquet")) == found["sha256"] else None
+    report = run.json("forecast.json")
+    seal = {"sha256": str(report["sha256"]), "written": str(report["written"])}
+    return seal if file_hash(run.file("forecast.parquet")) == seal["sha256"] else None
 
 
 class _Training:
@@ -137,14 +137,14 @@ class _Training:
         self.key = content_hash(self.made_from)
 
     def result(self) -> TrainResult:
-        known = folder.opened(self.out, self.key, self.args.world_size)
-        if known is not None and folder.is_whole(self.out, known):
-            self.events.say(f"{self.out}: trained already; {known['regime']['words']}")
-            return TrainResult(self.out, known)
-        if known is not None and known["finished"]:
+        report_before = folder.opened(self.out, self.key, self.args.world_size)
+        if report_before is not None and folder.is_whole(self.out, report_before):
+            self.events.say(f"{self.out}: trained already; {report_before['regime']['words']}")
+            return TrainResult(self.out, report_before)
+        if report_before is not None and report_before["finished"]:
             self.events.say(f"{self.out}: files of the trained model are missing or changed; training again")
         # A training that goes on, or is made again, keeps what it began with: a later forecast may know its outcome.
-        sealed = {"forecast": sealed_forecast(self.run) if known is None else known.get("forecast")}
+        sealed = {"forecast": sealed_forecast(self.run) if report_before is None else report_before.get("forecast")}
         from accelerate import PartialState
 
         from pretilt.models.load import load_tokenizer
@@ -256,10 +256,10 @@ class _Training:
         }
         return {
             split: account(
-                list(given["pair_id"]), prepared, tokens, self.args.max_length, self.pairs.swapped_ids
+                list(selected["pair_id"]), prepared, tokens, self.args.max_length, self.pairs.swapped_ids
             ).to_dict()
-            for split, (given, prepared) in parts.items()
-            if given is not None
+            for split, (selected, prepared) in parts.items()
+            if selected is not None
         }
 
     def _tell(self, counts: Mapping[str, Any], checkpoint: Path | None, plan: Mapping[str, Any]) -> None:
