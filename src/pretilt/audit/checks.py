@@ -99,9 +99,9 @@ def sparsity(l0: float, nominal: float | None) -> Check:
     return Check(name, verdict, f"{l0:.1f} of {nominal:.1f}", limits, meaning, fix)
 
 
-def random_gap(own: float, random: float) -> Check:
+def random_gap(dictionary: float, random: float) -> Check:
     """Explained variance of the dictionary, and of random directions firing as often, rescaled to their best."""
-    gap = own - random
+    gap = dictionary - random
     verdict = _rising(gap, 0.2, 0.05)
     return Check(
         "gap to random directions",

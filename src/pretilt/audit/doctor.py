@@ -52,13 +52,13 @@ def doctor_stage(
     with run.stage("doctor", version=version, config=config, reads=["pairs", FEATURES], inputs=inputs) as stage:
         if not stage.done:
             # Concepts of an earlier audit may still lie in the folder: they are not this one's.
-            found = examine(run, choice, settings, events, ranked=False)
-            stage.write_json(DOCTOR_FILE, {"checks": [check.to_dict() for check in found]})
+            checks_made = examine(run, choice, settings, events, ranked=False)
+            stage.write_json(DOCTOR_FILE, {"checks": [check.to_dict() for check in checks_made]})
     choice.forget_sample()
-    found = [Check.from_dict(values) for values in run.json(DOCTOR_FILE)["checks"]]
+    checks_made = [Check.from_dict(values) for values in run.json(DOCTOR_FILE)["checks"]]
     if not despite and settings.baseline != "random-dictionary":
-        refuse("the doctor finds the lens unfit", found, run.path / DOCTOR_FILE, "; what was read is kept")
-    return found
+        refuse("the doctor finds the lens unfit", checks_made, run.path / DOCTOR_FILE, "; what was read is kept")
+    return checks_made
 
 
 def examine_pairs(run: Run, choice: LensChoice) -> list[Check]:
@@ -71,16 +71,16 @@ def examine_pairs(run: Run, choice: LensChoice) -> list[Check]:
     ]
 
 
-def refuse(what: str, found: list[Check], file: Path, kept: str = "") -> None:
+def refuse(what: str, checks_made: list[Check], file: Path, what_stays: str = "") -> None:
     """Raise UserError if a check is red."""
-    red = any_red(found)
+    red = any_red(checks_made)
     if red:
         first = red[0]
         raise UserError(
             f"{what}: {', '.join(check.name for check in red)}",
             file=file,
             why=f"{first.name} is {first.figure}, {first.threshold} ({first.meaning})",
-            fix=f"{first.what_to_do}, or give --despite-doctor to go on{kept}",
+            fix=f"{first.what_to_do}, or give --despite-doctor to go on{what_stays}",
         )
 
 
@@ -96,12 +96,12 @@ def checkup(run: Run, *, events: Events | None = None) -> list[Check]:
     return _with_verification(run, examine(run, choose_lens(settings, events), settings, events))
 
 
-def _with_verification(run: Run, found: list[Check]) -> list[Check]:
+def _with_verification(run: Run, checks_made: list[Check]) -> list[Check]:
     """The checks with those that the run's verification has made in place of "not run"."""
     if not run.holds(VERIFICATION):
-        return found
+        return checks_made
     later = {check["name"]: Check.from_dict(check) for check in run.json(VERIFICATION)["doctor"]}
-    return [later.get(check.name, check) for check in found]
+    return [later.get(check.name, check) for check in checks_made]
 
 
 def examine(
@@ -133,20 +133,20 @@ def _fidelity_checks(choice: LensChoice, tokens: pa.Table, settings: AuditSettin
     from pretilt.lens.fidelity import fidelity
     from pretilt.lens.reference import nominal_l0, random_explained_variance
 
-    found, x = choice.fidelity(tokens), choice.sample(tokens).responses
+    fidelity_here, x = choice.fidelity(tokens), choice.sample(tokens).responses
     thinned = x[:: -(-len(x) // GAP_TOKENS)]
     random = random_explained_variance(choice.dictionary, thinned, seed=settings.seed)
-    explained = found.explained_variance
+    explained = fidelity_here.explained_variance
     if settings.baseline == "random-dictionary":  # its own decoder is not fitted: take random directions at their best
-        own = explained = random
+        own_explained = explained = random
     else:
-        own = fidelity(choice.dictionary, thinned.split(SAMPLE_BLOCK)).explained_variance
+        own_explained = fidelity(choice.dictionary, thinned.split(SAMPLE_BLOCK)).explained_variance
     judged = [
         checks.explained_variance(explained),
-        checks.sparsity(found.l0, nominal_l0(choice.dictionary_name, choice.dictionary)),
-        checks.random_gap(own, random),
+        checks.sparsity(fidelity_here.l0, nominal_l0(choice.dictionary_name, choice.dictionary)),
+        checks.random_gap(own_explained, random),
     ]
-    return [checks.judged_by(check, found.n_tokens) for check in judged]
+    return [checks.judged_by(check, fidelity_here.n_tokens) for check in judged]
 
 
 def _loading_check(run: Run, choice: LensChoice, tokens: pa.Table, settings: AuditSettings) -> Check:
@@ -176,16 +176,16 @@ def _index_check(run: Run, choice: LensChoice, settings: AuditSettings) -> Check
     same = reference.dictionary_hash == choice.dictionary.hash
     counts, n_tokens = _firing_counts(run, choice.dictionary.n_features)
     comparable = counts.size == reference.fire_count.size
-    found = rank_correlation(counts, reference.fire_count) if comparable else float("nan")
-    return checks.judged_by(checks.index_space(found, reference.n_tokens, same), n_tokens)
+    correlation = rank_correlation(counts, reference.fire_count) if comparable else float("nan")
+    return checks.judged_by(checks.index_space(correlation, reference.n_tokens, same), n_tokens)
 
 
 def rollout_index_check(run: Run, reading: pa.Table) -> Check:
     """Firing rates on the responses of the data against those on rollouts; `reading` of schema ROLLOUT_FEATURES."""
     n_features = run.manifest["lens"]["n_features"]
     feature, count = (pc.list_flatten(reading[name]).to_numpy() for name in ("feature_id", "fire_count"))
-    said = np.bincount(feature, weights=count, minlength=n_features)
-    return checks.rollout_index_space(rank_correlation(_firing_counts(run, n_features)[0], said))
+    rollout_counts = np.bincount(feature, weights=count, minlength=n_features)
+    return checks.rollout_index_space(rank_correlation(_firing_counts(run, n_features)[0], rollout_counts))
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
@@ -251,8 +251,8 @@ def _special_in_content(tokens: pa.Table, tokenizer: Any) -> int:
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special} | set(
         tokenizer.all_special_ids
     )
-    known = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
-    special -= {tokenizer.unk_token_id} - known  # an unknown character is content
+    named_ids = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
+    special -= {tokenizer.unk_token_id} - named_ids  # an unknown character is content
     total = 0
     for span in SPANS:
         ids = tokens[f"{span}_ids"].combine_chunks().flatten().to_numpy()

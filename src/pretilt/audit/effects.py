@@ -67,7 +67,7 @@ def statistics_stage(run: Run, settings: AuditSettings, version: int) -> None:
         rules = PAPER_RULES if settings.paper else DisplayRules()
         features = Features(run, settings)
         pairs = _Pairs(run, settings, features)
-        views, large, concepts_rows, about = _feature_views(run, stage, settings, pairs, features, rules)
+        views, large, concepts_rows, share_unbound = _feature_views(run, stage, settings, pairs, features, rules)
         prompt_tables: list[pa.Table] = []
         members: list[pa.Table] = []
         for scores in _prompt_scores(run, pairs, features):
@@ -79,25 +79,25 @@ def statistics_stage(run: Run, settings: AuditSettings, version: int) -> None:
             concepts_rows.append(table)
             prompt_tables.append(prompts)
             members.append(selected)
-        found = hypotheses(views, large, rules, seed=settings.seed)
+        tested = hypotheses(views, large, rules, seed=settings.seed)
         stage.write("concepts.parquet", pa.concat_tables(concepts_rows))
         stage.write("prompt_concepts.parquet", pa.concat_tables([*prompt_tables, PROMPT_CONCEPTS.empty_table()]))
         stage.write("prompt_members.parquet", pa.concat_tables([*members, PROMPT_MEMBERS.empty_table()]))
-        stage.write("hypotheses.parquet", found.table)
-        stage.write_json("statistics.json", {**_counts(found, views), "share_unbound": about})
+        stage.write("hypotheses.parquet", tested.table)
+        stage.write_json("statistics.json", {**_counts(tested, views), "share_unbound": share_unbound})
 
 
-def _counts(found: Hypotheses, views: list[ViewStatistics]) -> dict[str, Any]:
+def _counts(tested: Hypotheses, views: list[ViewStatistics]) -> dict[str, Any]:
     models = {
         v.view: {
             "prior_freedom": round(v.moderated.prior_freedom, 3),
             "share_null": round(float(v.mixture.weight[v.mixture.tau == 0].sum()), 4),
-            "n_sure": found.n_sure[v.view],
+            "n_sure": tested.n_sure[v.view],
             "mean_icc": round(float(v.moderated.icc.mean()), 4) if v.moderated.icc.size else None,
         }
         for v in views
     }
-    return {"n_tested": found.n_tested, "n_shown": found.n_shown, "views": models}
+    return {"n_tested": tested.n_tested, "n_shown": tested.n_shown, "views": models}
 
 
 def _feature_views(
@@ -112,26 +112,26 @@ def _feature_views(
 
     def measure(halves: tuple[PairBlock, ...]) -> tuple[DisparityBlock, csr_array, csr_array]:
         train, heldout = halves
-        one = disparity_block(train.chosen, train.rejected, concepts, freq_threshold=threshold)
+        block = disparity_block(train.chosen, train.rejected, concepts, freq_threshold=threshold)
         of_others = symmetric_activity(heldout.chosen, heldout.rejected, concepts)
-        return one, csr_array(one.activity, dtype=np.float32), csr_array(of_others, dtype=np.float32)
+        return block, csr_array(block.activity, dtype=np.float32), csr_array(of_others, dtype=np.float32)
 
-    for one, of_train, of_others in in_order(measure, features.split(pairs.train, prompts=False, activations=False)):
-        sums.add(one)
-        builder.add(one.numerators[settings.disparity])
+    for block, of_train, of_others in in_order(measure, features.split(pairs.train, prompts=False, activations=False)):
+        sums.add(block)
+        builder.add(block.numerators[settings.disparity])
         activity.append(of_train)
         of_heldout.append(of_others)
-    about = sums.summary()
+    summary = sums.summary()
     s = csr_array(vstack(activity, format="csr"))
-    del activity
+    del summary
     model, group_id = fit_groups(s, n_groups=settings.groups, seed=settings.seed)
     members = np.empty(pairs.train.size, dtype=np.int32)
     members[pairs.train] = group_id
-    members[~pairs.train] = np.concatenate([model.assign(others) for others in of_heldout])
+    members[~pairs.train] = np.concatenate([model.assign(activities) for activities in of_heldout])
     del s, of_heldout
     size = concepts.size
     columns = builder.finish(size.astype(np.float64))
-    tested = tested_concepts(concepts.is_community, about.n_pairs_active, rules)
+    tested = tested_concepts(concepts.is_community, summary.n_pairs_active, rules)
     large = ~concepts.is_community[tested] | (size[tested] >= rules.min_community_size)
     columns = columns if tested.size == len(concepts) else columns.take(tested)
     views = [
@@ -146,14 +146,14 @@ def _feature_views(
         concepts,
         names=named["name"].to_pylist(),
         phrases=named["phrases"].to_pylist(),
-        n_pairs_active=about.n_pairs_active,
-        prevalence=about.prevalence,
-        length_correlation=about.length_correlation[settings.disparity],
-        mean_u_paper=about.mean_u["paper"],
-        mean_u_count2=about.mean_u["count2"],
-        mean_u_freq=about.mean_u["freq"],
+        n_pairs_active=summary.n_pairs_active,
+        prevalence=summary.prevalence,
+        length_correlation=summary.length_correlation[settings.disparity],
+        mean_u_paper=summary.mean_u["paper"],
+        mean_u_count2=summary.mean_u["count2"],
+        mean_u_freq=summary.mean_u["freq"],
     )
-    return views, {v.view: large for v in views}, [table], about.share_unbound
+    return views, {v.view: large for v in views}, [table], summary.share_unbound
 
 
 def _write_groups(stage: Stage, model: GroupModel, members: np.ndarray, pairs: _Pairs, concepts: Concepts) -> None:
@@ -198,7 +198,7 @@ def _prompt_scores(run: Run, pairs: _Pairs, features: Features) -> list[_PromptS
     n, pair_ids = int(pairs.train.sum()), pairs.table["pair_id"].to_pylist()
     u = {q: np.empty((n, len(responses)), np.float32) for q, (responses, _) in columns.items()}
     selections = {q: Selection(pair_ids, len(topics)) for q, (_, topics) in columns.items()}
-    others: dict[Statistic, list[np.ndarray]] = {q: [] for q in columns}
+    heldout_scores: dict[Statistic, list[np.ndarray]] = {q: [] for q in columns}
 
     def measure(halves: tuple[PairBlock, ...]) -> dict[Statistic, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         train, heldout = halves
@@ -212,13 +212,15 @@ def _prompt_scores(run: Run, pairs: _Pairs, features: Features) -> list[_PromptS
         }
 
     start = 0
-    for found in in_order(measure, features.split(pairs.train) if columns else ()):
-        for q, (of_train, about, of_others) in found.items():
+    for block_scores in in_order(measure, features.split(pairs.train) if columns else ()):
+        for q, (of_train, about_prompts, of_others) in block_scores.items():
             u[q][start : start + len(of_train)] = of_train
-            selections[q].add(about)
-            others[q].append(of_others)
+            selections[q].add(about_prompts)
+            heldout_scores[q].append(of_others)
         start += len(of_train)
-    return [_PromptScores(q, *lists[q], u[q], selections[q].finish(), np.concatenate(others[q])) for q in columns]
+    return [
+        _PromptScores(q, *lists[q], u[q], selections[q].finish(), np.concatenate(heldout_scores[q])) for q in columns
+    ]
 
 
 def _prompt_view(

@@ -57,21 +57,21 @@ def scores_of(
     for block in features.blocks(keep, prompts=False):
         if plain.size:
             forms = tuple(dict.fromkeys((settings.disparity, "freq")))
-            one = disparity_block(block.chosen, block.rejected, concepts, forms=forms, freq_threshold=threshold)
-            u_parts.append(signed_disparity(one.numerators[settings.disparity], concepts.size))
-            v_parts.append(one.numerators["freq"])
+            disparities = disparity_block(block.chosen, block.rejected, concepts, forms=forms, freq_threshold=threshold)
+            u_parts.append(signed_disparity(disparities.numerators[settings.disparity], concepts.size))
+            v_parts.append(disparities.numerators["freq"])
         for q, scorer in scorers.items():
             shift_parts[q].append(response_scores(block, scorer))
-    found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    scores: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     if plain.size:
         u, v = (csc_array(vstack(parts, format="csc")) for parts in (u_parts, v_parts))
         for j, i in enumerate(plain.tolist()):
-            found[int(ids[i])] = (_column(u, j), _column(v, j))
+            scores[int(ids[i])] = (_column(u, j), _column(v, j))
     for q, parts in shift_parts.items():
         dense = np.concatenate(parts).astype(np.float64)
         for j, i in enumerate(shifts[q].tolist()):
-            found[int(ids[i])] = (dense[:, j], dense[:, j])
-    return found
+            scores[int(ids[i])] = (dense[:, j], dense[:, j])
+    return scores
 
 
 def _column(x: csc_array, j: int) -> np.ndarray:
@@ -104,10 +104,10 @@ def token_reader(run: Run, settings: AuditSettings, lens: LensChoice, events: Ev
 
     def read(requests: Sequence[tuple[str, int]]) -> list[PairTokens]:
         tokens = run.table("tokens.parquet")
-        found = pair_tokens(lens.lens(tokens), lens.tokenizer, tokens, requests, features, events)
+        tokens_read = pair_tokens(lens.lens(tokens), lens.tokenizer, tokens, requests, features, events)
         return [
             PairTokens(t.rejected_pieces, t.rejected_acts, t.chosen_pieces, t.chosen_acts) if pair_id in turned else t
-            for (pair_id, _), t in zip(requests, found, strict=True)
+            for (pair_id, _), t in zip(requests, tokens_read, strict=True)
         ]
 
     return read
@@ -144,11 +144,13 @@ def evidence_stage(run: Run, settings: AuditSettings, lens: LensChoice, version:
 
 def _concentration(listed: pa.Table, tracer: Tracer, family: np.ndarray) -> pa.Table:
     rows = []
-    for one in listed.select(["hypothesis_id", "view", "where", "concept_id"]).to_pylist():
-        found = concentration(tracer.contributions(one["view"], one["where"], one["concept_id"]), family)
-        shares = {f"pairs_{round(100 * share)}": value for share, value in found.pairs.items()}
-        shares |= {f"families_{round(100 * share)}": value for share, value in found.families.items()}
-        rows.append({"hypothesis_id": one["hypothesis_id"], **shares})
+    for hypothesis in listed.select(["hypothesis_id", "view", "where", "concept_id"]).to_pylist():
+        carried = concentration(
+            tracer.contributions(hypothesis["view"], hypothesis["where"], hypothesis["concept_id"]), family
+        )
+        shares = {f"pairs_{round(100 * share)}": value for share, value in carried.pairs.items()}
+        shares |= {f"families_{round(100 * share)}": value for share, value in carried.families.items()}
+        rows.append({"hypothesis_id": hypothesis["hypothesis_id"], **shares})
     return pa.Table.from_pylist(rows, schema=CONCENTRATION)
 
 
@@ -169,12 +171,12 @@ def train_disparities(run: Run, settings: AuditSettings) -> TrainDisparities:
     forms = tuple(dict.fromkeys((settings.disparity, "freq")))
     u, v, presence = [], [], []
     for block in features.blocks(train, prompts=False):
-        one = disparity_block(
+        disparities = disparity_block(
             block.chosen, block.rejected, concepts, forms=forms,
             freq_threshold=exact_threshold(settings.freq_threshold),
         )  # fmt: skip
-        u.append(signed_disparity(one.numerators[settings.disparity], concepts.size))
-        v.append(one.numerators["freq"])
+        u.append(signed_disparity(disparities.numerators[settings.disparity], concepts.size))
+        v.append(disparities.numerators["freq"])
         both = (block.chosen.fire_count > 0).astype(float) + (block.rejected.fire_count > 0).astype(float)
         presence.append(csr_array(both) @ csr_array(concepts.membership, dtype=float))
     return TrainDisparities(*(csr_array(vstack(parts, format="csr")) for parts in (u, v, presence)))

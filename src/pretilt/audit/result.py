@@ -166,9 +166,9 @@ def open_run(path: str | Path) -> AuditResult:
     run = Run(path)
     if run.is_new:
         folders = Path(path).parent
-        others = [str(file.parent) for file in sorted(folders.glob(f"*/{MANIFEST}"))]
+        other_runs = [str(file.parent) for file in sorted(folders.glob(f"*/{MANIFEST}"))]
         first = f"`pretilt audit SOURCE --out {path}` makes it" if not Path(path).exists() else ""
         first = first or "Give the folder that `pretilt audit` wrote (its --out)"
         why = f"it holds no {MANIFEST}" if Path(path).exists() else "it does not exist"
-        raise UserError("this is not a run folder", file=path, why=why, fix=did_you_mean(str(path), others, first))
+        raise UserError("this is not a run folder", file=path, why=why, fix=did_you_mean(str(path), other_runs, first))
     return AuditResult(run)

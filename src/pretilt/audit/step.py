@@ -48,17 +48,17 @@ def _audit(
     pairs_stage(run, source, settings, lens.tokenizer, events)
     from pretilt.audit.doctor import doctor_stage, examine_pairs, refuse
 
-    found = examine_pairs(run, lens)
+    checks_made = examine_pairs(run, lens)
     preflight = {
         **run.json("preflight.json"),
         "estimate": harvest_estimate(run.json("preflight.json"), lens),
-        "refused": [check.to_dict() for check in found if check.verdict == "red"],
+        "refused": [check.to_dict() for check in checks_made if check.verdict == "red"],
     }
     events.preflight(preflight)
     if dry_run:
         return AuditResult(run, {"preflight": preflight})
     if not settings.despite_doctor:
-        refuse("no model can judge by these pairs, and none was run", found, run.path / "preflight.json")
+        refuse("no model can judge by these pairs, and none was run", checks_made, run.path / "preflight.json")
     run.record("pretilt", __version__)
     run.record("source", _slug(source))
     run.record("settings", settings.model_dump())

@@ -36,15 +36,15 @@ def answer(ladder: Ladder, rung: Rung, *, draws: int = DRAWS, seed: int = 0) -> 
     if rung not in ladder.rungs:
         raise ValueError(f"rung {rung!r} is not among {ladder.rungs}: it needs rollouts, or a training time")
     drawn, level = bootstrap(ladder, draws, seed), ladder.pairs.level
-    found = intervals(ladder, drawn)
+    estimates = intervals(ladder, drawn)
     return Answers(
-        is_rewarded=found["w"],
-        will_move=found[rung],
+        is_rewarded=estimates["w"],
+        will_move=estimates[rung],
         rung=rung,
         can_be_expressed=None
         if ladder.rollouts is None
         else expression(ladder.rollouts, 0.0 if level is None else level),
-        ladder=found,
+        ladder=estimates,
         draws=drawn,
         ess_share=ladder.predict().ess_share,
     )

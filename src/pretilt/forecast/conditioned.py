@@ -57,9 +57,9 @@ class Cells:
     def forecast(self) -> CellForecast:
         """All rungs of all sets."""
         ladder = self.ladder
-        mean, rest = self._means(None)
+        mean, elsewhere = self._means(None)
         shift: dict[Rung, np.ndarray] = {"mean": mean, "one_step": self._pushed(mean, None)}
-        contrast: dict[Rung, np.ndarray] = {"mean": mean - rest, "one_step": self._pushed(mean - rest, None)}
+        contrast: dict[Rung, np.ndarray] = {"mean": mean - elsewhere, "one_step": self._pushed(mean - elsewhere, None)}
         inside, outside = self._converged(ladder.preference.w, ladder.preference.nuisance, None)
         shift["converged"], contrast["converged"] = inside, inside - outside
         n_in = np.diff(self._pairs.indptr).astype(np.int64)
@@ -74,7 +74,7 @@ class Cells:
         se² = G / (G - 1) sum_g (sum of the family's w (u - mean))² / (sum w)²
         """
         pairs = self.ladder.pairs
-        found = np.full((len(self.pair_sets), pairs.u.shape[1]), np.nan)
+        sd = np.full((len(self.pair_sets), pairs.u.shape[1]), np.nan)
         pull = _pull(pairs)
         for k, rows in enumerate(self.pair_sets):
             rows = rows[pairs.weight[rows] > 0]
@@ -88,8 +88,8 @@ class Cells:
             off = pulled - weight[:, None] * (pulled.sum(axis=0) / total)
             of_family = np.add.reduceat(off, first, axis=0)
             square = np.einsum("gm,gm->m", of_family, of_family)
-            found[k] = np.sqrt(first.size / (first.size - 1) * square) / total
-        return found
+            sd[k] = np.sqrt(first.size / (first.size - 1) * square) / total
+        return sd
 
     def drawn_sd(self, rung: Rung, w_draws: np.ndarray, seed: int = 0, draws: int = DRAWS) -> np.ndarray:
         """Standard deviation of "one_step" or "converged" over Poisson(1) weights of families and prompts, [K, M].
@@ -110,10 +110,10 @@ class Cells:
                 values.append(self._converged(w_draws[b], ladder.preference.nuisance, of_base)[0])
         with np.errstate(invalid="ignore"):
             stacked = np.stack(values)
-            known = np.isfinite(stacked)
-            n = known.sum(axis=0)
-            mean = np.where(known, stacked, 0).sum(axis=0) / n
-            square = np.where(known, stacked - mean, 0) ** 2
+            is_finite = np.isfinite(stacked)
+            n = is_finite.sum(axis=0)
+            mean = np.where(is_finite, stacked, 0).sum(axis=0) / n
+            square = np.where(is_finite, stacked - mean, 0) ** 2
             return np.asarray(np.where(n > len(values) // 2, np.sqrt(square.sum(axis=0) / (n - 1)), np.nan))
 
     def _means(self, family_weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -123,11 +123,11 @@ class Cells:
         pulled = (_pull(pairs) if family_weight is None else _pull(pairs) * family_weight[pairs.family])[:, None]
         pulled = pulled * pairs.u
         inside, total = self._pairs @ pulled, self._pairs @ weight
-        rest, left = pulled.sum(axis=0) - inside, float(weight.sum()) - total
+        outside, left = pulled.sum(axis=0) - inside, float(weight.sum()) - total
         n_in = np.diff(self._pairs.indptr)
         total = np.where((total > 0) & (n_in > 0), total, np.nan)
         left = np.where((left > 1e-9) & (n_in < len(pairs.u)), left, np.nan)
-        return inside / total[:, None], rest / left[:, None]
+        return inside / total[:, None], outside / left[:, None]
 
     def _pushed(self, mean: np.ndarray, of_base: np.ndarray | None) -> np.ndarray:
         return times_each(self.ladder.base, mean, of_base)
@@ -181,19 +181,19 @@ def times_each(base: Within, directions: np.ndarray, unit_weight: np.ndarray | N
     scale, size = base.scale, float(base.unit_size.sum())
     if unit_weight is not None:
         scale, size = scale * unit_weight[base.unit], float(unit_weight @ base.unit_size)
-    known = np.isfinite(directions).all(axis=1)
-    found = np.full(directions.shape, np.nan)
-    product = ((directions[known] @ base.rows.T) * scale) @ base.rows / size
+    is_finite = np.isfinite(directions).all(axis=1)
+    products = np.full(directions.shape, np.nan)
+    product = ((directions[is_finite] @ base.rows.T) * scale) @ base.rows / size
     if base.shrinkage:
-        product = (1 - base.shrinkage) * product + base.shrinkage * base.variances(unit_weight) * directions[known]
-    found[known] = product
-    return found
+        product = (1 - base.shrinkage) * product + base.shrinkage * base.variances(unit_weight) * directions[is_finite]
+    products[is_finite] = product
+    return products
 
 
 def _borrowing(total: np.ndarray, weight: np.ndarray, n: np.ndarray, overall: np.ndarray) -> np.ndarray:
     share = np.where(weight > 0, n / (n + BORROWED), 0.0)[:, None]
-    own = total / np.where(weight > 0, weight, 1.0)[:, None]
-    return np.asarray(share * own + (1 - share) * overall)
+    own_mean = total / np.where(weight > 0, weight, 1.0)[:, None]
+    return np.asarray(share * own_mean + (1 - share) * overall)
 
 
 def _indicator(sets: Sequence[np.ndarray], n: int) -> csr_array:

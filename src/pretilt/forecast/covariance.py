@@ -76,9 +76,9 @@ def from_rollouts(rollouts: Rollouts, shrinkage: float | None = None) -> Within:
     several = rollouts.per_prompt >= 2
     if not several.any():
         raise ValueError("a covariance within prompts needs a prompt with at least two rollouts")
-    kept = several[rollouts.prompt]
-    prompt = rollouts.prompt[kept]
-    rows = rollouts.centred if kept.all() else rollouts.centred[kept]
+    has_several = several[rollouts.prompt]
+    prompt = rollouts.prompt[has_several]
+    rows = rollouts.centred if has_several.all() else rollouts.centred[has_several]
     return _within(
         rows,
         1.0 / (rollouts.per_prompt[prompt] - 1),
@@ -100,13 +100,15 @@ def from_pairs(pairs: PairDeltas, shrinkage: float | None = None) -> Within:
 
 
 def _within(
-    rows: np.ndarray, scale: np.ndarray, unit: np.ndarray, size: np.ndarray, given: float | None, *, of_pairs: bool
+    rows: np.ndarray, scale: np.ndarray, unit: np.ndarray, size: np.ndarray, shrinkage: float | None, *, of_pairs: bool
 ) -> Within:
-    if given is None:
-        given = shrinkage_intensity(rows, scale, unit, size) if len(rows) < ROWS_PER_CONCEPT * rows.shape[1] else 0.0
-    if not 0 <= given <= 1:
-        raise ValueError(f"shrinkage {given} must be in [0, 1]")
-    return Within(rows, scale, unit, size, given, of_pairs)
+    if shrinkage is None:
+        shrinkage = (
+            shrinkage_intensity(rows, scale, unit, size) if len(rows) < ROWS_PER_CONCEPT * rows.shape[1] else 0.0
+        )
+    if not 0 <= shrinkage <= 1:
+        raise ValueError(f"shrinkage {shrinkage} must be in [0, 1]")
+    return Within(rows, scale, unit, size, shrinkage, of_pairs)
 
 
 def shrinkage_intensity(rows: np.ndarray, scale: np.ndarray, unit: np.ndarray, size: np.ndarray) -> float:

@@ -55,7 +55,7 @@ class Bank:
 
     def take(self, keep: np.ndarray) -> Bank:
         """The concepts under a mask, bool [M]."""
-        return Bank(self.concept_ids[keep], [kind for kind, one in zip(self.kind, keep, strict=True) if one])
+        return Bank(self.concept_ids[keep], [kind for kind, is_kept in zip(self.kind, keep, strict=True) if is_kept])
 
 
 def concept_bank(run: Run) -> Bank:
@@ -88,14 +88,14 @@ class _Scorer:
     def __init__(self, run: Run, settings: AuditSettings, bank: Bank, form: ScoreForm) -> None:
         n_features: int = run.manifest["lens"]["n_features"]
         table = run.table("concepts.parquet", ["concept_id", "kind", "feature_ids"])
-        mine = table.take(pa.array(np.searchsorted(table["concept_id"].to_numpy(), bank.concept_ids)))
-        if mine["kind"].to_pylist() != bank.kind:
+        bank_rows = table.take(pa.array(np.searchsorted(table["concept_id"].to_numpy(), bank.concept_ids)))
+        if bank_rows["kind"].to_pylist() != bank.kind:
             raise ValueError("the bank is of another run")
-        self.concepts: Concepts = concepts_from_table(mine.filter(pa.array(bank.feature_view)), n_features)
+        self.concepts: Concepts = concepts_from_table(bank_rows.filter(pa.array(bank.feature_view)), n_features)
         self.shifts: list[ConceptColumns] = []
         for q in STATISTICS:
             if bank.of(q).any():
-                self.shifts.append(_shift_columns(run, mine.filter(pa.array(bank.of(q))), n_features, q))
+                self.shifts.append(_shift_columns(run, bank_rows.filter(pa.array(bank.of(q))), n_features, q))
         self.form, self.threshold = form, exact_threshold(settings.freq_threshold)
         self.needs_activations = any(columns.statistic == "max" for columns in self.shifts)
 
@@ -133,8 +133,8 @@ def pair_deltas(run: Run, settings: AuditSettings, bank: Bank, form: ScoreForm) 
     start, between = 0, np.zeros(len(bank))
     blocks = Features(run, settings).blocks(train, prompts=False, activations=score.needs_activations)
     for some, longer, middle in in_order(measure, blocks):
-        here = slice(start, start + len(some))
-        u[here], length[here], start = some, longer, here.stop
+        block = slice(start, start + len(some))
+        u[block], length[block], start = some, longer, block.stop
         between += middle
     table = pairs.filter(pa.array(train))
     family = table["family_id"].to_numpy()
@@ -151,8 +151,8 @@ def rollouts_of(run: Run, role: str, bank: Bank, form: ScoreForm) -> Rollouts:
     """
     from pretilt.rollouts.reading import EMPTY, READ
 
-    found = open_rollouts(run, role)
-    reading, samples, features = found.reading, found.samples, found.features
+    result = open_rollouts(run, role)
+    reading, samples, features = result.reading, result.samples, result.features
     keep = np.array([status in (READ, EMPTY) for status in reading["status"].to_pylist()], bool)
     if not keep.any():
         raise UserError(f"none of the rollouts '{role}' could be read", file=run.path)
@@ -181,11 +181,13 @@ def prompts_in(run: Run, prompt_pair_ids: Sequence[str]) -> dict[str, dict[int, 
     row = {str(pair): i for i, pair in enumerate(prompt_pair_ids)}
     if len(row) < len(prompt_pair_ids):
         raise ValueError("every prompt is named by a pair of its own")
-    groups, about = run.table("groups.parquet", ["group_id"]), run.table("prompt_concepts.parquet")
+    groups, prompt_concepts = run.table("groups.parquet", ["group_id"]), run.table("prompt_concepts.parquet")
     rows: dict[str, dict[int, list[int]]] = {"group": {int(g): [] for g in groups["group_id"].to_pylist()}}
-    statistic = dict(zip(about["prompt_concept_id"].to_pylist(), about["statistic"].to_pylist(), strict=True))
+    statistic = dict(
+        zip(prompt_concepts["prompt_concept_id"].to_pylist(), prompt_concepts["statistic"].to_pylist(), strict=True)
+    )
     for q in STATISTICS:
-        rows[f"prompt_{q}"] = {int(k): [] for k, of in statistic.items() if of == q}
+        rows[f"prompt_{q}"] = {int(k): [] for k, kind in statistic.items() if kind == q}
     members = run.table("group_members.parquet")
     for pair, group in zip(members["pair_id"].to_pylist(), members["group_id"].to_pylist(), strict=True):
         if pair in row:
@@ -195,5 +197,6 @@ def prompts_in(run: Run, prompt_pair_ids: Sequence[str]) -> dict[str, dict[int, 
         if pair in row:
             rows[f"prompt_{statistic[k]}"][int(k)].append(row[pair])
     return {
-        view: {where: np.array(sorted(found), np.int64) for where, found in sets.items()} for view, sets in rows.items()
+        view: {where: np.array(sorted(row_numbers), np.int64) for where, row_numbers in sets.items()}
+        for view, sets in rows.items()
     }

@@ -57,9 +57,9 @@ class Ladder:
         eta: float = 1.0,
     ) -> None:
         n_concepts = model.pairs.u.shape[1]
-        for what, found in (("covariance", base.rows), ("rollouts", None if rollouts is None else rollouts.c)):
-            if found is not None and found.shape[1] != n_concepts:
-                raise ValueError(f"{what} of {found.shape[1]} concepts, deltas of {n_concepts}")
+        for what, rows in (("covariance", base.rows), ("rollouts", None if rollouts is None else rollouts.c)):
+            if rows is not None and rows.shape[1] != n_concepts:
+                raise ValueError(f"{what} of {rows.shape[1]} concepts, deltas of {n_concepts}")
         if rollouts is not None and rollouts.nuisance.shape[1] not in (0, model.pairs.nuisance.shape[1]):
             raise ValueError("rollouts carry the pairs' nuisance covariates, all of them or none")
         self.model, self.preference, self.base, self.rollouts = model, preference, base, rollouts

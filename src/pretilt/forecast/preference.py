@@ -69,8 +69,8 @@ class BradleyTerry:
         self.pairs = pairs
         square = np.einsum("nm,nm->m", pairs.u, pairs.u) / len(pairs.u)
         self.metric = np.divide(1.0, square, out=np.zeros_like(square), where=square > 0) if metric is None else metric
-        seen = pairs.nuisance[pairs.weight > 0]
-        self.left_out = np.asarray((seen >= 0).all(axis=0) | (seen <= 0).all(axis=0))
+        nuisance_used = pairs.nuisance[pairs.weight > 0]
+        self.left_out = np.asarray((nuisance_used >= 0).all(axis=0) | (nuisance_used <= 0).all(axis=0))
         self._design = Design.of(pairs.u, pairs.nuisance[:, ~self.left_out], self.metric)
         self._gram = gram(self._design.x, pairs.weight)
         self._start: dict[float, np.ndarray] = {}
@@ -87,9 +87,9 @@ class BradleyTerry:
         a = minimise(design.x, pairs.offset, weight, design.penalty(ridge), self._factor[ridge], self._start.get(ridge))
         if family_weight is None:
             self._start[ridge] = a  # every draw of a bootstrap starts from the fit to all pairs
-        w, found = design.lift(a)
+        w, coefficients = design.lift(a)
         nuisance = np.zeros(self.left_out.size)
-        nuisance[~self.left_out] = found
+        nuisance[~self.left_out] = coefficients
         return w, nuisance
 
     def held_out(self, ridges: Sequence[float] = RIDGES, n_folds: int = N_FOLDS, seed: int = 0) -> HeldOut:

@@ -68,7 +68,7 @@ def score_responses(
     with the sigma of the training pairs).
     """
     columns = [concept_scores(response, concepts, form, freq_threshold)]
-    columns += [single_response_scores(response, one).astype(np.float64) for one in shifts]
+    columns += [single_response_scores(response, shift).astype(np.float64) for shift in shifts]
     return np.concatenate(columns, axis=1)
 
 

@@ -31,13 +31,13 @@ def sealed_at(run: Run, sha256: str) -> dict[str, Any]:
 
 def record(run: Run) -> None:
     """Put the finished forecast into run.json, unless it is there; called again, it mends what a kill prevented."""
-    known, stage = _recorded(run), run.manifest["stages"].get(STAGE)
+    entries, stage = _recorded(run), run.manifest["stages"].get(STAGE)
     report = run.json(REPORT) if run.is_whole(REPORT) else {"sha256": None}
     if stage is None or report["sha256"] != stage["files"][TABLE]:
         return  # none, or one that was being replaced when the process ended
-    if report["sha256"] not in [entry["sha256"] for entry in known]:
+    if report["sha256"] not in [entry["sha256"] for entry in entries]:
         names = ("sha256", "written", "form", "rung", "rollouts", "sealed_before_training")
-        run.record(FORECASTS, [*known, {name: report[name] for name in names}])
+        run.record(FORECASTS, [*entries, {name: report[name] for name in names}])
 
 
 def _informed(rollouts: str | None) -> int:
@@ -86,12 +86,12 @@ def keep_old(run: Run, stage: Stage, events: Events) -> None:
     if recorded is None or recorded["key"] == stage.key:
         return
     sha256 = recorded["files"][TABLE]
-    kept = run.path / f"forecast-{sha256[:8]}.parquet"
-    if kept.is_file() and file_hash(kept) == sha256:
+    copy = run.path / f"forecast-{sha256[:8]}.parquet"
+    if copy.is_file() and file_hash(copy) == sha256:
         return
     if not (run.is_whole(TABLE) and run.is_whole(REPORT)):
         events.say(f"{run.path / TABLE} is not the file that was sealed as {sha256[:12]}: it cannot be kept")
         return
-    write_json(kept.with_suffix(".json"), run.json(REPORT))
-    with writing(kept) as partial:
+    write_json(copy.with_suffix(".json"), run.json(REPORT))
+    with writing(copy) as partial:
         shutil.copyfile(run.path / TABLE, partial)

@@ -130,23 +130,24 @@ def _settings(run: Run) -> AuditSettings:
     return settings
 
 
-def _role(run: Run, given: str | None) -> str | None:
+def _role(run: Run, requested: str | None) -> str | None:
     """The rollouts to use, None for none."""
     held = [name.removeprefix("rollouts-").removesuffix("-features") for name in run.manifest["stages"]
             if name.startswith("rollouts-") and name.endswith("-features")]  # fmt: skip
-    if given is None:
+    if requested is None:
         return next((role for role in (REFERENCE, BEFORE) if role in held), None)
-    if given.startswith(AFTER):
+    if requested.startswith(AFTER):
         raise UserError(
-            f"a forecast cannot use the rollouts '{given}'", why="they are of a trained model, and it comes before",
+            f"a forecast cannot use the rollouts '{requested}'", why="they are of a trained model, and it comes before",
             fix="Name rollouts of the untrained model, or leave --rollouts out",
         )  # fmt: skip
-    if given not in held:
+    if requested not in held:
         raise UserError(
-            f"the run holds no rollouts '{given}'", file=run.path,
-            why=f"it has {', '.join(sorted(held)) or 'none'}", fix=f"Run `pretilt rollouts RUN --role {given}` first",
+            f"the run holds no rollouts '{requested}'", file=run.path,
+            why=f"it has {', '.join(sorted(held)) or 'none'}",
+            fix=f"Run `pretilt rollouts RUN --role {requested}` first",
         )  # fmt: skip
-    return given
+    return requested
 
 
 def _plan(settings: AuditSettings, options: ForecastSettings, role: str | None) -> Plan:
@@ -182,10 +183,10 @@ class _Forecast:
         kinds = {"group": self.bank.feature_view, **{f"prompt_{q}": self.bank.of(q) for q in STATISTICS}}
         for view, mask in kinds.items():
             if mask.any():
-                for made, parts in zip(
+                for table, parts in zip(
                     self._view(view, mask), (everywhere, conditioned, halves, shuffled), strict=True
                 ):
-                    parts.append(made)
+                    parts.append(table)
         self.table = pa.concat_tables([*everywhere, *conditioned])
         self.halves, self.shuffled = pa.concat_tables(halves), pa.concat_tables(shuffled)
 
@@ -197,7 +198,7 @@ class _Forecast:
             **self.about,
             "concepts": len(self.bank),
             **{name: first[name] for name in names},
-            "signs_known": sum(one["signs_known"] for one in self.families.values()),
+            "signs_known": sum(family["signs_known"] for family in self.families.values()),
             "cells_rung": self.plan.cells_rung,
             "cells_left_out": self.cells_left_out,
             "families_of_concepts": self.families,
@@ -240,15 +241,15 @@ class _Forecast:
         of_prompts = None
         if rollouts is not None and self.role is not None:
             named = pairs_of_prompts(self.run, self.role, rollouts.prompt_ids.tolist())
-            found = prompts_in(self.run, named)[view]
-            of_prompts = [found[where] for where in sets]
+            prompts_of = prompts_in(self.run, named)[view]
+            of_prompts = [prompts_of[where] for where in sets]
         keep = np.ones(len(bank), bool)
         if view == "group" and len(sets) * len(bank) > MAX_CELLS:
             keep = bank.communities
             self.cells_left_out = len(sets) * int((~keep).sum())
         cells = family.cells(list(sets), list(sets.values()), of_prompts, keep)
-        everywhere, there = forecast_table("global", family.columns()), forecast_table(view, cells)
-        return everywhere, there, family.halves_table(), family.shuffled_table()
+        everywhere, conditioned = forecast_table("global", family.columns()), forecast_table(view, cells)
+        return everywhere, conditioned, family.halves_table(), family.shuffled_table()
 
     def _check(self, pairs: Any, rollouts: Any) -> None:
         if pairs.n_families < 4:
@@ -267,11 +268,11 @@ class _Forecast:
 
 def _about(run: Run, config: dict[str, Any]) -> dict[str, Any]:
     """What the forecast was made from."""
-    role, own = config["rollouts"], run.manifest["lens"].get("model_identity")
+    role, own_model = config["rollouts"], run.manifest["lens"].get("model_identity")
     return {
         "format_version": FORMAT_VERSION,
         **config,
         "rollouts_disjoint": role != BEFORE,  # those that verification compares with
-        "rollouts_by_own_model": None if role is None else run.json(report_file(role))["model"] == own,
+        "rollouts_by_own_model": None if role is None else run.json(report_file(role))["model"] == own_model,
         "measurement_id": run.manifest["measurement_id"],
     }

@@ -82,14 +82,14 @@ class Family:
 
     def columns(self) -> dict[str, Any]:
         """The global rows."""
-        found, m = self.answers, self.concept_ids.size
+        answers, m = self.answers, self.concept_ids.size
         columns: dict[str, Any] = {name: np.full(m, np.nan) for name in _COLUMNS}
-        columns |= {rung: found.ladder[rung].value for rung in self.ladder.rungs}
-        columns |= _interval("shift", found.will_move) | _interval("rewarded", found.is_rewarded)
+        columns |= {rung: answers.ladder[rung].value for rung in self.ladder.rungs}
+        columns |= _interval("shift", answers.will_move) | _interval("rewarded", answers.is_rewarded)
         columns |= {"shuffled": self.shuffled[0], "level": self.pairs.level}
         columns |= dict.fromkeys(_FLAGS)
-        if self.rollouts is not None and found.can_be_expressed is not None:
-            expressed = found.can_be_expressed
+        if self.rollouts is not None and answers.can_be_expressed is not None:
+            expressed = answers.can_be_expressed
             columns |= {"prevalence": expressed.prevalence, "prevalence_upper": expressed.upper}
             columns |= {name: getattr(expressed, name) for name in _FLAGS}
             columns |= {"variance": self.base.variances(), "prevalence_only": prevalence_only(self.rollouts)}
@@ -119,31 +119,31 @@ class Family:
         keep: np.ndarray | None = None,
     ) -> dict[str, Any]:
         """The rows of a view's sets, by set and concept; `keep` bool [M]: of these concepts only."""
-        kept = np.ones(self.concept_ids.size, bool) if keep is None else keep
+        keeps = np.ones(self.concept_ids.size, bool) if keep is None else keep
         plan, cells = self.plan, Cells(self.ladder, pair_sets, prompt_sets)
-        rung, found = plan.cells_rung, cells.forecast()
-        shape = len(where), int(kept.sum())
-        sd = np.full((len(where), kept.size), np.nan)
+        rung, conditioned = plan.cells_rung, cells.forecast()
+        shape = len(where), int(keeps.sum())
+        sd = np.full((len(where), keeps.size), np.nan)
         if rung == "mean":
             sd = cells.mean_sd()
         elif sd.size <= MAX_DRAWN_CELLS and len(where):
             sd = cells.drawn_sd(rung, self.answers.draws["w"], plan.seed, plan.draws)
         columns: dict[str, Any] = {name: np.full(shape, np.nan) for name in _COLUMNS}
-        columns |= {name: values[:, kept] for name, values in found.shift.items()}
-        columns |= _interval("shift", Interval(found.shift[rung][:, kept], sd[:, kept]))
-        columns["contrast"] = found.contrast[rung][:, kept]
+        columns |= {name: values[:, keeps] for name, values in conditioned.shift.items()}
+        columns |= _interval("shift", Interval(conditioned.shift[rung][:, keeps], sd[:, keeps]))
+        columns["contrast"] = conditioned.contrast[rung][:, keeps]
         columns = {name: values.ravel() for name, values in columns.items()}
         columns |= dict.fromkeys(_FLAGS)
         columns["where"] = np.repeat(np.asarray(where, np.int32), shape[1])
-        columns["concept_id"] = np.tile(self.concept_ids[kept], shape[0])
-        columns["n_in"] = np.repeat(found.n_in, shape[1])
+        columns["concept_id"] = np.tile(self.concept_ids[keeps], shape[0])
+        columns["n_in"] = np.repeat(conditioned.n_in, shape[1])
         return columns
 
     def report(self) -> dict[str, Any]:
         """JSON-able figures; None where undefined."""
-        one, chosen = self.answers, self.ladder.preference
-        shift, mean = one.will_move, one.ladder["mean"].value
-        held, said = chosen.heldout, one.can_be_expressed
+        answers, chosen = self.answers, self.ladder.preference
+        shift, mean = answers.will_move, answers.ladder["mean"].value
+        held, expression = chosen.heldout, answers.can_be_expressed
         nulls: dict[str, np.ndarray] = {"shuffled": self.shuffled[0]}
         if self.rollouts is not None:
             nulls |= {"length": _length_slopes(self.rollouts), "prevalence": prevalence_only(self.rollouts)}
@@ -155,11 +155,13 @@ class Family:
             "ridge_at_edge": chosen.ridge_at_edge,
             "length_coefficient": float(chosen.nuisance[0]),
             "shrinkage": self.base.shrinkage,
-            "ess_trusted": None if one.ess_share is None else float(np.mean(one.ess_share >= TRUSTED_ESS)),
+            "ess_trusted": None if answers.ess_share is None else float(np.mean(answers.ess_share >= TRUSTED_ESS)),
             "signs_known": int(shift.sign_known.sum()),
-            "needs_sft": None if said is None else int(said.needs_sft.sum()),
-            "unclear": None if said is None else int(said.unclear.sum()),
-            "ladder_agreement": {rung: _r(mean, one.ladder[rung].value) for rung in RUNGS if rung in one.ladder},
+            "needs_sft": None if expression is None else int(expression.needs_sft.sum()),
+            "unclear": None if expression is None else int(expression.unclear.sum()),
+            "ladder_agreement": {
+                rung: _r(mean, answers.ladder[rung].value) for rung in RUNGS if rung in answers.ladder
+            },
             "null_agreement": {name: _r(shift.value, values) for name, values in nulls.items()},
         }
         return {name: _known(value) for name, value in figures.items()}
@@ -176,8 +178,8 @@ def forecast_table(view: str, columns: dict[str, Any]) -> pa.Table:
     return pa.table({field.name: arrays[field.name] for field in FORECAST}).cast(FORECAST)
 
 
-def _interval(name: str, one: Interval) -> dict[str, np.ndarray]:
-    return {name: one.value, f"{name}_lo": one.lo, f"{name}_hi": one.hi}
+def _interval(name: str, interval: Interval) -> dict[str, np.ndarray]:
+    return {name: interval.value, f"{name}_lo": interval.lo, f"{name}_hi": interval.hi}
 
 
 def _length_slopes(rollouts: Rollouts) -> np.ndarray:
@@ -193,5 +195,5 @@ def _r(x: np.ndarray, y: np.ndarray) -> float:
 
 def _known(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _known(one) for name, one in value.items()}
+        return {name: _known(item) for name, item in value.items()}
     return None if isinstance(value, float) and not np.isfinite(value) else value

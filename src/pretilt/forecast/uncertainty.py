@@ -57,12 +57,12 @@ def bootstrap(ladder: Ladder, draws: int = DRAWS, seed: int = 0) -> dict[Estimat
     families, units = _informative(ladder)
     if min(np.count_nonzero(families), np.count_nonzero(units)) < 2:
         raise ValueError("a bootstrap needs two families, and two units of prompts with several rollouts each")
-    found: dict[Estimate, list[np.ndarray]] = {}
+    values_of: dict[Estimate, list[np.ndarray]] = {}
     for _ in range(draws):
-        one = ladder.predict(_poisson(rng, families), _poisson(rng, units))
-        for name, value in _estimates(one.w, one.shift).items():
-            found.setdefault(name, []).append(value)
-    return {name: np.stack(values) for name, values in found.items()}
+        prediction = ladder.predict(_poisson(rng, families), _poisson(rng, units))
+        for name, value in _estimates(prediction.w, prediction.shift).items():
+            values_of.setdefault(name, []).append(value)
+    return {name: np.stack(values) for name, values in values_of.items()}
 
 
 def _informative(ladder: Ladder) -> tuple[np.ndarray, np.ndarray]:
@@ -83,16 +83,17 @@ def _poisson(rng: np.random.Generator, informative: np.ndarray) -> np.ndarray:
 
 
 def _estimates(w: np.ndarray, shift: dict[Rung, np.ndarray]) -> dict[Estimate, np.ndarray]:
-    found: dict[Estimate, np.ndarray] = {"w": w}
-    found.update(shift.items())
-    return found
+    estimates: dict[Estimate, np.ndarray] = {"w": w}
+    estimates.update(shift.items())
+    return estimates
 
 
 def intervals(ladder: Ladder, draws: dict[Estimate, np.ndarray]) -> dict[Estimate, Interval]:
     """The ladder's numbers with the spread of their draws."""
-    one = ladder.predict()
+    prediction = ladder.predict()
     return {
-        name: Interval(value, draws[name].std(axis=0, ddof=1)) for name, value in _estimates(one.w, one.shift).items()
+        name: Interval(value, draws[name].std(axis=0, ddof=1))
+        for name, value in _estimates(prediction.w, prediction.shift).items()
     }
 
 
@@ -105,14 +106,14 @@ def half_forecasts(
     """
     rng = np.random.default_rng(seed)
     n_families, n_units = (informative.size for informative in _informative(ladder))
-    found: dict[Estimate, tuple[list[np.ndarray], list[np.ndarray]]] = {}
+    halves_of: dict[Estimate, tuple[list[np.ndarray], list[np.ndarray]]] = {}
     for _ in range(splits):
         family, unit = half_mask(rng, n_families), half_mask(rng, n_units)
         for half in (0, 1):
-            one = ladder.predict((family == half).astype(np.float64), (unit == half).astype(np.float64))
-            for name, value in _estimates(one.w, one.shift).items():
-                found.setdefault(name, ([], []))[half].append(value)
-    return {name: (np.stack(a), np.stack(b)) for name, (a, b) in found.items()}
+            prediction = ladder.predict((family == half).astype(np.float64), (unit == half).astype(np.float64))
+            for name, value in _estimates(prediction.w, prediction.shift).items():
+                halves_of.setdefault(name, ([], []))[half].append(value)
+    return {name: (np.stack(a), np.stack(b)) for name, (a, b) in halves_of.items()}
 
 
 def half_mask(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -170,7 +171,7 @@ def law_error(residual: np.ndarray, variance: np.ndarray, unit: np.ndarray) -> t
     likelihood = -0.5 * (np.log(whole) + residual[says] ** 2 / whole)  # [tau, M]
     total = likelihood.sum(axis=1)
     best = float(tau[total.argmax()])
-    others = np.full(residual.size, best)
+    left_out = np.full(residual.size, best)
     if says.sum() > 1:
-        others[says] = tau[(total[:, None] - likelihood).argmax(axis=0)]
-    return best, others
+        left_out[says] = tau[(total[:, None] - likelihood).argmax(axis=0)]
+    return best, left_out
