@@ -121,9 +121,9 @@ def _feature_views(
         builder.add(block.numerators[settings.disparity])
         activity.append(of_train)
         of_heldout.append(of_others)
-    summary = sums.summary()
+    concept_totals = sums.summary()
     s = csr_array(vstack(activity, format="csr"))
-    del summary
+    del activity
     model, group_id = fit_groups(s, n_groups=settings.groups, seed=settings.seed)
     members = np.empty(pairs.train.size, dtype=np.int32)
     members[pairs.train] = group_id
@@ -131,7 +131,7 @@ def _feature_views(
     del s, of_heldout
     size = concepts.size
     columns = builder.finish(size.astype(np.float64))
-    tested = tested_concepts(concepts.is_community, summary.n_pairs_active, rules)
+    tested = tested_concepts(concepts.is_community, concept_totals.n_pairs_active, rules)
     large = ~concepts.is_community[tested] | (size[tested] >= rules.min_community_size)
     columns = columns if tested.size == len(concepts) else columns.take(tested)
     views = [
@@ -146,14 +146,14 @@ def _feature_views(
         concepts,
         names=named["name"].to_pylist(),
         phrases=named["phrases"].to_pylist(),
-        n_pairs_active=summary.n_pairs_active,
-        prevalence=summary.prevalence,
-        length_correlation=summary.length_correlation[settings.disparity],
-        mean_u_paper=summary.mean_u["paper"],
-        mean_u_count2=summary.mean_u["count2"],
-        mean_u_freq=summary.mean_u["freq"],
+        n_pairs_active=concept_totals.n_pairs_active,
+        prevalence=concept_totals.prevalence,
+        length_correlation=concept_totals.length_correlation[settings.disparity],
+        mean_u_paper=concept_totals.mean_u["paper"],
+        mean_u_count2=concept_totals.mean_u["count2"],
+        mean_u_freq=concept_totals.mean_u["freq"],
     )
-    return views, {v.view: large for v in views}, [table], summary.share_unbound
+    return views, {v.view: large for v in views}, [table], concept_totals.share_unbound
 
 
 def _write_groups(stage: Stage, model: GroupModel, members: np.ndarray, pairs: _Pairs, concepts: Concepts) -> None:

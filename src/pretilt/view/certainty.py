@@ -73,12 +73,12 @@ def verdict(row: Mapping[str, Any], unit: str = "") -> Verdict:
             return Verdict("unsure", f"Unsure: {'; '.join(but)}. By itself {right}.", tuple(against))
         wrong = f"a wrong sign, or no effect at all, has a probability of {chance(lfsr)}"
         wrong += f"; by q alone ({q:.1g}) it would pass." if q is not None and q <= SURE_Q else "."
-        told = f"Unsure: {wrong}"
+        text = f"Unsure: {wrong}"
         if "near-duplicates" in against:
-            told = f"Could be an accident of near-duplicates: {against['near-duplicates']}, and {wrong}"
+            text = f"Could be an accident of near-duplicates: {against['near-duplicates']}, and {wrong}"
         elif "length or source" in against:
-            told = f"Could be length or source: {against['length or source']}, and {wrong}"
-        return Verdict("unsure", told, tuple(against))
+            text = f"Could be length or source: {against['length or source']}, and {wrong}"
+        return Verdict("unsure", text, tuple(against))
     if not against:
         return Verdict("sure", f"Sure: {'; '.join([right, *_support(row, unit)])}.", ())
     return Verdict("probably", f"Probably: {right}. But {'; '.join(against.values())}.", tuple(against))
@@ -86,39 +86,39 @@ def verdict(row: Mapping[str, Any], unit: str = "") -> Verdict:
 
 def _against(row: Mapping[str, Any], unit: str) -> dict[str, str]:
     """What speaks against an effect that looks sure: short → clause."""
-    found = {}
+    doubts = {}
     n_in, n_eff, families = row["n_in"], finite(row["n_eff"]), row["family_n"]
     if n_eff is None or families is None:
-        found["few pairs"] = "how many independent pairs it rests on is not known"
+        doubts["few pairs"] = "how many independent pairs it rests on is not known"
     elif (worth := min(n_eff, families)) < SURE_PAIRS:
         noun = "pair" if round(worth) == 1 else "pairs"
-        found["few pairs"] = f"it rests on {worth:,.0f} independent {noun}, and {SURE_PAIRS:.0f} are needed to be sure"
+        doubts["few pairs"] = f"it rests on {worth:,.0f} independent {noun}, and {SURE_PAIRS:.0f} are needed to be sure"
     if n_eff is not None and families and min(n_eff, families) < COPIES * n_in:
-        found["near-duplicates"] = (
+        doubts["near-duplicates"] = (
             f"its {n_in:,} pairs are {families:,} {'family' if families == 1 else 'families'}, "
             f"worth {n_eff:,.0f} independent pairs"
         )
     if _less_than_half(row, "delta_heldout"):
-        found["less held out"] = f"families that did not select it give only {_amount(row['delta_heldout'], unit)}"
+        doubts["less held out"] = f"families that did not select it give only {_amount(row['delta_heldout'], unit)}"
     if _less_than_half(row, "delta_residual"):
-        found["length or source"] = f"only {_amount(row['delta_residual'], unit)} is left after length and source"
+        doubts["length or source"] = f"only {_amount(row['delta_residual'], unit)} is left after length and source"
     q, p_flip = finite(row["q_value"]), finite(row["p_flip"])
     if q is None or q > SURE_Q:
-        found["among many tests"] = f"among all that was tested it does not stand out (q {_q(q)})"
+        doubts["among many tests"] = f"among all that was tested it does not stand out (q {_q(q)})"
     if p_flip is not None and p_flip >= FLIPPED:
-        found["sign flips"] = (
+        doubts["sign flips"] = (
             f"labels swapped at random, family by family, give as much in {chance(p_flip)} of the draws"
         )
-    return found
+    return doubts
 
 
 def _support(row: Mapping[str, Any], unit: str) -> list[str]:
-    found = []
+    reasons = []
     if finite(row["delta_heldout"]) is not None:
-        found.append(f"families that did not select it give {_amount(row['delta_heldout'], unit)}")
+        reasons.append(f"families that did not select it give {_amount(row['delta_heldout'], unit)}")
     if finite(row["delta_residual"]) is not None:
-        found.append(f"{_amount(row['delta_residual'], unit)} is left after length and source")
-    return found
+        reasons.append(f"{_amount(row['delta_residual'], unit)} is left after length and source")
+    return reasons
 
 
 def _q(q: float | None) -> str:

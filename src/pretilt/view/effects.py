@@ -114,8 +114,8 @@ class Labels:
     def place(self, view: str, where: int) -> str:
         if view == "global" or where < 0:
             return ""
-        known, noun = (self.groups, "group") if view == "group" else (self.prompts, "prompt concept")
-        return mask_slurs(known.get(where, {}).get("name") or f"{noun} {where}")
+        names_of, noun = (self.groups, "group") if view == "group" else (self.prompts, "prompt concept")
+        return mask_slurs(names_of.get(where, {}).get("name") or f"{noun} {where}")
 
     def unit(self, concept_id: int) -> str:
         return unit_of(self.concepts.get(concept_id, {}).get("kind"))
@@ -219,13 +219,13 @@ def _key(row: Mapping[str, Any]) -> tuple[bool, float]:
 def spread(rows: Sequence[dict[str, Any]], limit: int, per_place: int = 2) -> list[dict[str, Any]]:
     """The first `limit` of the rows with at most `per_place` of the same group or prompt concept, in their order."""
     taken: Counter[tuple[str, int]] = Counter()
-    kept = []
+    spread_rows = []
     for row in rows:
         place = (row["view"], row["where"])
         if row["view"] == "global" or taken[place] < per_place:
             taken[place] += 1
-            kept.append(row)
-    return kept[:limit]
+            spread_rows.append(row)
+    return spread_rows[:limit]
 
 
 def n_shown(tables: ReportTables, place: str, direction: str) -> int:
@@ -248,7 +248,7 @@ def shortlist(tables: ReportTables, place: str, direction: str, limit: int) -> l
     the list as it stands.
     """
     rows = spread(shown_rows(tables, PLACES[place], direction, min(50 * limit, LISTED)), limit)
-    found = [row for row in rows if is_sure(row)]
-    if not found:
+    sure_rows = [row for row in rows if is_sure(row)]
+    if not sure_rows:
         return [row for row in rows if not prints_as_zero(row)][:MOST_UNSURE]
-    return rows if tables.paper_order else found
+    return rows if tables.paper_order else sure_rows

@@ -20,9 +20,9 @@ def write_report(run: Run) -> dict[str, Any]:
     reads = ["pairs", FEATURES, "doctor", "concepts", "shifts", "audit", "evidence"]
     from pretilt.labels.described import described
 
-    about = {name: run.manifest[name] for name in ("lens", "settings", "versions", "measurement_id", "source")}
-    about |= {"described": names} if (names := described(run)) else {}
-    with run.stage("report", version=VERSION, config={"pretilt": __version__}, reads=reads, inputs=about) as stage:
+    facts = {name: run.manifest[name] for name in ("lens", "settings", "versions", "measurement_id", "source")}
+    facts |= {"described": names} if (names := described(run)) else {}
+    with run.stage("report", version=VERSION, config={"pretilt": __version__}, reads=reads, inputs=facts) as stage:
         if not stage.done:
             tables = report_tables(run)
             stage.write_json("summary.json", summarise(tables, title=run.manifest["source"]).to_dict())

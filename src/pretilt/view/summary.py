@@ -83,7 +83,7 @@ def identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
     model, dictionary = lens.get("model", settings.get("model")), lens.get("dictionary", settings.get("dictionary"))
     model = model if isinstance(model, Mapping) else {"name": model}
     dictionary = dictionary if isinstance(dictionary, Mapping) else {"name": dictionary}
-    found = {
+    fields = {
         "model": model.get("name"),
         "model_revision": model.get("revision"),
         "layer": lens.get("layer", settings.get("layer")),
@@ -93,7 +93,7 @@ def identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "l0": finite(lens.get("l0")),
         "measurement_id": manifest.get("measurement_id", lens.get("measurement_id")),
     }
-    return {k: v for k, v in found.items() if v is not None}
+    return {k: v for k, v in fields.items() if v is not None}
 
 
 def _count(column: pa.ChunkedArray) -> dict[str, int]:
@@ -247,12 +247,12 @@ def report_tables(run: Run) -> ReportTables:
 
     names = ("pairs", "hypotheses", "evidence", "dropped")
     # Timings stay out of the page, so that the same inputs give the same bytes.
-    about = {name: value for name, value in run.manifest.items() if name != "stages"}
+    facts = {name: value for name, value in run.manifest.items() if name != "stages"}
     return ReportTables(
         **{name: run.table(f"{name}.parquet") for name in names},
         **{name: named_table(run, name) for name in KEYS},
         preflight=run.json("preflight.json"),
-        manifest={**about, "statistics": run.json("statistics.json")},
+        manifest={**facts, "statistics": run.json("statistics.json")},
         concentration=run.table(CONCENTRATION_FILE) if run.holds(CONCENTRATION_FILE) else None,
         doctor=run.json(DOCTOR_FILE)["checks"] if run.holds(DOCTOR_FILE) else (),
         files=sorted(_of_the_audit(run)),

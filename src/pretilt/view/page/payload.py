@@ -135,9 +135,9 @@ def _listed(tables: ReportTables, limit: int) -> list[dict[str, Any]]:
     """The rows of HYPOTHESES that the page lists, with their sentences."""
     views = pc.unique(tables.hypotheses["view"]).to_pylist()
     rows = [row for view in views for d in DIRECTIONS for row in shown_rows(tables, [view], d, limit)]
-    here = {row["hypothesis_id"] for row in rows}
+    listed_ids = {row["hypothesis_id"] for row in rows}
     at_the_top = [row for place, n in FINDINGS.items() for d in DIRECTIONS for row in shortlist(tables, place, d, n)]
-    rows += [row for row in at_the_top if row["hypothesis_id"] not in here]
+    rows += [row for row in at_the_top if row["hypothesis_id"] not in listed_ids]
     units = {c["concept_id"]: unit_of(c["kind"]) for c in tables.concepts.select(["concept_id", "kind"]).to_pylist()}
     for row in rows:
         row["in_words"] = in_words(row)
@@ -186,8 +186,8 @@ def _group(group: Mapping[str, Any]) -> dict[str, Any]:
 
 def _prompt_concept(prompt: Mapping[str, Any]) -> dict[str, Any]:
     name = prompt["name"] or f"prompt concept {prompt['prompt_concept_id']}"
-    kept = {"statistic": prompt["statistic"], "size": prompt["size"], "n_selected": prompt["n_selected"]}
-    return {**kept, "name": label(name), "phrases": [label(p) for p in prompt["phrases"] or []]}
+    figures = {"statistic": prompt["statistic"], "size": prompt["size"], "n_selected": prompt["n_selected"]}
+    return {**figures, "name": label(name), "phrases": [label(p) for p in prompt["phrases"] or []]}
 
 
 def _concentration(table: pa.Table | None, listed: set[str]) -> dict[str, dict[str, list[float]]]:
@@ -204,9 +204,9 @@ def _concentration(table: pa.Table | None, listed: set[str]) -> dict[str, dict[s
 
 
 def _concept(concept: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {k: v for k, v in concept.items() if k not in ("concept_id", "name", "phrases")}
+    figures = {k: v for k, v in concept.items() if k not in ("concept_id", "name", "phrases")}
     name = concept["name"] or f"concept {concept['concept_id']}"
-    return {**kept, "name": label(name), "phrases": [label(p) for p in concept["phrases"] or []]}
+    return {**figures, "name": label(name), "phrases": [label(p) for p in concept["phrases"] or []]}
 
 
 def _files(stages: Mapping[str, Any], files: Sequence[str]) -> list[list[str]]:

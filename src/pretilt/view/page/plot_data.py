@@ -47,16 +47,18 @@ def heat(hypotheses: pa.Table, rows: Sequence[Mapping[str, Any]]) -> dict[str, A
 
 def points(hypotheses: pa.Table, listed: Iterable[str]) -> dict[str, list[list[float]]]:
     """Per view, [delta, delta / se_moderated] of hypotheses that are not listed: all, or a fixed random sample."""
-    rest = hypotheses.filter(pc.invert(pc.is_in(hypotheses["hypothesis_id"], pa.array(sorted(listed), pa.string()))))
-    rest = rest.filter(pc.and_(pc.is_finite(rest["delta"]), pc.greater(rest["se_moderated"], 0)))
-    found = {}
-    for view in pc.unique(rest["view"]).to_pylist():
-        xy = rest.filter(pc.equal(rest["view"], view)).select(["delta", "se_moderated"])
+    unlisted = hypotheses.filter(
+        pc.invert(pc.is_in(hypotheses["hypothesis_id"], pa.array(sorted(listed), pa.string())))
+    )
+    unlisted = unlisted.filter(pc.and_(pc.is_finite(unlisted["delta"]), pc.greater(unlisted["se_moderated"], 0)))
+    points_of = {}
+    for view in pc.unique(unlisted["view"]).to_pylist():
+        xy = unlisted.filter(pc.equal(unlisted["view"], view)).select(["delta", "se_moderated"])
         if xy.num_rows > MAX_POINTS:
             xy = xy.take(np.sort(np.random.default_rng(0).choice(xy.num_rows, MAX_POINTS, replace=False)))
         delta, se = (xy[name].to_pylist() for name in ("delta", "se_moderated"))
-        found[view] = [[rounded(d, 3), rounded(d / s, 3)] for d, s in zip(delta, se, strict=True)]
-    return found
+        points_of[view] = [[rounded(d, 3), rounded(d / s, 3)] for d, s in zip(delta, se, strict=True)]
+    return points_of
 
 
 def length_histogram(pairs: pa.Table) -> dict[str, list[float]]:

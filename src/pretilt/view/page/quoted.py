@@ -40,9 +40,9 @@ class Quoted:
         self, tables: ReportTables, listed: Iterable[str], *, max_pairs: int, max_tokens: int, max_chars: int
     ) -> None:
         e = tables.evidence
-        wanted = pc.is_in(e["hypothesis_id"], pa.array(sorted(listed), pa.string()))
-        kept = e.filter(pc.and_(wanted, pc.less_equal(e["rank"], max_pairs)))
-        self._rows = kept.sort_by([("hypothesis_id", "ascending"), ("rank", "ascending")])
+        is_listed = pc.is_in(e["hypothesis_id"], pa.array(sorted(listed), pa.string()))
+        evidence_rows = e.filter(pc.and_(is_listed, pc.less_equal(e["rank"], max_pairs)))
+        self._rows = evidence_rows.sort_by([("hypothesis_id", "ascending"), ("rank", "ascending")])
         self._facts = tables.pairs.select(["pair_id", *CARRIED])
         self._max_tokens, self._max_chars = max_tokens, max_chars
 

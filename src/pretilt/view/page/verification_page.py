@@ -33,7 +33,12 @@ def build_verification_page(report: Mapping[str, Any], table: pa.Table, tables: 
     kind = dict(zip(tables["concepts"]["concept_id"].to_pylist(), tables["concepts"]["kind"].to_pylist(), strict=True))
     points, left_out = _points(table, tables["forecast"], kind)
     named = {row[0] for row in points}
-    named |= {row["concept_id"] for one in report["sets"].values() for name in ("hits", "misses") for row in one[name]}
+    named |= {
+        row["concept_id"]
+        for judged_set in report["sets"].values()
+        for name in ("hits", "misses")
+        for row in judged_set[name]
+    }
     payload = {
         "hypotheses": [],  # the scripts that are shared with the report expect them
         "report": report,
@@ -55,23 +60,23 @@ def build_verification_page(report: Mapping[str, Any], table: pa.Table, tables: 
 def _points(table: pa.Table, forecast: pa.Table, kind: Mapping[int, str]) -> tuple[list[list[Any]], dict[str, int]]:
     """([concept_id, kind, observed, se, lo, hi, resolved, sign_right, inside, shift_lo, shift_hi, *rungs] of the global
     rows that are drawn, how many of each kind are not)."""
-    seen = table.filter(pc.equal(table["view"], "global")).sort_by("concept_id")
-    said = forecast.filter(pc.equal(forecast["view"], "global")).sort_by("concept_id")
-    kinds = np.array([kind[i] for i in seen["concept_id"].to_pylist()])
-    keep = np.ones(len(seen), bool)
+    observed = table.filter(pc.equal(table["view"], "global")).sort_by("concept_id")
+    predicted = forecast.filter(pc.equal(forecast["view"], "global")).sort_by("concept_id")
+    kinds = np.array([kind[i] for i in observed["concept_id"].to_pylist()])
+    keep = np.ones(len(observed), bool)
     left_out = {}
-    for one in ("feature", "shift_max", "shift_freq"):
-        mine = np.flatnonzero(kinds == one)
-        if mine.size > MAX_POINTS:
-            gone = np.random.default_rng(0).choice(mine, mine.size - MAX_POINTS, replace=False)
+    for drawn_kind in ("feature", "shift_max", "shift_freq"):
+        of_kind = np.flatnonzero(kinds == drawn_kind)
+        if of_kind.size > MAX_POINTS:
+            gone = np.random.default_rng(0).choice(of_kind, of_kind.size - MAX_POINTS, replace=False)
             keep[gone] = False
-            left_out[one] = int(gone.size)
+            left_out[drawn_kind] = int(gone.size)
     columns = [
-        seen["concept_id"].to_pylist(),
+        observed["concept_id"].to_pylist(),
         kinds.tolist(),
-        *(map(_short, seen[name].to_pylist()) for name in ("observed", "se", "predictive_lo", "predictive_hi")),
-        *(seen[name].to_pylist() for name in ("resolved", "sign_right", "inside")),
-        *(map(_short, said[name].to_pylist()) for name in ("shift_lo", "shift_hi", *RUNGS)),
+        *(map(_short, observed[name].to_pylist()) for name in ("observed", "se", "predictive_lo", "predictive_hi")),
+        *(observed[name].to_pylist() for name in ("resolved", "sign_right", "inside")),
+        *(map(_short, predicted[name].to_pylist()) for name in ("shift_lo", "shift_hi", *RUNGS)),
     ]
     rows = [list(row) for row, drawn in zip(zip(*columns, strict=True), keep, strict=True) if drawn]
     return rows, left_out
@@ -81,8 +86,8 @@ def _short(value: float | None) -> float | None:
     return None if value is None else rounded(value, 4)
 
 
-def _concepts(concepts: pa.Table, wanted: set[int]) -> dict[int, dict[str, Any]]:
-    some = concepts.filter(pc.is_in(concepts["concept_id"], pa.array(sorted(wanted), pa.int32())))
+def _concepts(concepts: pa.Table, concept_ids: set[int]) -> dict[int, dict[str, Any]]:
+    some = concepts.filter(pc.is_in(concepts["concept_id"], pa.array(sorted(concept_ids), pa.int32())))
     rows = some.select(["concept_id", "kind", "name"]).to_pylist()
     return {row["concept_id"]: {"kind": row["kind"], "name": _label(row["name"])} for row in rows}
 
@@ -102,10 +107,10 @@ def _places(table: pa.Table, tables: Mapping[str, pa.Table], n: int = 8) -> dict
     def by_id(table: str, key: str) -> dict[int, str]:
         return dict(zip(*(tables[table][column].to_pylist() for column in (key, "name")), strict=True))
 
-    about = by_id("prompt_concepts", "prompt_concept_id")
-    names = {"group": by_id("groups", "group_id"), "prompt_max": about, "prompt_freq": about}
+    prompt_names = by_id("prompt_concepts", "prompt_concept_id")
+    names = {"group": by_id("groups", "group_id"), "prompt_max": prompt_names, "prompt_freq": prompt_names}
     concept = by_id("concepts", "concept_id")
-    found = {}
+    cells_of = {}
     for view, places in names.items():
         rows = table.filter(pc.and_(pc.equal(table["view"], view), pc.equal(table["resolved"], True)))
         rows = rows.filter(pc.and_(pc.is_valid(rows["predicted"]), pc.greater(rows["se"], 0)))
@@ -114,7 +119,7 @@ def _places(table: pa.Table, tables: Mapping[str, pa.Table], n: int = 8) -> dict
             rows = rows.filter(pc.not_equal(rows["where"], SILENT_GROUP))
         size = np.abs(rows["observed"].to_numpy() / rows["se"].to_numpy())
         rows = rows.take(pa.array(np.argsort(-size, kind="stable")[:n]))
-        found[view] = [
+        cells_of[view] = [
             {
                 "place": _label(places.get(row["where"], f"set {row['where']}")),
                 "concept": _label(concept[row["concept_id"]]),
@@ -126,4 +131,4 @@ def _places(table: pa.Table, tables: Mapping[str, pa.Table], n: int = 8) -> dict
             }
             for row in rows.to_pylist()
         ]
-    return found
+    return cells_of

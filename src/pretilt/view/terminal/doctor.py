@@ -33,8 +33,8 @@ def checks_text(checks: Sequence[Check], width: int = 100) -> str:
     for check in checks:
         if check.verdict not in ("red", "amber"):
             continue
-        told = Text(one_line(f"{check.verdict.upper()} {check.name}: {check.meaning}. {check.what_to_do}"))
-        lines += ["", *_lines(told, width)]
+        advice = Text(one_line(f"{check.verdict.upper()} {check.name}: {check.meaning}. {check.what_to_do}"))
+        lines += ["", *_lines(advice, width)]
     waiting: dict[str, list[str]] = {}
     for check in checks:
         if check.verdict == "not run":

@@ -65,21 +65,21 @@ class Foreseen:
         return self.lo > 0 or self.hi < 0
 
 
-def foreseen(told: ForecastTold) -> list[Foreseen]:
+def foreseen(forecast: ForecastTold) -> list[Foreseen]:
     """Communities and response-shift concepts, those of known sign first, then by the size of their shift."""
-    of_all = told.table.filter(pc.equal(told.table["view"], "global"))
-    about = told.concepts.select(["concept_id", "kind", "name"]).to_pylist()
-    named = {one["concept_id"]: (one["kind"], one["name"]) for one in about}
+    of_all = forecast.table.filter(pc.equal(forecast.table["view"], "global"))
+    concept_rows = forecast.concepts.select(["concept_id", "kind", "name"]).to_pylist()
+    named = {row["concept_id"]: (row["kind"], row["name"]) for row in concept_rows}
     rows = [(*named[row["concept_id"]], row) for row in of_all.to_pylist()]
-    found = []
+    shifts = []
     for kind in _KINDS:
         of_kind = [(name, row) for its_kind, name, row in rows if its_kind == kind]
         size = float(np.sqrt(np.mean([row["shift"] ** 2 for _, row in of_kind]))) if of_kind else 0.0
         for name, row in of_kind:
             shift, lo, hi = (row[column] / (size or 1.0) for column in ("shift", "shift_lo", "shift_hi"))
             words = (_rewarded(row), _expressed(row))
-            found.append(Foreseen(row["concept_id"], name or "", kind, shift, lo, hi, *words))
-    return sorted(found, key=lambda one: (not one.sign_known, -abs(one.shift)))
+            shifts.append(Foreseen(row["concept_id"], name or "", kind, shift, lo, hi, *words))
+    return sorted(shifts, key=lambda row: (not row.sign_known, -abs(row.shift)))
 
 
 def _rewarded(row: Mapping[str, Any]) -> str:
@@ -96,18 +96,18 @@ def _expressed(row: Mapping[str, Any]) -> str:
     return "never seen" if row["unclear"] else percent(share)
 
 
-def print_forecast(told: ForecastTold, console: Console) -> None:
+def print_forecast(forecast: ForecastTold, console: Console) -> None:
     """One screen."""
-    page, report, rows = Page(console), told.report, foreseen(told)
-    page.heading(f"pretilt · forecast for {one_line(told.source)}", "what training on these pairs will do")
+    page, report, rows = Page(console), forecast.report, foreseen(forecast)
+    page.heading(f"pretilt · forecast for {one_line(forecast.source)}", "what training on these pairs will do")
     page.print()
     page.facts(_made_from(report))
     for title, sign, note in (("amplified", 1, "said more after training"), ("suppressed", -1, "said less")):
         page.heading(f"Most {title}", note)
-        of_sign = [one for one in rows if one.shift * sign > 0]
-        known = [one for one in of_sign if one.sign_known]
-        if known:
-            _table(page, known[:LISTED])
+        of_sign = [row for row in rows if row.shift * sign > 0]
+        of_known_sign = [row for row in of_sign if row.sign_known]
+        if of_known_sign:
+            _table(page, of_known_sign[:LISTED])
         else:
             page.print(f"nothing: of {len(of_sign):,} concepts none is known to move this way")
     if advice := _more_answers(report, rows):
@@ -124,12 +124,12 @@ def _more_answers(report: Mapping[str, Any], rows: Sequence[Foreseen]) -> str:
     Half the width of an interval shrinks with the root of the number of answers, so that the clearest concept needs
     (half its width / its shift)² times as many. The noise of the pairs stays: it is the least that it takes.
     """
-    if not rows or any(one.sign_known for one in rows):
+    if not rows or any(row.sign_known for row in rows):
         return ""
     if report["rollouts"] is None:
         return f"0 of {len(rows):,} signs are known from these pairs: it takes more pairs, or answers of the model."
     n = report["rollouts_read"]
-    widths = [(one.hi - one.lo) / 2 / abs(one.shift) for one in rows if one.shift]
+    widths = [(row.hi - row.lo) / 2 / abs(row.shift) for row in rows if row.shift]
     more = int(np.ceil(n * (min(widths) ** 2 - 1))) if widths else n
     return f"0 of {len(rows):,} signs are known from {n:,} answers: sample at least {max(more, 1):,} more."
 
@@ -140,14 +140,14 @@ def _table(page: Page, rows: Sequence[Foreseen]) -> None:
     table.add_column("concept", ratio=1, no_wrap=True, overflow=page.overflow)
     for name in ("will move", "95 % interval", "rewarded", "expressed"):
         table.add_column(name, justify="right", no_wrap=True)
-    for one in rows:
-        concept = page.text(one_line(mask_slurs(one.name)))
-        if _KINDS[one.kind]:
-            concept = Text.assemble(concept, page.text(f" · {_KINDS[one.kind]}", "dim"))
-        concept = Text.assemble(concept, page.text(f"\n{effect_id(one.concept_id, one.kind)}", "dim"))
-        limits = f"[{signed(one.lo, 2)}, {signed(one.hi, 2)}]"
-        cells = [page.text(cell) for cell in (signed(one.shift, 2), limits, one.rewarded, one.expressed)]
-        mark = page.text("▲" if one.shift > 0 else "▼")
+    for shift in rows:
+        concept = page.text(one_line(mask_slurs(shift.name)))
+        if _KINDS[shift.kind]:
+            concept = Text.assemble(concept, page.text(f" · {_KINDS[shift.kind]}", "dim"))
+        concept = Text.assemble(concept, page.text(f"\n{effect_id(shift.concept_id, shift.kind)}", "dim"))
+        limits = f"[{signed(shift.lo, 2)}, {signed(shift.hi, 2)}]"
+        cells = [page.text(cell) for cell in (signed(shift.shift, 2), limits, shift.rewarded, shift.expressed)]
+        mark = page.text("▲" if shift.shift > 0 else "▼")
         table.add_row(mark, concept, *cells)
     page.print(table)
 
@@ -163,8 +163,10 @@ def _made_from(report: Mapping[str, Any]) -> list[tuple[str, str]]:
             ("", "model itself wrote them; what it can express is not known (`pretilt rollouts`)"),
         ]
     else:
-        told = f"{report['rollouts_read']:,} answers to {report['prompts']:,} prompts by the untrained model ('{role}')"
-        rows.append(("Rollouts", told))
+        answers = (
+            f"{report['rollouts_read']:,} answers to {report['prompts']:,} prompts by the untrained model ('{role}')"
+        )
+        rows.append(("Rollouts", answers))
         if report["rollouts_by_own_model"] is False:
             rows.append(
                 ("", "NOT the model that the pairs were read through: the forecast is for the one that answered")
@@ -173,8 +175,8 @@ def _made_from(report: Mapping[str, Any]) -> list[tuple[str, str]]:
             rows.append(("", "the verification's own: chance in them touches forecast and outcome alike; a role"))
             rows.append(("", "'reference' keeps the two apart (`pretilt rollouts RUN --role reference`)"))
     rows.append(("Forecast", f"{report['rung']}: {RUNGS[report['rung']]}; a response's score: {report['form']}"))
-    aucs = [f"{one['auc_heldout']:.2f} from {_FAMILIES[name]}"
-            for name, one in report["families_of_concepts"].items() if one["auc_heldout"] is not None]  # fmt: skip
+    families = report["families_of_concepts"].items()
+    aucs = [f"{f['auc_heldout']:.2f} from {_FAMILIES[name]}" for name, f in families if f["auc_heldout"] is not None]
     rows.append(("Reward", f"held-out AUC {', '.join(aucs)} (0.5: the labels cannot be told)"))
     return rows
 
@@ -187,9 +189,9 @@ _FAMILIES = {
 
 
 def _reading(report: Mapping[str, Any], rows: Sequence[Foreseen]) -> list[tuple[str, str]]:
-    known = sum(one.sign_known for one in rows)
+    n_known = sum(row.sign_known for row in rows)
     return [
-        ("Signs", f"{known:,} of {len(rows):,} are known; single features are in forecast.parquet"),
+        ("Signs", f"{n_known:,} of {len(rows):,} are known; single features are in forecast.parquet"),
         ("will move", "in units of the typical shift of its kind: signs and ratios mean something, sizes"),
         ("", "do not before one trained model has calibrated them"),
         ("rewarded", "by the labels, all other concepts and the length held fixed; ?: not known"),

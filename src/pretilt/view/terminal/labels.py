@@ -25,9 +25,9 @@ def labels_text(labels: pa.Table, width: int, run: str = "") -> str:
     lines = [head, "", f"{'held-out':>8}  {'labeller':14} {'what':16} label"]
     for row in labels.to_pylist():
         score = row["detection_balanced_accuracy"]
-        told = f"{score:8.2f}" if score is not None else f"{'-':>8}"
+        score_text = f"{score:8.2f}" if score is not None else f"{'-':>8}"
         text = row["label"] if row["label"] is not None else f"({row['status']}: {row['error'] or 'no label'})"
-        line = f"{told}  {row['labeller'][:14]:14} {row['kind'] + ':' + str(row['id']):16} {readable(text)}"
+        line = f"{score_text}  {row['labeller'][:14]:14} {row['kind'] + ':' + str(row['id']):16} {readable(text)}"
         lines.append(line if len(line) <= width else line[: width - 1] + "…")
     lines.append("held-out: balanced accuracy on families that the label was not written from; 0.5 is chance")
     return "\n".join(lines)

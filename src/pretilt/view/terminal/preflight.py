@@ -65,14 +65,14 @@ def families_in_words(families: Mapping[str, Any]) -> str:
     """How many pairs are independent, from the pre-flight's report on families; "" where they were not sought."""
     if not families.get("n_families"):
         return ""
-    n, found, share = families["n_pairs"], families["n_families"], families["share_in_families"]
-    if found == n:
+    n, n_families, share = families["n_pairs"], families["n_families"], families["share_in_families"]
+    if n_families == n:
         if n == 1:
             return "1 pair, a family of its own"
         return f"{n:,} pairs, each a family of its own: none is related to another"
     # Kish's number takes the pairs of a family for copies of each other: the truth lies between it and all pairs.
     effective = f"the effective sample is at least {families['kish_n_eff']:,.0f}"
-    of_families = f"{counted(n, 'pair is', 'pairs are')} {counted(found, 'family', 'families')}"
+    of_families = f"{counted(n, 'pair is', 'pairs are')} {counted(n_families, 'family', 'families')}"
     return f"{of_families}; {percent(share)} of the pairs share one; {effective}"
 
 

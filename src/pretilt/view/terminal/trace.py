@@ -106,7 +106,7 @@ def _effect(page: Page, trace: EffectTrace, show_text: bool) -> None:
     page.print(f"{_mark(trace.direction)} {one_line(trace.concept)} {where}: {_claim(trace)}")
     page.print()
     page.facts(_figures(trace))
-    read = any(one.chosen_fired is not None for one in trace.responsible + trace.against)
+    read = any(contribution.chosen_fired is not None for contribution in trace.responsible + trace.against)
     marks = " ".join(_marks(page))
     side = _SIDES[trace.direction]
     page.heading("Most responsible", f"{side} shows it more" + (f"; {marks}: it fires here" if read else ""))
@@ -143,8 +143,8 @@ def _figures(trace: EffectTrace) -> list[tuple[str, str]]:
     families = f" of {counted(row['family_n'], 'family', 'families')}" if row.get("family_n") is not None else ""
     if row and trace.view != "global":
         inside, outside = (_amount(finite(row[f"mean_{side}"]), kind) for side in ("in", "out"))
-        others = "the other" if row["n_out"] == 1 else f"the {row['n_out']:,} others"
-        observed += f": {inside} in {counted(row['n_in'], 'pair')}{families}, {outside} in {others}"
+        the_others = "the other" if row["n_out"] == 1 else f"the {row['n_out']:,} others"
+        observed += f": {inside} in {counted(row['n_in'], 'pair')}{families}, {outside} in {the_others}"
     elif row:
         observed += f": mean of {counted(row['n_in'], 'pair')}{families}"
     counts = f"{trace.n_with:,} carry it, {trace.n_against:,} pull the other way, {trace.n_neither:,} do neither"
@@ -186,13 +186,12 @@ def _marks(page: Page) -> tuple[str, str]:
 def _contributions(page: Page, kind: str, listed: Sequence[Contribution], show_text: bool) -> None:
     if not listed:
         page.print("none")
-    for number, one in enumerate(listed, 1):
-        pair = one.pair
+    for number, contribution in enumerate(listed, 1):
+        pair = contribution.pair
         family = f"family {pair.family_id}" + (f" ({pair.family_size:,} pairs)" if pair.family_size > 1 else "")
-        place = "" if one.inside else ", outside"
-        figures = (
-            f"{_amount(one.contribution, kind, 4)}, {_percent(one.share)} of the effect, u {_amount(one.u, kind, 2)}"
-        )
+        place = "" if contribution.inside else ", outside"
+        amount, u = _amount(contribution.contribution, kind, 4), _amount(contribution.u, kind, 2)
+        figures = f"{amount}, {_percent(contribution.share)} of the effect, u {u}"
         head = Table.grid(padding=(0, 2, 0, 0))
         head.add_column(width=2, justify="right")
         head.add_column()
@@ -201,7 +200,7 @@ def _contributions(page: Page, kind: str, listed: Sequence[Contribution], show_t
         )
         page.print()
         page.print(head)
-        fired = (one.chosen_fired or (), one.rejected_fired or ())
+        fired = (contribution.chosen_fired or (), contribution.rejected_fired or ())
         _texts(page, pair, fired, show_text, indent=4, lines=_LONG_CONTRIBUTION)
 
 
@@ -256,31 +255,40 @@ def _pair(page: Page, trace: PairTrace, show_text: bool) -> None:
             page.print(_READING)
     page.heading("Unusual here", "concepts on which few pairs are as strong")
     table = _table(page, [("concept", 3)], ["u", "as strong"])
-    for one in trace.unusual:
-        rarity = "no other pair" if one.tail == 0 else f"{_percent(one.tail)} of the pairs"
-        cells = [_mark("amplify" if one.u > 0 else "suppress"), one_line(one.concept), _amount(one.u, one.kind, 2)]
+    for unusual in trace.unusual:
+        rarity = "no other pair" if unusual.tail == 0 else f"{_percent(unusual.tail)} of the pairs"
+        cells = [
+            _mark("amplify" if unusual.u > 0 else "suppress"),
+            one_line(unusual.concept),
+            _amount(unusual.u, unusual.kind, 2),
+        ]
         table.add_row(*map(page.text, [*cells, rarity]))
     page.print(table if trace.unusual else "none")
 
 
 def _lessons(page: Page, title: str, lessons: Sequence[Lesson], *, with_place: bool) -> None:
-    sure = [one for one in lessons if one.is_sure]
+    sure = [lesson for lesson in lessons if lesson.is_sure]
     if not lessons:
         page.heading(title)
         page.print("no effect that is shown rests on it")
         return
     page.heading(title, "" if sure else f"nothing sure; at most {MOST_UNSURE} of what may be chance")
     words = [("concept", 3), *([("where", 3)] if with_place else [])]
-    spoken = page.width >= SPACIOUS and any(one.fires_on for one in lessons)
+    spoken = page.width >= SPACIOUS and any(lesson.fires_on for lesson in lessons)
     table = _table(page, words, ["as observed", "carries", "pair", "rank"])
     if spoken:
         table.add_column("fires on", ratio=2, no_wrap=True, overflow=page.overflow)
-    for one in sure or lessons[:MOST_UNSURE]:
-        concept = Text.assemble(page.text(one_line(one.concept)), page.text(f"\n{one.hypothesis_id}", "dim"))
-        cells = [one_line(one.place)] if with_place else []
-        cells += [_amount(one.delta, one.kind), _percent(one.share), f"{one.pair_rank:,}", f"{one.rank:,}"]
-        cells += [", ".join(map(one_line, one.fires_on))] if spoken else []
-        table.add_row(page.text(_mark(one.direction)), concept, *map(page.text, cells))
+    for lesson in sure or lessons[:MOST_UNSURE]:
+        concept = Text.assemble(page.text(one_line(lesson.concept)), page.text(f"\n{lesson.hypothesis_id}", "dim"))
+        cells = [one_line(lesson.place)] if with_place else []
+        cells += [
+            _amount(lesson.delta, lesson.kind),
+            _percent(lesson.share),
+            f"{lesson.pair_rank:,}",
+            f"{lesson.rank:,}",
+        ]
+        cells += [", ".join(map(one_line, lesson.fires_on))] if spoken else []
+        table.add_row(page.text(_mark(lesson.direction)), concept, *map(page.text, cells))
     page.print(table)
 
 

@@ -35,21 +35,25 @@ def print_verification(report: Mapping[str, Any], concepts: pa.Table, console: C
         page.heading("Rungs and baselines", f"{headline['label']}, {headline['concepts']:,} concepts")
         page.print(_figures(page, headline["table"]))
         page.print("possible: rel_y, the R² of a forecast without any error · reachable: with pairs as few as these")
-    others = [one for name, one in report["sets"].items() if name != report["verdict"]["set"] and one["judgement"]]
-    if others:
+    other_sets = [
+        judged for name, judged in report["sets"].items() if name != report["verdict"]["set"] and judged["judgement"]
+    ]
+    if other_sets:
         page.heading("The other sets", "the declared rung")
-        page.print(_figures(page, [_declared(one) for one in others]))
-    cells = [(view, one["in-out"]) for view, one in report["cells"].items() if one.get("in-out")]
+        page.print(_figures(page, [_declared(judged) for judged in other_sets]))
+    cells = [(view, judged["in-out"]) for view, judged in report["cells"].items() if judged.get("in-out")]
     if cells:
         page.heading("In which context", "inside less outside, within concepts")
         names = {"group": "groups of pairs", "prompt_max": "prompts, max", "prompt_freq": "prompts, freq"}
-        rows = [{"name": f"{names[v]}, {counted(one['judged_sets'], 'set')}", **one["within"]} for v, one in cells]
+        rows = [
+            {"name": f"{names[v]}, {counted(judged['judged_sets'], 'set')}", **judged["within"]} for v, judged in cells
+        ]
         page.print(_figures(page, rows, columns=_COLUMNS[:3]))
-    known = {row["concept_id"]: row for row in concepts.to_pylist()}
+    concept_of = {row["concept_id"]: row for row in concepts.to_pylist()}
     for kind, title in (("hits", "Came true"), ("misses", "Did not")):
         if headline[kind]:
             page.heading(title, "seen (95 % interval of the forecast)")
-            page.print(_moves(page, headline[kind][:SHOWN], known))
+            page.print(_moves(page, headline[kind][:SHOWN], concept_of))
     if headline["judgement"] is not None and not headline["can_be_said"]:
         page.heading("Hits and misses")
         page.print("Not listed: nothing can be said.")
@@ -83,17 +87,17 @@ def _facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     weighted = report["importance"]
     if laws := weighted.get("hindsight", {}).get(report["verdict"]["set"]):
         first, tilt = (f"{_two(laws[law]['r2'])} of {_two(laws[law]['reachable'])}" for law in ("first_order", "tilt"))
-        told = f"had the model's own reward been known, R² {first} reachable to first order, {tilt} by a tilt"
-        facts.append(("hindsight", told))
+        words = f"had the model's own reward been known, R² {first} reachable to first order, {tilt} by a tilt"
+        facts.append(("hindsight", words))
     if "why" not in weighted:
-        told = f"R² {_two(weighted['r2_of_forecast'])} of the forecast, on {weighted['trusted_prompts']:,} prompts"
-        facts.append(("weighted", told))
+        words = f"R² {_two(weighted['r2_of_forecast'])} of the forecast, on {weighted['trusted_prompts']:,} prompts"
+        facts.append(("weighted", words))
     return facts
 
 
-def _declared(one: Mapping[str, Any]) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = next((row for row in one["table"] if row["declared"]), {})
-    return {**found, "name": one["label"], "declared": False}
+def _declared(judged_set: Mapping[str, Any]) -> Mapping[str, Any]:
+    declared_row: Mapping[str, Any] = next((row for row in judged_set["table"] if row["declared"]), {})
+    return {**declared_row, "name": judged_set["label"], "declared": False}
 
 
 def _figures(page: Page, rows: list[Any], columns: Any = _COLUMNS) -> Table:
@@ -108,7 +112,7 @@ def _figures(page: Page, rows: list[Any], columns: Any = _COLUMNS) -> Table:
     return table
 
 
-def _moves(page: Page, rows: list[Any], known: Mapping[int, Mapping[str, Any]]) -> Table:
+def _moves(page: Page, rows: list[Any], concept_of: Mapping[int, Mapping[str, Any]]) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column()
     table.add_column(no_wrap=True, ratio=1, overflow=page.overflow)
@@ -117,11 +121,11 @@ def _moves(page: Page, rows: list[Any], known: Mapping[int, Mapping[str, Any]]) 
     table.expand = True
     for row in rows:
         mark = "▲" if row["observed"] > 0 else "▼"
-        concept = known[row["concept_id"]]
+        concept = concept_of[row["concept_id"]]
         effect = effect_id(concept["concept_id"], concept["kind"])
         name = mask_slurs(one_line(concept["name"] or f"concept {concept['concept_id']}"))
-        seen = f"{row['observed']:+.3f} ({row['lo']:+.3f} to {row['hi']:+.3f})"
-        table.add_row(page.text(mark), page.text(name), page.text(effect, "dim"), page.text(seen))
+        observed = f"{row['observed']:+.3f} ({row['lo']:+.3f} to {row['hi']:+.3f})"
+        table.add_row(page.text(mark), page.text(name), page.text(effect, "dim"), page.text(observed))
     return table
 
 
