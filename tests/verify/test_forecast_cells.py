@@ -92,7 +92,7 @@ def test_sets_of_few_prompts_are_left_out_and_small_ones_do_not_spoil_the_ceilin
     some = [rows[:4] for rows in members] + [members[0][:3]]
     forecast = np.vstack([everywhere + context, np.full(N_CONCEPTS, np.nan)])  # of the last set nothing is asked
     found = judge_cells(forecast, y, some, "inside")
-    assert found.kept.tolist() == [True] * N_SETS + [False]
+    assert found.is_judged.tolist() == [True] * N_SETS + [False]
     assert 0.3 < found.within.rel_y < 0.95
     assert found.overall.r2 > 0.8
     with pytest.raises(ValueError, match="no set"):

@@ -35,15 +35,15 @@ def cell_errors(observed: Observed, members: Sequence[np.ndarray]) -> tuple[np.n
     se, freedom = np.full((len(members), m), np.nan), np.full(len(members), np.nan)
     for k, rows in enumerate(members):
         n_in, n_out = rows.size, n - rows.size
-        touched, here = np.unique(observed.unit[rows], return_inverse=True)
-        c_in = np.bincount(here, minlength=touched.size).astype(np.float64)
+        touched, unit_index = np.unique(observed.unit[rows], return_inverse=True)
+        c_in = np.bincount(unit_index, minlength=touched.size).astype(np.float64)
         s, c = sums[touched], count[touched]
         g_in, g_out = touched.size, g - int((c_in == c).sum())
         if g_in < FEWEST_UNITS or g_out < FEWEST_UNITS:
             continue
 
         inside = np.zeros((g_in, m))
-        np.add.at(inside, here, observed.shift[rows])
+        np.add.at(inside, unit_index, observed.shift[rows])
         m_in, m_out = inside.sum(axis=0) / n_in, (total - inside.sum(axis=0)) / n_out
         part_in = (inside - c_in[:, None] * m_in) / n_in
         part_out = (s - inside - (c - c_in)[:, None] * m_out) / n_out

@@ -28,7 +28,7 @@ class CellJudgement:
     between: Figure  # means of the concepts over the sets: what is known without any context
     within: Figure  # cells minus the mean of their concept: what is known of the context
     share_within: float  # of the observed cells' variance, noise included, in [0, 1]
-    kept: np.ndarray  # bool [K], sets with enough evaluation prompts
+    is_judged: np.ndarray  # bool [K], sets with enough evaluation prompts
 
 
 def cell_shifts(
@@ -40,15 +40,15 @@ def cell_shifts(
     """
     weight = np.ones(len(observed.shift)) if unit_weight is None else unit_weight[observed.unit]
     all_sum, all_weight = weight @ observed.shift, float(weight.sum())
-    found = np.full((len(members), observed.shift.shape[1]), np.nan)
+    shifts = np.full((len(members), observed.shift.shape[1]), np.nan)
     for k, rows in enumerate(members):
         inside, total = weight[rows], float(weight[rows].sum())
-        rest = all_weight - total
-        if total <= 0 or (contrast == "in-out" and rest <= 0):
+        rest_weight = all_weight - total
+        if total <= 0 or (contrast == "in-out" and rest_weight <= 0):
             continue
         of_set = inside @ observed.shift[rows]
-        found[k] = of_set / total - ((all_sum - of_set) / rest if contrast == "in-out" else 0.0)
-    return found
+        shifts[k] = of_set / total - ((all_sum - of_set) / rest_weight if contrast == "in-out" else 0.0)
+    return shifts
 
 
 def judge_cells(
@@ -70,18 +70,20 @@ def judge_cells(
     enough = [
         rows.size >= MIN_PROMPTS and (contrast == "inside" or rows.size < len(observed.shift)) for rows in members
     ]
-    kept = np.array(enough, bool)
-    if not kept.any():
+    is_judged = np.array(enough, bool)
+    if not is_judged.any():
         raise ValueError(f"no set has {MIN_PROMPTS} evaluation prompts, and a rest where one is asked for")
-    rows = [one for one, keep in zip(members, kept, strict=True) if keep]
-    x, y = predicted[kept], cell_shifts(observed, rows, contrast)
+    rows = [set_rows for set_rows, keep in zip(members, is_judged, strict=True) if keep]
+    x, y = predicted[is_judged], cell_shifts(observed, rows, contrast)
     if not np.isfinite(x).all():
         raise ValueError("every cell needs a finite forecast")
     y_halves = tuple(
         np.stack([cell_shifts(observed, rows, contrast, weight) for weight in weights])
         for weights in observed.half_weights(splits, seed)
     )
-    x_halves = None if predicted_halves is None else (predicted_halves[0][:, kept], predicted_halves[1][:, kept])
+    x_halves = (
+        None if predicted_halves is None else (predicted_halves[0][:, is_judged], predicted_halves[1][:, is_judged])
+    )
 
     def figure(part: View) -> Figure:
         rel_x = float("nan") if x_halves is None else _reliability(*x_halves, part)
@@ -96,12 +98,16 @@ def judge_cells(
         between=figure(lambda v: v.mean(axis=0)),
         within=figure(lambda v: centred(v, 0).ravel()),
         share_within=float(np.einsum("km,km->", inside, inside)) / total if total > 0 else float("nan"),
-        kept=kept,
+        is_judged=is_judged,
     )
 
 
 def _reliability(a: np.ndarray, b: np.ndarray, part: View) -> float:
     """Of halves [splits, K, M]; in each split over the sets that have prompts on both sides."""
     both = np.isfinite(a).all(axis=2) & np.isfinite(b).all(axis=2)
-    found = [correlation(part(x[known]), part(y[known])) for x, y, known in zip(a, b, both, strict=True) if known.any()]
-    return stepped_up(np.array(found))
+    correlations = [
+        correlation(part(x[in_both]), part(y[in_both]))
+        for x, y, in_both in zip(a, b, both, strict=True)
+        if in_both.any()
+    ]
+    return stepped_up(np.array(correlations))

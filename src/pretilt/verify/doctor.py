@@ -23,7 +23,7 @@ ZERO_STEP, SHUFFLED = "after-zero-step", "after-shuffled"  # roles of the two co
 def after_training(
     run: Run,
     forecast: Forecast,
-    seen: Seen,
+    outcome: Seen,
     keep: np.ndarray,
     rel_y: float | None,
     before: RolloutResult,
@@ -34,41 +34,41 @@ def after_training(
 
     A control whose role the run does not hold is "not run".
     """
-    resolved = np.abs(seen.observed.mean[keep]) > RESOLVED * seen.observed.se[keep]
+    resolved = np.abs(outcome.observed.mean[keep]) > RESOLVED * outcome.observed.se[keep]
     share = float(resolved.mean()) if resolved.size else float("nan")
     return [
         rollout_index_check(run, before.reading),
-        _zero_step(_control(run, ZERO_STEP, seen, scored), keep),
-        _shuffled(_control(run, SHUFFLED, seen, scored), keep, forecast, effort),
+        _zero_step(_control(run, ZERO_STEP, outcome, scored), keep),
+        _shuffled(_control(run, SHUFFLED, outcome, scored), keep, forecast, effort),
         checks.moved(rel_y, share),
     ]
 
 
-def _control(run: Run, role: str, seen: Seen, scored: Callable[[str], Any]) -> Observed | None:
+def _control(run: Run, role: str, outcome: Seen, scored: Callable[[str], Any]) -> Observed | None:
     if features_stage(role) not in run.manifest["stages"]:
         return None
     try:
-        found = realised(seen.before, scored(role))
+        control = realised(outcome.before, scored(role))
     except ValueError:
         return None  # it answered none of these prompts
-    return found if found.n_units >= FEW_UNITS else None
+    return control if control.n_units >= FEW_UNITS else None
 
 
-def _zero_step(found: Observed | None, keep: np.ndarray) -> Check:
-    if found is None:
+def _zero_step(control: Observed | None, keep: np.ndarray) -> Check:
+    if control is None:
         return checks.zero_step(None)
-    moved = np.abs(found.mean[keep]) > RESOLVED * found.se[keep]
+    moved = np.abs(control.mean[keep]) > RESOLVED * control.se[keep]
     return checks.zero_step(float(moved.mean()) if moved.size else float("nan"), int(moved.size))
 
 
-def _shuffled(found: Observed | None, keep: np.ndarray, forecast: Forecast, effort: Effort) -> Check:
-    if found is None or keep.sum() < FEW_CONCEPTS:
+def _shuffled(control: Observed | None, keep: np.ndarray, forecast: Forecast, effort: Effort) -> Check:
+    if control is None or keep.sum() < FEW_CONCEPTS:
         return checks.shuffled_training(None)
     if forecast.shuffled is not None:
         shuffled = forecast.shuffled[:, keep]
-        return checks.shuffled_training(label_null(forecast.column["shift"][keep], shuffled, found.mean[keep])["p"])
-    here = Observed(found.shift[:, keep], found.unit, found.prompt_ids, found.n_unpaired)
-    one = judge(
-        forecast.column["shift"][keep], here, draws=effort.draws, permutations=effort.permutations, seed=effort.seed
+        return checks.shuffled_training(label_null(forecast.column["shift"][keep], shuffled, control.mean[keep])["p"])
+    headline = Observed(control.shift[:, keep], control.unit, control.prompt_ids, control.n_unpaired)
+    judgement = judge(
+        forecast.column["shift"][keep], headline, draws=effort.draws, permutations=effort.permutations, seed=effort.seed
     )
-    return checks.shuffled_training(one.permutation_p)
+    return checks.shuffled_training(judgement.permutation_p)

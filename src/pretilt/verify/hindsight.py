@@ -41,13 +41,13 @@ def hindsight(before: Rollouts, log_ratio: np.ndarray, observed: Observed, seed:
     rng = np.random.default_rng(seed)
     first = np.stack([half_mask(rng, some.n_units) for _ in range(SPLITS)]).astype(np.float64)
     a, b = observed.half_weights(SPLITS, seed)
-    seen = observed.under(a), observed.under(b)
+    both_halves = observed.under(a), observed.under(b)
     laws: dict[Law, Callable[[np.ndarray | None], np.ndarray]] = {
         "first_order": lambda weight: covariance_with(some, reward, weight),
         "tilt": lambda weight: tilt(some, reward, unit_weight=weight)[0],
     }
-    told = {}
+    evidence = {}
     for name, law in laws.items():
-        halves = tuple(np.stack([law(one) for one in half]) for half in (first, 1 - first))
-        told[name] = Evidence(law(None), observed.mean, seen, (halves[0], halves[1]))
-    return told
+        halves = tuple(np.stack([law(in_half) for in_half in half]) for half in (first, 1 - first))
+        evidence[name] = Evidence(law(None), observed.mean, both_halves, (halves[0], halves[1]))
+    return evidence

@@ -35,7 +35,7 @@ def importance(
     before: RolloutResult,
     model: Mapping[str, Any],
     forecast: Forecast,
-    seen: Seen,
+    outcome: Seen,
     masks: Mapping[str, np.ndarray],
     headline: str,
 ) -> dict[str, Any]:
@@ -48,66 +48,66 @@ def importance(
     both = _log_probs(run, before.role, model)
     if both is None:
         return {"why": "the rollouts before training were not scored under both models (`--importance` does that)"}
-    own, other = both
+    own_logprob, other = both
     samples, reading = before.samples, before.reading
     prompt = pc.dictionary_encode(samples["prompt_id"]).combine_chunks().indices.to_numpy()
     family, n_tokens = samples["family_id"].to_numpy(), pc.list_value_length(samples["ids"]).to_numpy()
-    moved = divergence(own, other, prompt, family, n_tokens)
-    told: dict[str, Any] = {
+    moved = divergence(own_logprob, other, prompt, family, n_tokens)
+    facts: dict[str, Any] = {
         "kl": {"of": "KL(before || after) on rollouts before, nats per response", "value": moved.kl,
                "standard_error": moved.standard_error, "per_token": moved.kl_per_token},
         "trusted_above": TRUSTED_ESS,
     }  # fmt: skip
-    kept = np.array([status in (READ, EMPTY) for status in reading["status"].to_pylist()], bool)
-    ids = np.array(samples["prompt_id"].to_pylist())[kept]
+    was_read = np.array([status in (READ, EMPTY) for status in reading["status"].to_pylist()], bool)
+    ids = np.array(samples["prompt_id"].to_pylist())[was_read]
     order = np.argsort(ids, kind="stable")  # as Rollouts.of sorts them
-    weight = (other - own)[kept][order]
-    rollouts = seen.before
+    weight = (other - own_logprob)[was_read][order]
+    rollouts = outcome.before
     if not np.array_equal(rollouts.prompt_ids[rollouts.prompt], ids[order]):
         raise ValueError("the scored rollouts are not those that were read")
-    told["hindsight"] = _hindsight(forecast, seen, weight, masks)
+    facts["hindsight"] = _hindsight(forecast, outcome, weight, masks)
     share = effective_share(weight, rollouts.prompt)
-    both_sides = np.isin(rollouts.prompt_ids, seen.observed.prompt_ids)
+    both_sides = np.isin(rollouts.prompt_ids, outcome.observed.prompt_ids)
     trusted = (share >= TRUSTED_ESS) & both_sides
-    told |= {"prompts": int(both_sides.sum()), "trusted_prompts": int(trusted.sum())}
-    told["median_ess_share"] = float(np.median(share[np.isfinite(share)])) if np.isfinite(share).any() else None
+    facts |= {"prompts": int(both_sides.sum()), "trusted_prompts": int(trusted.sum())}
+    facts["median_ess_share"] = float(np.median(share[np.isfinite(share)])) if np.isfinite(share).any() else None
     if trusted.sum() < FEW_PROMPTS:
         return {
-            **told,
+            **facts,
             "why": f"effective sample size under {TRUSTED_ESS} of the rollouts on nearly all prompts",
         }
     rows = trusted[rollouts.prompt]
     some = Rollouts.of(rollouts.c[rows][:, keep], rollouts.prompt[rows])
     shift, _ = tilt(some, weight[rows])
-    there = np.isin(seen.observed.prompt_ids, rollouts.prompt_ids[trusted])
-    sampled = seen.observed.shift[there][:, keep].mean(axis=0)
+    is_trusted = np.isin(outcome.observed.prompt_ids, rollouts.prompt_ids[trusted])
+    sampled = outcome.observed.shift[is_trusted][:, keep].mean(axis=0)
     return {
-        **told,
+        **facts,
         "r2_of_forecast": signed_square(correlation(forecast.column["shift"][keep], shift)),
         "r2_with_sampled": signed_square(correlation(sampled, shift)),
     }
 
 
 def _hindsight(
-    forecast: Forecast, seen: Seen, log_ratio: np.ndarray, masks: Mapping[str, np.ndarray]
+    forecast: Forecast, outcome: Seen, log_ratio: np.ndarray, masks: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, dict[str, float]]]:
     """By set and law: its figure with the trained model's own reward, and the forecast's agreement with it."""
     try:
-        laws = hindsight(seen.before, log_ratio, seen.observed)
+        laws = hindsight(outcome.before, log_ratio, outcome.observed)
     except ValueError:
         return {}  # one answer per prompt, or a single prompt
-    told: dict[str, dict[str, dict[str, float]]] = {}
+    figures: dict[str, dict[str, dict[str, float]]] = {}
     for name, keep in masks.items():
         if keep.sum() < FEW_CONCEPTS:
             continue
-        said = forecast.column["shift"][keep]
+        predicted = forecast.column["shift"][keep]
         for law, evidence in laws.items():
             figure = evidence.figure(_only(keep))
-            agreement = signed_square(correlation(said, evidence.predicted[keep]))
-            told.setdefault(name, {})[law] = {
+            agreement = signed_square(correlation(predicted, evidence.predicted[keep]))
+            figures.setdefault(name, {})[law] = {
                 **asdict(figure), "reachable": figure.reachable, "r2_with_forecast": agreement,
             }  # fmt: skip
-    return told
+    return figures
 
 
 def _only(keep: np.ndarray) -> View:
@@ -117,7 +117,7 @@ def _only(keep: np.ndarray) -> View:
 def _log_probs(run: Run, role: str, model: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
     """Log-probabilities of a role's rollouts under the run's own model and under another, if the run holds both."""
     name = model.get("sha256") or model.get("revision")
-    found = []
+    columns = []
     for place in ("own", f"other-{name:.12}" if name else ""):
         stage = f"{samples_stage(role)}-{place}"
         if stage not in run.manifest["stages"]:
@@ -125,5 +125,5 @@ def _log_probs(run: Run, role: str, model: Mapping[str, Any]) -> tuple[np.ndarra
         shards = run.shards(stage, f"{folder(role)}/{place}", (LOGPROB,))
         if not shards.count():
             return None
-        found.append(joined(shards, LOGPROB)["logprob"].to_numpy())
-    return (found[0], found[1]) if found[0].size == found[1].size else None
+        columns.append(joined(shards, LOGPROB)["logprob"].to_numpy())
+    return (columns[0], columns[1]) if columns[0].size == columns[1].size else None

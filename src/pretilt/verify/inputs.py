@@ -90,7 +90,7 @@ class Seen:
     @property
     def per_prompt(self) -> float:
         """Rollouts of one model that count like the actual ones of both: harmonic means over prompts and models."""
-        both = [np.mean(1 / one.per_prompt) for one in (self.before, self.after)]
+        both = [np.mean(1 / answers.per_prompt) for answers in (self.before, self.after)]
         return float(2 / sum(both))
 
     def noise(self, variance: np.ndarray) -> np.ndarray:
@@ -100,10 +100,10 @@ class Seen:
         """
         n = len(self.observed.shift)
         try:
-            own = rollout_noise(self.before, n, self.per_prompt)
+            pooled = rollout_noise(self.before, n, self.per_prompt)
         except ValueError:
-            own = np.zeros(variance.size)
-        return np.asarray(np.where(np.isfinite(variance), 2 * variance / (n * self.per_prompt), own))
+            pooled = np.zeros(variance.size)
+        return np.asarray(np.where(np.isfinite(variance), 2 * variance / (n * self.per_prompt), pooled))
 
 
 def floats(column: pa.ChunkedArray) -> np.ndarray:
@@ -124,8 +124,8 @@ def stored_forecast(run: Run) -> Forecast:
         )
     bank = concept_bank(run)
     try:
-        about, table = json.loads(about_path.read_text(encoding="utf-8")), pq.read_table(path)
-        measurement, rung = about["measurement_id"], about["rung"]
+        report, table = json.loads(about_path.read_text(encoding="utf-8")), pq.read_table(path)
+        measurement, rung = report["measurement_id"], report["rung"]
         if rung not in RUNGS:
             raise KeyError(f"there is no rung '{rung}'")
         everywhere = table.filter(pc.equal(table["view"], "global")).sort_by("concept_id")
@@ -144,7 +144,7 @@ def stored_forecast(run: Run) -> Forecast:
         )
     if not np.isfinite(column["shift"]).all():
         raise UserError("the forecast is not whole", file=path, why="a concept has no number", fix="Restore the file")
-    return Forecast(about, table, bank, column, None if halves is None else (halves[0], halves[1]), shuffled)
+    return Forecast(report, table, bank, column, None if halves is None else (halves[0], halves[1]), shuffled)
 
 
 def _place(run: Run, name: str) -> Path:
@@ -156,7 +156,7 @@ def _numbers(table: pa.Table) -> list[str]:
     return [f.name for f in table.schema if pa.types.is_floating(f.type)]
 
 
-def _numbered(path: Path, bank: Bank, by: tuple[str, ...]) -> np.ndarray | None:
+def _numbered(path: Path, bank: Bank, key_names: tuple[str, ...]) -> np.ndarray | None:
     """The column "value" as [n, …, M] over the columns `by`, counted from 0.
 
     None where the file is missing or does not hold every concept: then what it tells is not known.
@@ -164,11 +164,11 @@ def _numbered(path: Path, bank: Bank, by: tuple[str, ...]) -> np.ndarray | None:
     if not path.exists():
         return None
     table = pq.read_table(path)
-    known = np.isin(table["concept_id"].to_numpy(), bank.concept_ids)
-    place = np.searchsorted(bank.concept_ids, table["concept_id"].to_numpy()[known])
-    numbers = [np.unique(table[name].to_numpy()[known], return_inverse=True)[1].ravel() for name in by]
+    in_bank = np.isin(table["concept_id"].to_numpy(), bank.concept_ids)
+    place = np.searchsorted(bank.concept_ids, table["concept_id"].to_numpy()[in_bank])
+    numbers = [np.unique(table[name].to_numpy()[in_bank], return_inverse=True)[1].ravel() for name in key_names]
     values = np.full([*(int(number.max(initial=-1)) + 1 for number in numbers), len(bank)], np.nan)
-    values[(*numbers, place)] = floats(table["value"])[known]
+    values[(*numbers, place)] = floats(table["value"])[in_bank]
     return values if values.size and np.isfinite(values).all() else None
 
 
@@ -183,19 +183,20 @@ def seen(run: Run, before: str, after: str, bank: Bank, form: Any) -> Seen:
             why=f"near-duplicates count once, and at least {FEW_UNITS} are needed",
             fix="Sample more: --split all, or audit with a larger --holdout",
         )
-    lengths = realised(*(replace(one, c=one.nuisance[:, :1]) for one in (b, a)))
+    lengths = realised(*(replace(answers, c=answers.nuisance[:, :1]) for answers in (b, a)))
     pair_ids = pairs_of_prompts(run, before, [str(i) for i in observed.prompt_ids])
     return Seen(b, a, observed, float(lengths.mean[0]), pair_ids)
 
 
 def check_same_prompts(before: RolloutResult, after: RolloutResult) -> None:
     """Raise UserError unless both roles answered the very same prompts."""
-    asked = [set(one.samples["prompt_id"].to_pylist()) for one in (before, after)]
-    if asked[0] != asked[1]:
-        only = [len(asked[0] - asked[1]), len(asked[1] - asked[0])]
+    prompt_sets = [set(result.samples["prompt_id"].to_pylist()) for result in (before, after)]
+    if prompt_sets[0] != prompt_sets[1]:
+        only = [len(prompt_sets[0] - prompt_sets[1]), len(prompt_sets[1] - prompt_sets[0])]
+        n_both = len(prompt_sets[0] & prompt_sets[1])
         raise UserError(
             f"'{before.role}' and '{after.role}' answer different prompts",
             file=after.run.path,
-            why=f"{only[0]:,} prompts only the first, {only[1]:,} only the second, {len(asked[0] & asked[1]):,} both",
+            why=f"{only[0]:,} prompts only the first, {only[1]:,} only the second, {n_both:,} both",
             fix=f"Sample '{after.role}' again with the settings of '{before.role}' (`pretilt rollouts --replace`)",
         )

@@ -92,7 +92,10 @@ def judge(
         beyond_nulls=evidence.figure(residualised(np.column_stack(list(nulls.values())))) if nulls else None,
         standardised=None if spread is None else _in_units_of(spread, evidence),
         per_prevalence=None if prevalence is None else _in_units_of(prevalence, evidence),
-        coverage={name: float(((y >= one.lo) & (y <= one.hi)).mean()) for name, one in (intervals or {}).items()},
+        coverage={
+            name: float(((y >= interval.lo) & (y <= interval.hi)).mean())
+            for name, interval in (intervals or {}).items()
+        },
     )
 
 
@@ -118,20 +121,20 @@ def _ratio(a: float, b: float) -> float:
 
 
 def _in_units_of(unit: np.ndarray, evidence: Evidence) -> Figure:
-    known = unit > 0
-    if np.count_nonzero(known) < FEW_CONCEPTS:
-        return Figure(float("nan"), float("nan"), float("nan"), int(np.count_nonzero(known)))
-    return evidence.figure(lambda v: v[..., known] / unit[known])
+    has_unit = unit > 0
+    if np.count_nonzero(has_unit) < FEW_CONCEPTS:
+        return Figure(float("nan"), float("nan"), float("nan"), int(np.count_nonzero(has_unit)))
+    return evidence.figure(lambda v: v[..., has_unit] / unit[has_unit])
 
 
 def _without_top(evidence: Evidence) -> Figure:
     """Without the concepts whose product of deviations adds most to the correlation (or takes most, if negative)."""
     x, y = (v - v.mean() for v in (evidence.predicted, evidence.observed))
     part = x * y * np.sign(x @ y)
-    kept = np.sort(np.argsort(-part, kind="stable")[TOP_LEFT_OUT:])
-    if kept.size < FEW_CONCEPTS:
-        return Figure(float("nan"), float("nan"), float("nan"), int(kept.size))
-    return evidence.figure(lambda v: v[..., kept])
+    rest_of_concepts = np.sort(np.argsort(-part, kind="stable")[TOP_LEFT_OUT:])
+    if rest_of_concepts.size < FEW_CONCEPTS:
+        return Figure(float("nan"), float("nan"), float("nan"), int(rest_of_concepts.size))
+    return evidence.figure(lambda v: v[..., rest_of_concepts])
 
 
 def _permutation(x: np.ndarray, y: np.ndarray, permutations: int, seed: int) -> tuple[float, float]:

@@ -76,17 +76,17 @@ class Nulls:
     source: str
 
 
-def nulls_of(forecast: Forecast, seen: Seen) -> Nulls:
+def nulls_of(forecast: Forecast, outcome: Seen) -> Nulls:
     """From the forecast, or, where it was made without rollouts, from those before training: the nulls gain by that."""
     column = forecast.column
     if all(np.isfinite(column[name]).all() for name in ("length_only", "prevalence_only")):
-        slopes = column["length_only"] * seen.length_drift
+        slopes = column["length_only"] * outcome.length_drift
         return Nulls(slopes, column["prevalence_only"], "forecast")
     try:
-        length = length_slopes(seen.before, seen.before.nuisance[:, 0]) * seen.length_drift
+        length = length_slopes(outcome.before, outcome.before.nuisance[:, 0]) * outcome.length_drift
     except ValueError:
         length = None  # all responses to a prompt are equally long
-    return Nulls(length, prevalence_only(seen.before), "rollouts before training")
+    return Nulls(length, prevalence_only(outcome.before), "rollouts before training")
 
 
 def masks(forecast: Forecast) -> dict[str, np.ndarray]:
@@ -100,59 +100,59 @@ def masks(forecast: Forecast) -> dict[str, np.ndarray]:
     }
 
 
-def headline_of(kept: Mapping[str, np.ndarray]) -> str:
+def headline_of(masks_by_set: Mapping[str, np.ndarray]) -> str:
     """The communities; where there are too few of them, all concepts of the feature view."""
-    return "communities" if kept["communities"].sum() >= FEW_CONCEPTS else "features"
+    return "communities" if masks_by_set["communities"].sum() >= FEW_CONCEPTS else "features"
 
 
-def calibrate(forecast: Forecast, seen: Seen) -> dict[str, Calibrated]:
+def calibrate(forecast: Forecast, outcome: Seen) -> dict[str, Calibrated]:
     """For each set the intervals of all M concepts, with that set's scale; single features get the communities'."""
-    kept = masks(forecast)
-    kept["features"] = kept[headline_of(kept)]
-    return {name: _calibrated(forecast, seen, keep) for name, keep in kept.items()}
+    masks_by_set = masks(forecast)
+    masks_by_set["features"] = masks_by_set[headline_of(masks_by_set)]
+    return {name: _calibrated(forecast, outcome, keep) for name, keep in masks_by_set.items()}
 
 
-def _calibrated(forecast: Forecast, seen: Seen, keep: np.ndarray) -> Calibrated:
-    observed, said = seen.observed, forecast.column["shift"]
+def _calibrated(forecast: Forecast, outcome: Seen, keep: np.ndarray) -> Calibrated:
+    observed, predicted = outcome.observed, forecast.column["shift"]
     odd = observed.unit % 2 == 1
     halves = {name: _some_prompts(observed, rows) for name, rows in (("odd", odd), ("even", ~odd))}
-    x, y = said[keep], halves["odd"].mean[keep]
+    x, y = predicted[keep], halves["odd"].mean[keep]
     square = float(x @ x)
     scale = float(x @ y) / square if square > 0 else float("nan")
-    value = Interval(said, forecast.sd)
-    sampling = seen.noise(forecast.column["variance"])
+    value = Interval(predicted, forecast.sd)
+    sampling = outcome.noise(forecast.column["variance"])
     spread = halves["odd"].se ** 2 * odd.sum()  # variance of one prompt's shift, sampling noise included
 
-    width = 1.96 * _scale_error(halves["odd"], said, keep, square)
+    width = 1.96 * _scale_error(halves["odd"], predicted, keep, square)
     factor = scale if np.isfinite(scale) else 0.0
 
     def on(n_prompts: int, model_sd: float | np.ndarray = 0.0) -> Interval:
         noise = np.maximum(spread, sampling * len(odd)) / n_prompts
         return predictive(value, noise, scale=factor, model_sd=model_sd)
 
-    one_answer = seen.before.c.std(axis=0)
+    one_answer = outcome.before.c.std(axis=0)
     variance = on(int(odd.sum())).sd[keep] ** 2
     tau, of_the_others = law_error(y - factor * x, variance, one_answer[keep])
-    law = np.full(said.size, tau)
+    law = np.full(predicted.size, tau)
     law[keep] = of_the_others  # no interval is widened by the miss that it is held against
-    there, n_even = halves["even"].mean, int((~odd).sum())
+    even_mean, n_even = halves["even"].mean, int((~odd).sum())
     return Calibrated(
         scale,
         scale - width,
         scale + width,
         tau,
         on(len(odd), law * one_answer),
-        _inside(there, on(n_even)),
-        _inside(there, on(n_even, law * one_answer)),
+        _inside(even_mean, on(n_even)),
+        _inside(even_mean, on(n_even, law * one_answer)),
     )
 
 
-def _scale_error(observed: Observed, said: np.ndarray, keep: np.ndarray, square: float) -> float:
+def _scale_error(observed: Observed, predicted: np.ndarray, keep: np.ndarray, square: float) -> float:
     """Standard error of the fitted scale, near-duplicate prompts as one unit; NaN for fewer than two units."""
     n, g = len(observed.shift), observed.n_units
     if g < 2 or not square > 0:
         return float("nan")
-    by_prompt = observed.shift[:, keep] @ said[keep] / square  # the scale is their mean
+    by_prompt = observed.shift[:, keep] @ predicted[keep] / square  # the scale is their mean
     sums = np.bincount(observed.unit, by_prompt - by_prompt.mean(), minlength=g)
     return float(np.sqrt(g / (g - 1) * (sums @ sums)) / n)
 
@@ -167,13 +167,13 @@ def _some_prompts(observed: Observed, rows: np.ndarray) -> Observed:
 
 
 def judge_set(
-    name: str, keep: np.ndarray, forecast: Forecast, seen: Seen, nulls: Nulls, calibrated: Calibrated, effort: Effort
+    name: str, keep: np.ndarray, forecast: Forecast, outcome: Seen, nulls: Nulls, calibrated: Calibrated, effort: Effort
 ) -> dict[str, Any]:
     """Everything that is said of one set, JSON-able once NaN are null; `judgement` is None for too few concepts."""
-    told: dict[str, Any] = {"label": SETS[name], "concepts": int(keep.sum()), "judgement": None, "table": []}
+    report: dict[str, Any] = {"label": SETS[name], "concepts": int(keep.sum()), "judgement": None, "table": []}
     if keep.sum() < FEW_CONCEPTS:
-        return told
-    observed = replace(seen.observed, shift=seen.observed.shift[:, keep])
+        return report
+    observed = replace(outcome.observed, shift=outcome.observed.shift[:, keep])
     column = {rung: forecast.column[rung][keep] for rung in forecast.rungs(keep)}
     baselines = {"zero": np.zeros(int(keep.sum())), "prevalence": nulls.prevalence[keep]}
     if nulls.length is not None:
@@ -183,9 +183,9 @@ def judge_set(
         baselines["shuffled"] = shuffled
     options: dict[str, Any] = asdict(effort)
     halves = None if forecast.halves is None else (forecast.halves[0][:, keep], forecast.halves[1][:, keep])
-    spread = seen.before.c[:, keep].std(axis=0)
+    spread = outcome.before.c[:, keep].std(axis=0)
     within = predictive_part(calibrated.interval, keep)
-    found = judge(
+    declared_judgement = judge(
         forecast.column["shift"][keep],
         observed,
         nulls={k: v for k, v in baselines.items() if k in ("length", "prevalence")},
@@ -198,112 +198,116 @@ def judge_set(
     for kind, columns in (("rung", column), ("baseline", baselines)):
         for what, vector in columns.items():
             declared = kind == "rung" and what == forecast.rung
-            one = found if declared else judge(vector, observed, **options)
-            told["table"].append({"name": what, "kind": kind, "declared": declared, **_row(one)})
-    told["judgement"] = _judgement(found)
-    told["scale"], told["scale_lo"], told["scale_hi"] = calibrated.scale, calibrated.scale_lo, calibrated.scale_hi
-    told["law_error"] = calibrated.law_error
-    told["intervals_void"] = calibrated.why_void if calibrated.void else None
+            judgement = declared_judgement if declared else judge(vector, observed, **options)
+            report["table"].append({"name": what, "kind": kind, "declared": declared, **_row(judgement)})
+    report["judgement"] = _judgement(declared_judgement)
+    report["scale"], report["scale_lo"], report["scale_hi"] = calibrated.scale, calibrated.scale_lo, calibrated.scale_hi
+    report["law_error"] = calibrated.law_error
+    report["intervals_void"] = calibrated.why_void if calibrated.void else None
     shares = {"noise_alone": calibrated.inside_noise[keep].mean(), "even_prompts": calibrated.inside_even[keep].mean()}
-    told["coverage"] = {
+    report["coverage"] = {
         "confidence": within.confidence,
         **{name: None if calibrated.void else float(share) for name, share in shares.items()},
-        "all_prompts": found.coverage.get("predictive"),
+        "all_prompts": declared_judgement.coverage.get("predictive"),
     }
     if "shuffled" in baselines:
-        told["against_shuffled"] = _difference(forecast.column["shift"][keep], shuffled, observed, effort)
+        report["against_shuffled"] = _difference(forecast.column["shift"][keep], shuffled, observed, effort)
     if forecast.shuffled is not None:
-        told["labels"] = label_null(forecast.column["shift"][keep], forecast.shuffled[:, keep], observed.mean)
-    return told
+        report["labels"] = label_null(forecast.column["shift"][keep], forecast.shuffled[:, keep], observed.mean)
+    return report
 
 
 def predictive_part(interval: Interval, keep: np.ndarray) -> Interval:
     return Interval(interval.value[keep], interval.sd[keep], interval.confidence)
 
 
-def _difference(said: np.ndarray, other: np.ndarray, observed: Observed, effort: Effort) -> dict[str, float]:
+def _difference(predicted: np.ndarray, other: np.ndarray, observed: Observed, effort: Effort) -> dict[str, float]:
     """Signed R² of the forecast minus that of another one, 95 % over redrawn units of prompts, forecasts as sealed."""
-    a, b = (r2_draws(np.broadcast_to(x, (effort.draws, x.size)), observed, effort.seed) for x in (said, other))
+    a, b = (r2_draws(np.broadcast_to(x, (effort.draws, x.size)), observed, effort.seed) for x in (predicted, other))
     gap = (a - b)[np.isfinite(a - b)]
     if not gap.size:
         return {"lo": float("nan"), "median": float("nan"), "hi": float("nan")}
     return dict(zip(("lo", "median", "hi"), map(float, np.quantile(gap, (0.025, 0.5, 0.975))), strict=True))
 
 
-def label_null(said: np.ndarray, shuffled: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
+def label_null(predicted: np.ndarray, shuffled: np.ndarray, shifts: np.ndarray) -> dict[str, Any]:
     """p and 95 % quantile of the R² that the same pairs reach with labels shuffled by family, [draws, M].
 
     Exact for labels without meaning, however the concepts hang together: the true labels are then one more shuffle.
     Permuting concepts, as `judge` does, takes them for independent. Neither knows of an outcome that drifts by itself
     to where the labels point: for that there is training on shuffled labels.
     """
-    actual = signed_square(correlation(said, seen))
-    null = np.array([signed_square(correlation(one, seen)) for one in shuffled])
+    actual = signed_square(correlation(predicted, shifts))
+    null = np.array([signed_square(correlation(null_forecast, shifts)) for null_forecast in shuffled])
     null = np.where(np.isfinite(null), null, 0.0)  # a forecast of nothing at all
     p = (1 + np.count_nonzero(null >= actual - 1e-12)) / (1 + len(null)) if np.isfinite(actual) else float("nan")
     return {"p": p, "r2_95": float(np.quantile(null, 0.95)), "draws": len(null)}
 
 
-def figure(one: Figure | None) -> dict[str, Any] | None:
+def figure(value: Figure | None) -> dict[str, Any] | None:
     """A figure with what follows from it."""
-    return None if one is None else {**asdict(one), "reachable": one.reachable, "of_ceiling": one.of_ceiling}
+    return None if value is None else {**asdict(value), "reachable": value.reachable, "of_ceiling": value.of_ceiling}
 
 
-def _row(one: Judgement) -> dict[str, Any]:
+def _row(judgement: Judgement) -> dict[str, Any]:
     names = ("spearman", "sign_accuracy", "n_resolved", "slope", "slope_lo", "slope_hi", "permutation_p")
-    return {**(figure(one.overall) or {}), **{name: getattr(one, name) for name in names}}
+    return {**(figure(judgement.overall) or {}), **{name: getattr(judgement, name) for name in names}}
 
 
-def _judgement(one: Judgement) -> dict[str, Any]:
-    told = {name: getattr(one, name) for name in Judgement.__dataclass_fields__}
+def _judgement(judgement: Judgement) -> dict[str, Any]:
+    figures = {name: getattr(judgement, name) for name in Judgement.__dataclass_fields__}
     for name in ("overall", "without_top", "beyond_nulls", "standardised", "per_prevalence"):
-        told[name] = figure(told[name])
-    told["nulls"] = {name: figure(null) for name, null in one.nulls.items()}
-    return told
+        figures[name] = figure(figures[name])
+    figures["nulls"] = {name: figure(null) for name, null in judgement.nulls.items()}
+    return figures
 
 
 # --- sets of prompts ------------------------------------------------------------------------------------------------
 
 
-def judge_view(cells: Cells, members: Mapping[int, np.ndarray], forecast: Forecast, seen: Seen, seed: int) -> Any:
+def judge_view(cells: Cells, members: Mapping[int, np.ndarray], forecast: Forecast, outcome: Seen, seed: int) -> Any:
     """One view's sets of prompts: in - out, the headline, and inside; only the concepts that the view is judged on."""
-    wanted = CELL_VIEWS[cells.view]
-    mine = np.array([forecast.bank.kind[m] == wanted for m in cells.concept], bool)
-    observed = replace(seen.observed, shift=seen.observed.shift[:, cells.concept[mine]])
-    told: dict[str, Any] = {"sets": int(cells.where.size), "concepts": int(mine.sum()), "min_prompts": MIN_PROMPTS}
-    contrasts = {"in-out": ["contrast"], "inside": ["shift", *forecast_rungs(cells, mine)]}
+    kind_of_view = CELL_VIEWS[cells.view]
+    of_kind = np.array([forecast.bank.kind[m] == kind_of_view for m in cells.concept], bool)
+    observed = replace(outcome.observed, shift=outcome.observed.shift[:, cells.concept[of_kind]])
+    report: dict[str, Any] = {"sets": int(cells.where.size), "concepts": int(of_kind.sum()), "min_prompts": MIN_PROMPTS}
+    contrasts = {"in-out": ["contrast"], "inside": ["shift", *forecast_rungs(cells, of_kind)]}
     for contrast, names in contrasts.items():
         for name in names:
-            said = cells.column[name][:, mine]
-            known = np.isfinite(said).all(axis=1)
-            rows = _members(cells, members, known)
+            predicted = cells.column[name][:, of_kind]
+            has_forecast = np.isfinite(predicted).all(axis=1)
+            rows = _members(cells, members, has_forecast)
             try:
-                one = judge_cells(said, observed, rows, contrast, seed=seed)  # type: ignore[arg-type]
+                judgement = judge_cells(predicted, observed, rows, contrast, seed=seed)  # type: ignore[arg-type]
             except ValueError:  # no set has enough prompts and a forecast
-                one = None
+                judgement = None
             key = contrast if name in ("contrast", "shift") else f"{contrast}, {name}"
-            told[key] = None if one is None else {**_cell_figures(one), "without_forecast": int((~known).sum())}
-    return told
+            report[key] = (
+                None
+                if judgement is None
+                else {**_cell_figures(judgement), "without_forecast": int((~has_forecast).sum())}
+            )
+    return report
 
 
-def forecast_rungs(cells: Cells, mine: np.ndarray) -> list[str]:
+def forecast_rungs(cells: Cells, of_kind: np.ndarray) -> list[str]:
     """Rungs that some set has whole."""
     return [
         rung
         for rung in ("mean", "one_step", "converged", "tilt")
-        if mine.any() and np.isfinite(cells.column[rung][:, mine]).all(axis=1).any()
+        if of_kind.any() and np.isfinite(cells.column[rung][:, of_kind]).all(axis=1).any()
     ]
 
 
-def _members(cells: Cells, members: Mapping[int, np.ndarray], known: np.ndarray) -> list[np.ndarray]:
+def _members(cells: Cells, members: Mapping[int, np.ndarray], has_forecast: np.ndarray) -> list[np.ndarray]:
     """Rows of every set; none for a set without a forecast, which then counts as too small."""
     none = np.zeros(0, np.int64)
-    return [members.get(int(w), none) if ok else none for w, ok in zip(cells.where, known, strict=True)]
+    return [members.get(int(w), none) if ok else none for w, ok in zip(cells.where, has_forecast, strict=True)]
 
 
-def _cell_figures(one: CellJudgement) -> dict[str, Any]:
-    parts = {name: figure(getattr(one, name)) for name in ("overall", "between", "within")}
-    return {**parts, "share_within": one.share_within, "judged_sets": int(one.kept.sum())}
+def _cell_figures(judgement: CellJudgement) -> dict[str, Any]:
+    parts = {name: figure(getattr(judgement, name)) for name in ("overall", "between", "within")}
+    return {**parts, "share_within": judgement.share_within, "judged_sets": int(judgement.is_judged.sum())}
 
 
 @dataclass(frozen=True)
@@ -316,9 +320,9 @@ class CellRows:
     n_prompts: np.ndarray  # int64 [K], evaluation prompts of the set
 
 
-def cell_rows(cells: Cells, members: Mapping[int, np.ndarray], seen: Seen) -> CellRows:
+def cell_rows(cells: Cells, members: Mapping[int, np.ndarray], outcome: Seen) -> CellRows:
     """What was seen in every set, judged or not."""
-    observed = replace(seen.observed, shift=seen.observed.shift[:, cells.concept])
+    observed = replace(outcome.observed, shift=outcome.observed.shift[:, cells.concept])
     rows = _members(cells, members, np.ones(cells.where.size, bool))
     se, freedom = cell_errors(observed, rows)
     n_prompts = np.array([r.size for r in rows], np.int64)
@@ -329,7 +333,7 @@ def cell_rows(cells: Cells, members: Mapping[int, np.ndarray], seen: Seen) -> Ce
 
 
 def hits_and_misses(
-    keep: np.ndarray, forecast: Forecast, seen: Seen, calibrated: Calibrated
+    keep: np.ndarray, forecast: Forecast, outcome: Seen, calibrated: Calibrated
 ) -> dict[str, list[dict[str, Any]]]:
     """The concepts of a set that speak most for and most against the forecast, LISTED of each at most.
 
@@ -339,25 +343,25 @@ def hits_and_misses(
     """
     if calibrated.void:
         return {"hits": [], "misses": []}
-    y, se, said = seen.observed.mean, seen.observed.se, forecast.column["shift"]
-    one = calibrated.interval
+    y, se, predicted = outcome.observed.mean, outcome.observed.se, forecast.column["shift"]
+    predictive = calibrated.interval
     resolved = np.abs(y) > RESOLVED * se
-    inside, right = (y >= one.lo) & (y <= one.hi), np.sign(said) == np.sign(y)
-    off = np.abs(y - one.value) / np.where(one.sd > 0, one.sd, np.inf)
+    inside, right = (y >= predictive.lo) & (y <= predictive.hi), np.sign(predicted) == np.sign(y)
+    off = np.abs(y - predictive.value) / np.where(predictive.sd > 0, predictive.sd, np.inf)
     lists = {
         "hits": (keep & resolved & inside & right, np.abs(y)),
         "misses": (keep & ((resolved & ~right) | ~inside), off),
     }
-    found: dict[str, list[dict[str, Any]]] = {}
-    for name, (of, by) in lists.items():
-        order = np.flatnonzero(of)[np.argsort(-by[of], kind="stable")][:LISTED]
-        found[name] = [
+    listed: dict[str, list[dict[str, Any]]] = {}
+    for name, (qualifies, size) in lists.items():
+        order = np.flatnonzero(qualifies)[np.argsort(-size[qualifies], kind="stable")][:LISTED]
+        listed[name] = [
             {
                 "concept_id": int(forecast.bank.concept_ids[m]),
-                "predicted": float(said[m]),
-                "expected": float(one.value[m]),
-                "lo": float(one.lo[m]),
-                "hi": float(one.hi[m]),
+                "predicted": float(predicted[m]),
+                "expected": float(predictive.value[m]),
+                "lo": float(predictive.lo[m]),
+                "hi": float(predictive.hi[m]),
                 "observed": float(y[m]),
                 "se": float(se[m]),
                 "off_by_sd": float(off[m]),
@@ -366,4 +370,4 @@ def hits_and_misses(
             }
             for m in order
         ]
-    return found
+    return listed

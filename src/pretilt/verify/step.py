@@ -127,11 +127,11 @@ def verify_run(
     with run.stage(stem(name), version=VERSION, config=config, reads=sorted(set(reads)), inputs=inputs) as stage:
         if not stage.done:
             events.say("judging the forecast")
-            made = _Verification(run, forecast, b, a, sealed, training, config)
-            table, report = made.table(), made.report(name)
+            verification = _Verification(run, forecast, b, a, sealed, training, config)
+            table, report = verification.table(), verification.report(name)
             stage.write(f"{stem(name)}.parquet", table)
             stage.write_json(f"{stem(name)}.json", report)
-            stage.write_text(f"{stem(name)}.html", build_page(report, table, made.page_tables()))
+            stage.write_text(f"{stem(name)}.html", build_page(report, table, verification.page_tables()))
     return VerifyResult(run, name, run.json(f"{stem(name)}.json"))
 
 
@@ -176,20 +176,24 @@ class _Verification:
         y, se, n = self.seen.observed.mean, self.seen.observed.se, len(self.seen.observed.shift)
         lo, hi = np.empty(y.size), np.empty(y.size)
         for name in ("features", "shift_max", "shift_freq"):  # the communities are among the features
-            of, one = self.masks[name], self.calibrated[name]
-            lo[of], hi[of] = (np.nan, np.nan) if one.void else (one.interval.lo[of], one.interval.hi[of])
-        said = self.forecast.column["shift"]
-        everywhere = _rows("global", np.full(y.size, -1), self.forecast.bank.concept_ids, said, y, se, n)
+            in_set, calibrated = self.masks[name], self.calibrated[name]
+            lo[in_set], hi[in_set] = (
+                (np.nan, np.nan)
+                if calibrated.void
+                else (calibrated.interval.lo[in_set], calibrated.interval.hi[in_set])
+            )
+        predicted = self.forecast.column["shift"]
+        everywhere = _rows("global", np.full(y.size, -1), self.forecast.bank.concept_ids, predicted, y, se, n)
         inside = [bool(a <= b <= c) if a == a else None for a, b, c in zip(lo, y, hi, strict=True)]  # NaN: void
         everywhere |= {"predictive_lo": lo, "predictive_hi": hi, "inside": inside}
         tables = [_table(everywhere)]
         for view, cells in self.cells.items():
-            there = cell_rows(cells, self.members[view], self.seen)
-            k, m = there.observed.shape
+            rows = cell_rows(cells, self.members[view], self.seen)
+            k, m = rows.observed.shape
             where, ids = np.repeat(cells.where, m), np.tile(self.forecast.bank.concept_ids[cells.concept], k)
             contrast = cells.column["contrast"].ravel()
-            numbers = (contrast, there.observed.ravel(), there.se.ravel(), np.repeat(there.n_prompts, m))
-            tables.append(_table(_rows(view, where, ids, *numbers, resolving=np.repeat(there.resolving, m))))
+            numbers = (contrast, rows.observed.ravel(), rows.se.ravel(), np.repeat(rows.n_prompts, m))
+            tables.append(_table(_rows(view, where, ids, *numbers, resolving=np.repeat(rows.resolving, m))))
         return pa.concat_tables(tables)
 
     def report(self, name: str | None) -> dict[str, Any]:
@@ -199,30 +203,30 @@ class _Verification:
         from pretilt.verify.doctor import after_training
         from pretilt.verify.importance import importance
 
-        seen, forecast, observed = self.seen, self.forecast, self.seen.observed
-        told = {
-            one: {
-                **sets.judge_set(one, keep, forecast, seen, self.nulls, self.calibrated[one], self.effort),
-                **sets.hits_and_misses(keep, forecast, seen, self.calibrated[one]),
+        outcome, forecast, observed = self.seen, self.forecast, self.seen.observed
+        set_reports = {
+            item: {
+                **sets.judge_set(item, keep, forecast, outcome, self.nulls, self.calibrated[item], self.effort),
+                **sets.hits_and_misses(keep, forecast, outcome, self.calibrated[item]),
             }
-            for one, keep in self.masks.items()
+            for item, keep in self.masks.items()
         }
         cells = {
-            view: sets.judge_view(one, self.members[view], forecast, seen, self.effort.seed)
-            for view, one in self.cells.items()
+            view: sets.judge_view(item, self.members[view], forecast, outcome, self.effort.seed)
+            for view, item in self.cells.items()
         }
-        n_prompts, judged = len(observed.shift), told[self.headline]["judgement"]
-        said = verdict(told[self.headline], n_prompts, seen.per_prompt)
-        for one in told.values():  # under "nothing can be said" stands no list of hits
-            one["can_be_said"] = verdict(one, n_prompts, seen.per_prompt)["name"] != NOTHING
-            if not one["can_be_said"]:
-                one |= {"hits": [], "misses": []}
+        n_prompts, judged = len(observed.shift), set_reports[self.headline]["judgement"]
+        judged_verdict = verdict(set_reports[self.headline], n_prompts, outcome.per_prompt)
+        for item in set_reports.values():  # under "nothing can be said" stands no list of hits
+            item["can_be_said"] = verdict(item, n_prompts, outcome.per_prompt)["name"] != NOTHING
+            if not item["can_be_said"]:
+                item |= {"hits": [], "misses": []}
         keep = self.kept
         arrays = (forecast.column["shift"][keep], forecast.sd[keep], observed.mean[keep], observed.se[keep])
         doctor = after_training(
             self.run,
             forecast,
-            seen,
+            outcome,
             keep,
             None if judged is None else judged["overall"]["rel_y"],
             self.before,
@@ -237,7 +241,11 @@ class _Verification:
                 **self.config,
                 "source": self.run.manifest.get("source"),
                 "measurement_id": self.run.manifest["measurement_id"],
-                "verdict": {**said, "text": f"{said['sentence']}. {self.sealed.words}", "set": self.headline},
+                "verdict": {
+                    **judged_verdict,
+                    "text": f"{judged_verdict['sentence']}. {self.sealed.words}",
+                    "set": self.headline,
+                },
                 "seal": self.sealed.to_dict(),
                 "forecast": {key: forecast.about.get(key) for key in _FORECAST_FACTS},
                 "prompts": {
@@ -245,17 +253,17 @@ class _Verification:
                     "split": self.before.report["settings"]["split"],
                     "units": observed.n_units,
                     "unpaired": observed.n_unpaired,
-                    "per_prompt": seen.per_prompt,
-                    **{w: one.report["rollouts"] for w, one in (("before", self.before), ("after", self.after))},
+                    "per_prompt": outcome.per_prompt,
+                    **{w: item.report["rollouts"] for w, item in (("before", self.before), ("after", self.after))},
                 },
                 "models": {"before": self.before.report["model"], "after": self.after.report["model"]},
-                "length_drift": seen.length_drift,
+                "length_drift": outcome.length_drift,
                 "nulls_from": self.nulls.source,
-                "sets": told,
+                "sets": set_reports,
                 "cells": cells,
-                "statements": statements(told[self.headline], cells, *arrays),
+                "statements": statements(set_reports[self.headline], cells, *arrays),
                 "importance": importance(
-                    self.run, self.before, self.after.report["model"], forecast, seen, self.masks, self.headline
+                    self.run, self.before, self.after.report["model"], forecast, outcome, self.masks, self.headline
                 ),
                 "training": self._regime(),
                 "doctor": [check.to_dict() for check in doctor],

@@ -106,8 +106,8 @@ def same_model(folder: Path | None, after: RolloutResult) -> bool | None:
         return None
     from pretilt.models.load import model_identity
 
-    here = model_identity(folder)
-    return {k: v for k, v in drew.items() if k != "dtype"} == {k: v for k, v in here.items() if k != "dtype"}
+    identity = model_identity(folder)
+    return {k: v for k, v in drew.items() if k != "dtype"} == {k: v for k, v in identity.items() if k != "dtype"}
 
 
 def score(run: Run, before: str, model: str | Path | None, after: RolloutResult, events: Events) -> Run:

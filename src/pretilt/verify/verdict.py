@@ -45,28 +45,30 @@ class Seal:
 
 
 def seal(
-    file_sha256: str, about: Mapping[str, Any], trained: Mapping[str, Any] | None, *, same_model: bool | None
+    file_sha256: str, report: Mapping[str, Any], trained: Mapping[str, Any] | None, *, same_model: bool | None
 ) -> Seal:
     """`file_sha256` of forecast.parquet as it is now, `about` its forecast.json, `trained` the train.json or None.
 
     `same_model`: the rollouts after training were drawn by the model that train.json describes; None: nobody can tell.
     """
-    said = str(about.get("sha256"))
-    if said != file_sha256:
+    sealed_sha256 = str(report.get("sha256"))
+    if sealed_sha256 != file_sha256:
         return Seal(CHANGED, "forecast.parquet is not the file that forecast.json was written for")
     if trained is None:
         return Seal(NOT_KNOWN, "no train.json: the model was trained elsewhere")
     if not same_model:
-        found = "nobody can tell which model answered" if same_model is None else "another model answered"
-        return Seal(NOT_KNOWN, f"train.json is there, but {found}")
+        who = "nobody can tell which model answered" if same_model is None else "another model answered"
+        return Seal(NOT_KNOWN, f"train.json is there, but {who}")
     if "forecast" not in trained:
         return Seal(NOT_KNOWN, "train.json says nothing of a forecast")
     then = trained["forecast"]
     if then is None:
         return Seal(AFTERWARDS, "when training began the run had no forecast")
-    if then.get("sha256") != said:
-        return Seal(CHANGED, f"training began under the forecast {str(then.get('sha256'))[:12]}, this is {said[:12]}")
-    return Seal(SEALED, f"{said[:12]}, written {then.get('written')}")
+    if then.get("sha256") != sealed_sha256:
+        return Seal(
+            CHANGED, f"training began under the forecast {str(then.get('sha256'))[:12]}, this is {sealed_sha256[:12]}"
+        )
+    return Seal(SEALED, f"{sealed_sha256[:12]}, written {then.get('written')}")
 
 
 def short(value: float | None) -> str:
@@ -77,18 +79,18 @@ def short(value: float | None) -> str:
     return ("−" if value < 0 and float(text) else "") + (text[1:] if text.startswith("0") else text)
 
 
-def verdict(told: Mapping[str, Any], n_prompts: int, per_prompt: float) -> dict[str, Any]:
+def verdict(judged_set: Mapping[str, Any], n_prompts: int, per_prompt: float) -> dict[str, Any]:
     """Name and sentence for the headline set; `told` is what `verify_sets.judge_set` says of it.
 
     "came true", "came partly true", "failed" or "nothing can be said".
     """
     answers = f"{per_prompt:.0f}" if abs(per_prompt - round(per_prompt)) < 0.05 else f"{per_prompt:.1f}"
-    over = f"{told['label']}, {told['concepts']:,} concepts, {n_prompts:,} prompts × {answers}"
-    found = told["judgement"]
-    if found is None:
+    over = f"{judged_set['label']}, {judged_set['concepts']:,} concepts, {n_prompts:,} prompts × {answers}"
+    judgement = judged_set["judgement"]
+    if judgement is None:
         return _verdict(NOTHING, f"Nothing can be said: there are too few concepts ({over})")
     # Concepts exchanged, and labels: a forecast has to pass both where both are known.
-    overall, p = found["overall"], max(found["permutation_p"], (told.get("labels") or {"p": 0.0})["p"])
+    overall, p = judgement["overall"], max(judgement["permutation_p"], (judged_set.get("labels") or {"p": 0.0})["p"])
     r2, rel_y = overall["r2"], overall["rel_y"]
     if not rel_y >= ENOUGH_CEILING:
         why = f"the model hardly moved, or too few answers were drawn to see it (rel_y {short(rel_y)}; {over})"
@@ -102,7 +104,7 @@ def verdict(told: Mapping[str, Any], n_prompts: int, per_prompt: float) -> dict[
     share = r2 / rel_y
     if share < FAILED:
         return _verdict("failed", f"The forecast failed: {figures}; better than chance (p {_p(p)}), and no more")
-    but = _no_better_than(told)
+    but = _no_better_than(judged_set)
     if share >= CAME_TRUE and not but:
         return _verdict("came true", f"The forecast came true: {figures}")
     return _verdict("came partly true", f"The forecast came partly true: {figures}{but}")
@@ -116,16 +118,16 @@ def _p(p: float) -> str:
     return f"{p:.4f}" if p < 0.001 else f"{p:.3f}".rstrip("0")
 
 
-def _no_better_than(told: Mapping[str, Any]) -> str:
+def _no_better_than(judged_set: Mapping[str, Any]) -> str:
     """What speaks against concept-specific skill, as the end of a sentence; empty if nothing does."""
-    found = told["judgement"]
-    r2 = found["overall"]["r2"]
-    baselines = {row["name"]: row["r2"] for row in told["table"] if row["kind"] == "baseline"}
+    judgement = judged_set["judgement"]
+    r2 = judgement["overall"]["r2"]
+    baselines = {row["name"]: row["r2"] for row in judged_set["table"] if row["kind"] == "baseline"}
     as_good = [name for name, other in baselines.items() if other is not None and other >= r2]
     if as_good:
         named = {"shuffled": "shuffled labels"}
         return f", but {' and '.join(f'{named.get(n, n)} alone has {short(baselines[n])}' for n in as_good)}"
-    beyond = found["beyond_nulls"]
+    beyond = judgement["beyond_nulls"]
     if beyond and beyond["rel_y"] >= ENOUGH_CEILING and not beyond["r2"] / beyond["rel_y"] >= FAILED:
         return (
             f", but once length and prevalence are accounted for it is {short(beyond['r2'])} of a possible "
@@ -135,7 +137,7 @@ def _no_better_than(told: Mapping[str, Any]) -> str:
 
 
 def statements(
-    told: Mapping[str, Any],
+    judged_set: Mapping[str, Any],
     cells: Mapping[str, Any],
     predicted: np.ndarray,
     sd: np.ndarray,
@@ -147,17 +149,17 @@ def statements(
     None can be tested where the ceiling is too low for a verdict: a claim that holds there could not have failed.
     `told` and the four [M] arrays are of the headline set; the cells are those of `verify_sets.judge_view`.
     """
-    judged = told["judgement"]
+    judged = judged_set["judgement"]
     if judged is None:
         return []
     overall, p = judged["overall"], judged["permutation_p"]
     can_fail = overall["rel_y"] >= ENOUGH_CEILING
     r2 = overall["r2"]
-    found: list[dict[str, Any]] = []
+    claims: list[dict[str, Any]] = []
 
-    def claim(said: str, test: str, seen: str, held: bool | None) -> None:
+    def claim(text: str, test: str, figures: str, held: bool | None) -> None:
         tested = can_fail and held is not None
-        found.append({"said": said, "test": test, "seen": seen, "held": bool(held) if tested else None})
+        claims.append({"said": text, "test": test, "seen": figures, "held": bool(held) if tested else None})
 
     claim("which concepts move, and which way, is no chance", f"permutation p ≤ {CHANCE}", f"p {_p(p)}", p <= CHANCE)
     for name, label in (("length", "a change in length"), ("prevalence", "how often concepts are said anyway")):
@@ -170,7 +172,7 @@ def statements(
                 f"{short(r2)}, that alone {short(null['r2'])}",
                 better,
             )
-    gap, labels = told.get("against_shuffled"), told.get("labels")
+    gap, labels = judged_set.get("against_shuffled"), judged_set.get("labels")
     if labels is not None:
         claim(
             "it comes from the labels",
@@ -197,15 +199,15 @@ def statements(
             f"{right} of {visible.size}",
             right >= MOST * visible.size if visible.size else None,
         )
-    known = (np.abs(predicted) > 1.96 * sd) & (sd > 0) & resolved
-    right = int((np.sign(predicted[known]) == np.sign(observed[known])).sum())
+    is_known = (np.abs(predicted) > 1.96 * sd) & (sd > 0) & resolved
+    right = int((np.sign(predicted[is_known]) == np.sign(observed[is_known])).sum())
     claim(
         "where its interval leaves no doubt about the sign, the sign is right",
         f"at least {MOST:.0%} of those whose shift can be seen",
-        f"{right} of {int(known.sum())}",
-        right >= MOST * known.sum() if known.any() else None,
+        f"{right} of {int(is_known.sum())}",
+        right >= MOST * is_known.sum() if is_known.any() else None,
     )
-    covered = told["coverage"]["noise_alone"]
+    covered = judged_set["coverage"]["noise_alone"]
     claim(
         "noise explains what it misses: 95 % intervals of noise alone hold what is seen",
         f"at least {COVERED:.0%}, on the prompts that they were not fitted on",
@@ -213,8 +215,8 @@ def statements(
         None if covered is None else covered >= COVERED,
     )
     names = {"group": "groups of pairs", "prompt_max": "prompts, max", "prompt_freq": "prompts, freq"}
-    for view, one in cells.items():
-        within = (one.get("in-out") or {}).get("within")
+    for view, view_report in cells.items():
+        within = (view_report.get("in-out") or {}).get("within")
         if within is not None:
             tested = within["rel_y"] >= ENOUGH_CEILING
             claim(
@@ -223,4 +225,4 @@ def statements(
                 f"{short(within['r2'])} of {short(within['rel_y'])}",
                 within["r2"] / within["rel_y"] >= FAILED if tested else None,
             )
-    return found
+    return claims
