@@ -136,7 +136,7 @@ def test_labels_change_no_number_and_are_scored(
 ) -> None:
     path = Path(shutil.copytree(finished.path, tmp_path / "run"))
     before = (path / "hypotheses.parquet").read_bytes()
-    main(["label", str(path), "--top", "2", "--json"])
+    main(["describe", str(path), "--top", "2", "--json"])
     told = json.loads(capsys.readouterr().out)
     assert told["requests"] == 0
     assert {row["labeller"] for row in told["labels"]} == {"offline"}
