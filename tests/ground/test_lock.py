@@ -64,23 +64,25 @@ def test_a_lock_that_a_child_of_a_dead_process_holds_is_taken_over(tmp_path: Pat
 def test_steps_within_a_step_go_on_and_other_threads_do_not(tmp_path: Path) -> None:
     said: list[str] = []
 
+    run = Run(tmp_path)
+
     @writes("inner")
-    def inner(path: Path) -> str:
+    def inner(run: Run) -> str:
         return "done"
 
     def other() -> None:
         try:
-            inner(tmp_path)
+            inner(run)
         except UserError as error:
             said.append(str(error))
 
     with working(tmp_path, "outer", silent):
-        assert inner(tmp_path) == "done"
+        assert inner(run) == "done"
         thread = threading.Thread(target=other)
         thread.start()
         thread.join()
     assert len(said) == 1 and "`pretilt outer`" in said[0]
-    assert inner(tmp_path) == "done"
+    assert inner(run) == "done"
 
 
 def test_a_folder_that_stays_empty_is_removed_again(tmp_path: Path) -> None:

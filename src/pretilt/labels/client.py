@@ -70,7 +70,7 @@ def find_endpoint(
     """
     if model is None:
         if base_url is not None:
-            raise UserError("--base-url goes with --label-model", why="the endpoint must be told which model answers")
+            raise UserError("--base-url goes with --model", why="the endpoint must be told which model answers")
         return None
 
     require_extra("labels", "labelling by a language model")
