@@ -72,11 +72,10 @@ def describe_run(
 ) -> DescribeResult:
     """Label the concepts, groups and prompt concepts behind the first `top` hypotheses of every view and direction.
 
-    Without `label_model` only the offline labeller works and nothing leaves the machine. With it, `base_url` (or
-    OPENAI_BASE_URL, OPENAI_API_BASE) names an OpenAI-compatible server, to which excerpts of the dataset are sent once
-    `confirm` has said yes to the estimate, or with `yes`. Answers are cached in `cache_path` (in the run folder unless
-    given); `refresh` asks again. Failures are rows with a status, not errors. Raises UserError for a run or an endpoint
-    that cannot be used at all, and where nobody agreed to the cost.
+    Without a model only the offline labeller works and nothing leaves the machine. With one, excerpts of the dataset
+    are sent to its endpoint once `confirm` has said yes to the estimate, or with `yes`. Answers are cached in the run;
+    `refresh` asks again. Failures are rows with a status, not errors. Raises UserError for an endpoint that cannot be
+    used at all, and where nobody agreed to the cost.
     """
     events = watching(events)
     endpoint = find_endpoint(
