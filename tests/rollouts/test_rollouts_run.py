@@ -389,6 +389,6 @@ def test_after_is_the_model_that_was_trained_in_the_run(run: Path, trained: Path
         rollouts_run(run, "after")
     shutil.copytree(trained, run / "trained")
     (run / "trained" / "train.json").write_text("{}")
-    named = rollouts_run(run, "after-named", trained).samples
-    assert rollouts_run(run, "after").report["model"] == rollouts_run(run, "after-named").report["model"]
-    assert named.num_rows == 9
+    named = rollouts_run(run, "after-named", trained)
+    assert rollouts_run(run, "after").report["model"] == named.report["model"]
+    assert named.samples.num_rows == 9
