@@ -152,17 +152,17 @@ def test_what_a_model_cannot_do_is_said() -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"per_prompt": 0}, "per_prompt is 0"),
+        ({"per_prompt": 0}, "'per_prompt' is not accepted.*1"),
         ({"temperature": -1.0}, "temperature"),
         ({"temperature": float("nan")}, "temperature"),
         ({"temperature": 0.0, "per_prompt": 2}, "all the same"),
-        ({"split": "test"}, "no split 'test'"),
-        ({"n_propmts": 3}, "option 'n_propmts' is not known"),
+        ({"split": "test"}, "'split' is not accepted.*'heldout'"),
+        ({"n_propmts": 3}, "option 'n_propmts' is not accepted.*Known options"),
     ],
 )
 def test_settings_out_of_range(wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
-        RolloutSettings.load({}, **wrong)
+        RolloutSettings.like({}, **wrong)
 
 
 def test_stop_ids_are_eos_and_the_end_of_turn(tmp_path: Path) -> None:
