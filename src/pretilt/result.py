@@ -6,6 +6,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pretilt.errors import UserError
 from pretilt.text import visible
 
 if TYPE_CHECKING:
@@ -24,11 +25,12 @@ class Result:
 
     @property
     def table(self) -> pa.Table:
-        """The rows as an Arrow table; the result's class says which schema."""
-        raise NotImplementedError
+        """The rows as an Arrow table; the result's class says which schema. Raises UserError where there are none."""
+        name = type(self).__name__
+        raise UserError(f"a {name} has no rows", fix="Print it: it is one sentence, and its fields are in dir()")
 
     def to_pandas(self) -> Any:
-        """The rows as a `pandas.DataFrame`."""
+        """The rows as a `pandas.DataFrame`; raises UserError where there are none."""
         return self.table.to_pandas()
 
     def preview(self) -> Sequence[Mapping[str, Any]]:

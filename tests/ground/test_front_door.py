@@ -100,3 +100,12 @@ def test_text_of_the_data_is_no_markup_in_a_notebook() -> None:
     assert "<script" not in page and "<img" not in page and "<b>&lt;" in page and "‹U+202E›" in page
     assert "+0.250" in page
     assert repr(Hostile()) == "<Hostile: <script>alert(1)</script>‹U+202E›>"
+
+
+def test_a_result_that_is_one_sentence_has_no_rows_and_says_so() -> None:
+    class Sentence(Result):
+        headline = "done"
+
+    assert Sentence()._repr_html_() == "<p><b>done</b></p>"
+    with pytest.raises(UserError, match=r"a Sentence has no rows.*Print it"):
+        Sentence().to_pandas()

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from pretilt.cli.options import Json, RunFolder, command
-from pretilt.schema import TRAINED_FOLDER
 from pretilt.settings import (
     ENDPOINT,
     LENS,
@@ -64,6 +63,7 @@ def rollouts(
     and give the same command again: it goes on from its last shard.
     """
     from pretilt import api
+    from pretilt.schema import TRAINED_FOLDER
     from pretilt.view.terminal.console import Console
     from pretilt.view.terminal.rollouts import rollouts_text
 

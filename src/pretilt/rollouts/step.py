@@ -51,7 +51,7 @@ class RolloutResult(Result):
 
     @property
     def headline(self) -> str:
-        return f"{self.run.path}: {counted(self.samples.num_rows, 'rollout')} '{self.role}'"
+        return f"{self.run.path}: {counted(self.report['rollouts']['sampled'], 'rollout')} '{self.role}'"
 
     @property
     def table(self) -> pa.Table:

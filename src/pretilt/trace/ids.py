@@ -67,11 +67,11 @@ def _cell(run: Run, view: str, where: int, concept_id: int, what: str) -> Cell:
     if concept_id >= len(kinds):
         trouble = _no_concept(concept_id, kinds)
     elif not trouble:
-        kind_of_view = view.replace("prompt_", "shift_") if view.startswith("prompt_") else ""
-        if kinds[concept_id].startswith("shift_") and kinds[concept_id] != kind_of_view:
+        shift_kind = view.replace("prompt_", "shift_") if view.startswith("prompt_") else ""
+        if kinds[concept_id].startswith("shift_") and kinds[concept_id] != shift_kind:
             trouble = f"concept {concept_id} is of kind {kinds[concept_id]}, which is not tested in view {view}"
-        elif kind_of_view and kinds[concept_id] != kind_of_view:
-            trouble = f"concept {concept_id} is of kind {kinds[concept_id]}, and view {view} is about {kind_of_view}"
+        elif shift_kind and kinds[concept_id] != shift_kind:
+            trouble = f"concept {concept_id} is of kind {kinds[concept_id]}, and view {view} is about {shift_kind}"
     if trouble:
         # the mean of a concept over all pairs can be traced, though it is not tested
         near = [f"concept:{concept_id}"] if view == "global" and concept_id < len(kinds) else []

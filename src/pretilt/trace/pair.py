@@ -128,8 +128,8 @@ def _lessons(
     if not concept_ids:
         return [[] for _ in lists]
     tracer, named = make_tracer(run, settings, concept_ids), concepts_of(run, concept_ids)
-    u_of_concept = {(pair_id, concept): float(u[concept]) for concept in concept_ids}
-    read = tokens_of(run, settings, u_of_concept, events) if tokens else {}
+    u_of_key = {(pair_id, concept): float(u[concept]) for concept in concept_ids}
+    read = tokens_of(run, settings, u_of_key, events) if tokens else {}
 
     def lesson(row: dict[str, Any]) -> Lesson:
         concept, delta = row["concept_id"], row["delta"]

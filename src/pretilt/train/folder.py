@@ -70,7 +70,7 @@ def opened(out: Path, key: str, n_processes: int) -> dict[str, Any] | None:
 
 
 def begin(out: Path, key: str, n_processes: int, facts: Mapping[str, Any]) -> None:
-    """Write the report of a training that begins; `about`: what must be known to have stood at its beginning."""
+    """Write the report of a training that begins; `facts`: what must be known to have stood at its beginning."""
     begun = {"format_version": FORMAT_VERSION, "key": key, "finished": False, "processes": n_processes}
     write_sealed(out / REPORT, {**begun, **facts})
 

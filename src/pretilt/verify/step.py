@@ -205,22 +205,22 @@ class _Verification:
 
         outcome, forecast, observed = self.seen, self.forecast, self.seen.observed
         set_reports = {
-            item: {
-                **sets.judge_set(item, keep, forecast, outcome, self.nulls, self.calibrated[item], self.effort),
-                **sets.hits_and_misses(keep, forecast, outcome, self.calibrated[item]),
+            set_name: {
+                **sets.judge_set(set_name, keep, forecast, outcome, self.nulls, self.calibrated[set_name], self.effort),
+                **sets.hits_and_misses(keep, forecast, outcome, self.calibrated[set_name]),
             }
-            for item, keep in self.masks.items()
+            for set_name, keep in self.masks.items()
         }
         cells = {
-            view: sets.judge_view(item, self.members[view], forecast, outcome, self.effort.seed)
-            for view, item in self.cells.items()
+            view: sets.judge_view(view_cells, self.members[view], forecast, outcome, self.effort.seed)
+            for view, view_cells in self.cells.items()
         }
         n_prompts, judged = len(observed.shift), set_reports[self.headline]["judgement"]
         judged_verdict = verdict(set_reports[self.headline], n_prompts, outcome.per_prompt)
-        for item in set_reports.values():  # under "nothing can be said" stands no list of hits
-            item["can_be_said"] = verdict(item, n_prompts, outcome.per_prompt)["name"] != NOTHING
-            if not item["can_be_said"]:
-                item |= {"hits": [], "misses": []}
+        for set_report in set_reports.values():  # under "nothing can be said" stands no list of hits
+            set_report["can_be_said"] = verdict(set_report, n_prompts, outcome.per_prompt)["name"] != NOTHING
+            if not set_report["can_be_said"]:
+                set_report |= {"hits": [], "misses": []}
         keep = self.kept
         arrays = (forecast.column["shift"][keep], forecast.sd[keep], observed.mean[keep], observed.se[keep])
         doctor = after_training(
@@ -254,7 +254,10 @@ class _Verification:
                     "units": observed.n_units,
                     "unpaired": observed.n_unpaired,
                     "per_prompt": outcome.per_prompt,
-                    **{w: item.report["rollouts"] for w, item in (("before", self.before), ("after", self.after))},
+                    **{
+                        when: result.report["rollouts"]
+                        for when, result in (("before", self.before), ("after", self.after))
+                    },
                 },
                 "models": {"before": self.before.report["model"], "after": self.after.report["model"]},
                 "length_drift": outcome.length_drift,

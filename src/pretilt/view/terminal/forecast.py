@@ -140,14 +140,14 @@ def _table(page: Page, rows: Sequence[Foreseen]) -> None:
     table.add_column("concept", ratio=1, no_wrap=True, overflow=page.overflow)
     for name in ("will move", "95 % interval", "rewarded", "expressed"):
         table.add_column(name, justify="right", no_wrap=True)
-    for shift in rows:
-        concept = page.text(one_line(mask_slurs(shift.name)))
-        if _KINDS[shift.kind]:
-            concept = Text.assemble(concept, page.text(f" · {_KINDS[shift.kind]}", "dim"))
-        concept = Text.assemble(concept, page.text(f"\n{effect_id(shift.concept_id, shift.kind)}", "dim"))
-        limits = f"[{signed(shift.lo, 2)}, {signed(shift.hi, 2)}]"
-        cells = [page.text(cell) for cell in (signed(shift.shift, 2), limits, shift.rewarded, shift.expressed)]
-        mark = page.text("▲" if shift.shift > 0 else "▼")
+    for row in rows:
+        concept = page.text(one_line(mask_slurs(row.name)))
+        if _KINDS[row.kind]:
+            concept = Text.assemble(concept, page.text(f" · {_KINDS[row.kind]}", "dim"))
+        concept = Text.assemble(concept, page.text(f"\n{effect_id(row.concept_id, row.kind)}", "dim"))
+        limits = f"[{signed(row.lo, 2)}, {signed(row.hi, 2)}]"
+        cells = [page.text(cell) for cell in (signed(row.shift, 2), limits, row.rewarded, row.expressed)]
+        mark = page.text("▲" if row.shift > 0 else "▼")
         table.add_row(mark, concept, *cells)
     page.print(table)
 
