@@ -125,7 +125,7 @@ def test_ids_are_the_trainers(kind: str, max_length: int | None, tmp_path: objec
     if kind.startswith("thinking"):
         quiet = [Pair(**{**_fields(p), "template_kwargs": '{"quiet":true}'}) for p in pairs[::2]]  # type: ignore[arg-type]
         pairs = assign_pair_ids(pairs[1::2] + quiet)
-    _agree(pairs, tokenizer, max_length, tmp_path)
+    assert _agree(pairs, tokenizer, max_length, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_ids_are_the_trainers(kind: str, max_length: int | None, tmp_path: objec
 )
 def test_plain_strings_are_the_trainers(make: object, tmp_path: object) -> None:
     tokenizer = make()  # type: ignore[operator]
-    _agree(plain_strings(tokenizer.eos_token), tokenizer, 30, tmp_path)
+    assert _agree(plain_strings(tokenizer.eos_token), tokenizer, 30, tmp_path)
 
 
 def test_tools_and_calls_are_the_trainers(tmp_path: object) -> None:

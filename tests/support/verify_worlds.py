@@ -24,6 +24,7 @@ from pretilt.rollouts.step import features_folder, features_stage, folder, repor
 from pretilt.run import Run, file_hash, write_json
 from pretilt.settings import AuditSettings
 
+FAST: dict[str, Any] = {"draws": 100, "permutations": 399}  # options of a verification in a second
 BASE, TUNED = {"sha256": "ba5e" * 16, "dtype": "float32"}, {"sha256": "70de" * 16, "dtype": "float32"}
 
 

@@ -19,12 +19,11 @@ from altered import record_anew
 from harms import HARMS
 from rich.console import Console
 from verify_run_folder import FLATTERY, N_COMMUNITIES
-from verify_worlds import TUNED, foresee, say, train_report
+from verify_worlds import FAST, TUNED, foresee, say, train_report
 
 from pretilt import schema
 from pretilt.api import verify as verify_run
 from pretilt.audit import checks, doctor
-from pretilt.errors import UserError
 from pretilt.models.load import model_identity
 from pretilt.rollouts.log_ratio import LOGPROB, LOGPROBS
 from pretilt.run import Run, file_hash
@@ -32,18 +31,6 @@ from pretilt.verify import step as verifying
 from pretilt.verify.step import VerifyResult
 from pretilt.verify.verdict import seal
 from pretilt.view.terminal.verification import print_verification
-
-FAST: dict[str, Any] = {"draws": 100, "permutations": 399}
-
-
-@pytest.fixture(scope="module")
-def world(told_and_seen: Path) -> Path:
-    return told_and_seen
-
-
-@pytest.fixture
-def run(world: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(world, tmp_path / "run"))
 
 
 @pytest.fixture(scope="module")
@@ -261,88 +248,6 @@ def test_a_server_may_be_any_model() -> None:
     assert seal("aa", about, trained, same_model=True).state == "sealed"
     assert seal("aa", about, trained, same_model=None).state == "not known"
     assert seal("aa", about, {}, same_model=True).state == "not known"  # trained before forecasts were recorded
-
-
-# --- what is refused ------------------------------------------------------------------------------------------------
-
-
-def forget_forecast(run: Path) -> None:
-    (run / "forecast.json").unlink()
-
-
-def other_measurement_of_the_forecast(run: Path) -> None:
-    about = json.loads((run / "forecast.json").read_text())
-    (run / "forecast.json").write_text(json.dumps({**about, "measurement_id": "other"}))
-
-
-def other_measurement_of_the_rollouts(run: Path) -> None:
-    say(run, "after", 0.9, seed=2, measurement="other")
-
-
-def other_prompts(run: Path) -> None:
-    say(run, "after", 0.9, seed=2, split="heldout")
-
-
-def other_concepts(run: Path) -> None:
-    table = pq.read_table(run / "concepts.parquet")
-    pq.write_table(table.slice(0, len(table) - 1), run / "concepts.parquet")
-    record_anew(run)
-
-
-def broken_forecast(run: Path) -> None:
-    (run / "forecast.parquet").write_bytes(b"PAR1 no")
-
-
-@pytest.mark.parametrize(
-    ("harm", "says"),
-    [
-        (forget_forecast, r"holds no forecast.*forecast\.json is missing.*pretilt forecast"),
-        (broken_forecast, "forecast cannot be read"),
-        (other_measurement_of_the_forecast, "lens is not the one that read the pairs"),
-        (other_measurement_of_the_rollouts, "lens is not the one that read the pairs"),
-        (other_prompts, "different prompts.*192 prompts only the first, 0 only the second, 48 both"),
-        (other_concepts, "other concepts than the run holds"),
-    ],
-)
-def test_what_cannot_be_compared_is_refused(run: Path, harm: Callable[[Path], None], says: str) -> None:
-    harm(run)
-    with pytest.raises(UserError, match=says):
-        verify_run(run, **FAST)
-    assert not list(run.glob("verification*"))
-
-
-def test_whose_answers_is_asked_before_anything_is_sampled(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no rollouts 'after-3', and no trained model.*train\.json is missing"):
-        verify_run(run, after="after-3")
-    with pytest.raises(UserError, match="no rollouts 'later'"):
-        verify_run(run, after="later")
-    with pytest.raises(UserError, match="no folder of a trained model"):
-        verify_run(run, trained=tmp_path)
-    unfinished = train_report(tmp_path / "begun", run, finished=False)
-    with pytest.raises(UserError, match="training has not ended"):
-        verify_run(run, trained=unfinished)
-    elsewhere = train_report(tmp_path / "other", run, pairs_sha256="0")
-    with pytest.raises(UserError, match="trained on other pairs"):
-        verify_run(run, trained=elsewhere)
-    train_report(run / "trained", run, finished=False)  # it is there, but nobody named it
-    assert verify_run(run, **FAST).report["seal"]["state"] == "not known"
-
-
-def test_too_few_prompts(run: Path) -> None:
-    samples = pq.read_table(run / "pairs.parquet").slice(0, 6)  # three families
-    pq.write_table(samples.set_column(samples.schema.get_field_index("split"), "split", pa.array(["few"] * 6)),
-                   run / "few.parquet")  # fmt: skip
-    rest = pq.read_table(run / "pairs.parquet")
-    split = pa.array(["few"] * 6 + rest["split"].to_pylist()[6:])
-    original = rest
-    pq.write_table(rest.set_column(rest.schema.get_field_index("split"), "split", split), run / "pairs.parquet")
-    record_anew(run)
-    say(run, "before", 0.5, seed=1, split="few")
-    say(run, "after", 0.9, seed=2, split="few")
-    pq.write_table(original, run / "pairs.parquet")
-    record_anew(run)
-    with pytest.raises(UserError, match="only 3 independent prompts"):
-        verify_run(run, **FAST)
 
 
 # --- the doctor -----------------------------------------------------------------------------------------------------

@@ -94,7 +94,7 @@ def test_a_large_run_is_cut_and_says_so() -> None:
 
 def test_no_number_is_nan_in_the_payload() -> None:
     tables = synthetic_tables()
-    json.dumps(build_payload(tables, summarise(tables), max_bytes=50_000_000), allow_nan=False)
+    assert json.dumps(build_payload(tables, summarise(tables), max_bytes=50_000_000), allow_nan=False)  # or it raises
 
 
 def test_odd_file_names_are_not_linked() -> None:
