@@ -38,11 +38,8 @@ class PanelCommand(TyperCommand):
                 formatter.write_dl(panels[panel])
 
 
-def command(settings: type[Settings], *, config: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of `settings`, and hand those that were typed to its argument `options`.
-
-    With `config` the command also takes a YAML file of these options, and `options` are `Settings.load`'s arguments.
-    """
+def command(settings: type[Settings]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of `settings`, and hand those that were typed to its argument `options`."""
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(function, eval_str=True)
@@ -51,8 +48,9 @@ def command(settings: type[Settings], *, config: bool = False) -> Callable[[Call
 
         @functools.wraps(function)
         def run(**values: Any) -> None:
-            options = {name: _value(name, values.pop(name)) for name in generated}
-            typed = {name: value for name, value in options.items() if value is not None}
+            typed = {name: value for name in generated if (value := values.pop(name)) is not None}
+            for name in REPEATED.keys() & typed.keys():
+                typed[name] = _mapping(REPEATED[name][0], typed[name])
             function(**values, options=typed)
 
         ordered = sorted(
@@ -93,13 +91,9 @@ def _bare(annotation: Any) -> Any:
     return annotation
 
 
-def _value(name: str, value: Any) -> Any:
-    return _mapping(*REPEATED[name][:1], value) if name in REPEATED and value is not None else value
-
-
-def _mapping(flag: str, entries: list[str]) -> dict[str, str] | None:
-    """`--column chosen=better` as a mapping, None where nothing was given."""
+def _mapping(flag: str, entries: list[str]) -> dict[str, str]:
+    """`--column chosen=better` as a mapping. Raises UserError for an entry without an equals sign."""
     for entry in entries:
         if "=" not in entry:
             raise UserError(f"{flag} {entry} is not understood", fix="Write it as our_name=source_name")
-    return dict(entry.split("=", 1) for entry in entries) or None
+    return dict(entry.split("=", 1) for entry in entries)
