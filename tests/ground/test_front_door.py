@@ -6,6 +6,7 @@ import inspect
 import pydoc
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,3 +110,13 @@ def test_a_result_that_is_one_sentence_has_no_rows_and_says_so() -> None:
     assert Sentence()._repr_html_() == "<p><b>done</b></p>"
     with pytest.raises(UserError, match=r"a Sentence has no rows.*Print it"):
         Sentence().to_pandas()
+
+
+def test_columns_of_the_configuration_file_stand_where_none_is_typed(tmp_path: Path) -> None:
+    source, config = tmp_path / "pairs.jsonl", tmp_path / "run.yaml"
+    source.write_text('{"question": "q", "good": "a", "bad": "b"}\n' * 3)
+    config.write_text("columns: {prompt: question, chosen: good, rejected: bad}\n")
+    dry = in_process("audit", source, "--config", config, "--dry-run", "--out", tmp_path / "run")
+    assert dry.returncode == 0 and "rows read" in dry.stdout, dry.stderr
+    typed = in_process("audit", source, "--config", config, "--column", "chosen=bad", "--dry-run", "--out", tmp_path)
+    assert typed.returncode == 2

@@ -48,7 +48,7 @@ def command(settings: type[Settings]) -> Callable[[Callable[..., None]], Callabl
 
         @functools.wraps(function)
         def run(**values: Any) -> None:
-            typed = {name: value for name in generated if (value := values.pop(name)) is not None}
+            typed = {name: value for name in generated if (value := values.pop(name)) not in (None, [])}
             for name in REPEATED.keys() & typed.keys():
                 typed[name] = _mapping(REPEATED[name][0], typed[name])
             function(**values, options=typed)
