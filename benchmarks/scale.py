@@ -40,10 +40,10 @@ from pretilt.concepts import shifts
 from pretilt.concepts.cofiring import Graph, find_communities
 from pretilt.concepts.names import ConceptName
 from pretilt.concepts.prompt_scores import STATISTICS
-from pretilt.concepts.step import SHIFTS, SIGMA, default_resolution, fired_sample, membership, shift_tables
+from pretilt.concepts.step import default_resolution, fired_sample, membership, shift_tables
 from pretilt.lens.blocks import Features, train_rows
 from pretilt.run import Run
-from pretilt.schema import FEATURES
+from pretilt.schema import FEATURES, SHIFT_SIGMA_FILE, SHIFTS_FILE
 from pretilt.settings import AuditSettings
 from pretilt.stats import hypotheses, view_statistics
 from pretilt.stats.columns import ColumnBuilder
@@ -118,8 +118,8 @@ def find_shifts(run: Run, clock: Clock) -> dict[str, Any]:
     with run.stage("shifts", version=1, config={}, reads=["pairs", FEATURES]) as stage:
         stage.done = False
         lists, sigma = shift_tables(found, lambda clusters: [ConceptName("", [])] * len(clusters))
-        stage.write(SHIFTS, lists)
-        stage.write(SIGMA, sigma)
+        stage.write(SHIFTS_FILE, lists)
+        stage.write(SHIFT_SIGMA_FILE, sigma)
     return {f"{q}_{name}": n for q in STATISTICS for name, n in found[q].summary.items() if "concepts" in name}
 
 

@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from pretilt.concepts.bank import build_concepts, feature_lists
-from pretilt.concepts.step import MEMBERSHIP
+from pretilt.reports.manifest import LensCard
 from pretilt.run import Run
-from pretilt.schema import FEATURES, PAIRS, SPAN_FEATURES, SPANS, Concepts
+from pretilt.schema import FEATURES, MEMBERSHIP_FILE, PAIRS, SPAN_FEATURES, SPANS, Concepts
 
 PAIRS_PER_SHARD = 256  # as the harvest makes them
 HELD_OUT = 0.01  # pairs beside the training pairs, as a share of those
@@ -125,9 +125,18 @@ def generate(folder: Path, size: Size) -> Run:
         stage.add_shards(shards)
     with run.stage("concepts", version=1, config=config) as stage:
         if not stage.done:
-            stage.write(MEMBERSHIP, _membership(world.concepts()))
-    run.record("lens", {"n_features": size.n_features})
+            stage.write(MEMBERSHIP_FILE, _membership(world.concepts()))
+    run.record("lens", _lens_card(size.n_features))
     return run
+
+
+def _lens_card(n_features: int) -> dict[str, Any]:
+    """No model reads these pairs: the facts of a lens that nobody looks at."""
+    return LensCard(
+        model="none", layer=0, dictionary="none", dictionary_hash="", model_identity={}, norm_scaling_factor=None,
+        cautions=[], bundled=False, n_features=n_features, d_model=0, explained_variance=None, l0=None,
+        n_sample_tokens=0, packed=False,
+    ).model_dump()  # fmt: skip
 
 
 def _families(size: Size) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -111,7 +111,7 @@ def cells(worlds: Finished) -> str:
         told: list[Any] = []
         for view in VIEWS:
             one = report["cells"].get(view, {})
-            for contrast in ("inside", "in-out"):
+            for contrast in ("inside", "in_out"):
                 whole = (one.get(contrast) or {}).get("overall")
                 told += [_r2(whole), whole and whole["rel_y"]]
         return told

@@ -11,8 +11,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pretilt.errors import UserError
 
 MAX_DEPTH = 100  # levels of lists and objects; schemas of tools have ten or twenty
@@ -132,6 +130,8 @@ def _as_literal(text: str) -> str | None:
 
 def parse_yaml(text: str, where: object) -> Any:
     """The value of a YAML text that comes from `where`. Raises UserError if it is not valid or too deep."""
+    import yaml  # a start without a configuration file does without it
+
     try:
         depth = 0
         for event in yaml.parse(text, yaml.SafeLoader):

@@ -38,16 +38,15 @@ from pretilt.artifacts import (
 )
 from pretilt.errors import UserError
 from pretilt.reports import check_report
+from pretilt.schema import MANIFEST
 
-__all__ = ["MANIFEST", "Progress", "Run", "Shards", "Stage", "content_hash", "file_hash"]
+__all__ = ["Progress", "Run", "Shards", "Stage", "content_hash", "file_hash"]
 __all__ += ["write_json", "write_table", "write_text", "writing"]
 
 FORMAT_VERSION = 3
-MANIFEST = "run.json"
-_FACTS = {"settings": dict, "lens": dict, "versions": dict, "measurement_id": str, "reading": str, "forecasts": list}
 _COMMANDS = (
     (r"forecast", "forecast {run}"),
-    (r"labels", "label {run}"),
+    (r"labels", "describe {run}"),
     (r"verification(-(?P<name>.*))?", "verify {run}"),
     (r"rollouts-(?P<role>.*)-(own|other-\w+)", "verify {run} --importance"),
     (r"rollouts-(?P<role>.*?)(-features)?", "rollouts {run} --role {role}"),
@@ -311,6 +310,8 @@ class Run:
         )
 
     def _save(self) -> None:
+        if trouble := check_report(MANIFEST, self.manifest):
+            raise ValueError(f"{MANIFEST}: {trouble}")
         write_sealed(self.path / MANIFEST, self.manifest)
 
     def _damage(self, name: str, digest: str) -> str:
@@ -341,29 +342,20 @@ def _checked(text: bytes, path: Path) -> dict[str, Any]:
         newer = isinstance(version, int) and version > FORMAT_VERSION
         fix = "Update pretilt, or give --out a new folder" if newer else "Give --out a new folder"
         raise UserError(f"the run folder has format version {version}, ours is {FORMAT_VERSION}", file=path, fix=fix)
-    if wrong := _wrong(manifest):
+    wrong = check_report(MANIFEST, manifest) or _file_outside(manifest["stages"])
+    if wrong:
         raise _damaged(path, wrong)
-    return _Facts({**manifest, "stages": _Facts(manifest["stages"]), "lens": _Facts(manifest.get("lens", {}))})
+    facts = _Facts({**manifest, "stages": _Facts(manifest["stages"])})
+    if "lens" in facts:
+        facts["lens"] = _Facts(facts["lens"])
+    return facts
 
 
-def _wrong(manifest: dict[str, Any]) -> str:
-    """What is wrong with the structure, "" for nothing. No file outside the folder may be named."""
-    for name, kind in _FACTS.items():
-        if not isinstance(manifest.get(name, kind()), kind):
-            return f"'{name}' is {type(manifest[name]).__name__}"
-    stages = manifest.get("stages")
-    if not isinstance(stages, dict):
-        return "it holds no stages"
+def _file_outside(stages: Mapping[str, Any]) -> str:
+    """The first recorded file that lies outside the run folder, as a sentence; "" for none."""
     for name, stage in stages.items():
-        if not (isinstance(stage, dict) and isinstance(stage.get("key"), str)):
-            return f"stage '{name}' has no key"
-        files = stage.get("files")
-        if not isinstance(files, dict) or not isinstance(stage.get("config", {}), dict):
-            return f"stage '{name}' has no files"
-        for file, digest in files.items():
-            if not isinstance(digest, str) or "\0" in file or PurePosixPath(file).is_absolute():
-                return f"file '{file}' of stage '{name}' has no hash or no place in the run"
-            if ".." in PurePosixPath(file).parts:
+        for file in stage["files"]:
+            if "\0" in file or PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
                 return f"file '{file}' of stage '{name}' lies outside the run"
     return ""
 

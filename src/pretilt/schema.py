@@ -7,13 +7,10 @@ Ids of groups and of concepts are two types: a group is a set of pairs, a concep
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NewType
+from typing import NewType
 
 import numpy as np
 import pyarrow as pa
-
-if TYPE_CHECKING:
-    pass
 
 PairId = NewType("PairId", str)  # 20 hex digits of the content's SHA-256; "-2", "-3", … for exact duplicates
 ConceptId = NewType("ConceptId", int)  # row number of concepts.parquet
@@ -269,8 +266,24 @@ FEATURES = "features"
 SHARD_PARTS = (*SPANS, "peaks", "tokens")
 
 
-TRAINED_FOLDER, TRAIN_REPORT = "trained", "train.json"  # the model of `train`, in the run unless told otherwise
+# --- the files of a run folder, by the step that writes them ----------------------------------------------------------
+
+MANIFEST = "run.json"  # written last
+PAIRS_FILE, DROPPED_FILE, TOKENS_FILE = "pairs.parquet", "dropped.parquet", "tokens.parquet"
+PREFLIGHT_FILE = "preflight.json"
+CONCEPTS_FILE, MEMBERSHIP_FILE, COMMUNITIES_FILE = "concepts.parquet", "membership.parquet", "communities.json"
+SHIFTS_FILE, SHIFTS_REPORT, SHIFT_SIGMA_FILE = "shifts.parquet", "shifts.json", "shift_sigma.parquet"
+GROUPS_FILE, GROUP_MEMBERS_FILE, CENTROIDS_FILE = "groups.parquet", "group_members.parquet", "centroids.parquet"
+PROMPT_CONCEPTS_FILE, PROMPT_MEMBERS_FILE = "prompt_concepts.parquet", "prompt_members.parquet"
+HYPOTHESES_FILE, EVIDENCE_FILE, STATISTICS_FILE = "hypotheses.parquet", "evidence.parquet", "statistics.json"
 DOCTOR_FILE, CONCENTRATION_FILE = "doctor.json", "concentration.parquet"  # shown where the run has them
+SUMMARY_FILE, PAGE_FILE, LABELS_FILE = "summary.json", "report.html", "labels.parquet"
+FORECAST_FILE, FORECAST_REPORT = "forecast.parquet", "forecast.json"
+FORECAST_HALVES_FILE, FORECAST_SHUFFLED_FILE = "forecast_halves.parquet", "forecast_shuffled.parquet"
+TRAINED_FOLDER, TRAIN_REPORT = "trained", "train.json"  # in the run, unless another folder is named
+MARGINS_FILE = "margins.parquet"
+# Of a role or with a name: rollouts-<role>.json, verification-<name>.json.
+ROLLOUTS_REPORT, VERIFICATION_REPORT = "rollouts.json", "verification.json"
 
 
 # the lists of a summary as they are printed one after another; the numbers of their rows run through all of them

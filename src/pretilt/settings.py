@@ -31,7 +31,7 @@ def option(default: Any, description: str, panel: str, **limits: Any) -> Any:
 class Settings(BaseModel):
     """Options of one command."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)  # --help validates nothing
 
     @classmethod
     def load(cls, config: Path | None = None, **options: Any) -> Self:

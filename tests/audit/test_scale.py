@@ -25,11 +25,11 @@ from pretilt.concepts.names import ConceptName
 from pretilt.concepts.parallel import in_order
 from pretilt.concepts.prompt_scores import STATISTICS
 from pretilt.concepts.shifts import MIN_MEAN_ABS, MIN_SD, find_shifts
-from pretilt.concepts.step import SHIFTS, SIGMA, fired_sample, membership, shift_tables
+from pretilt.concepts.step import fired_sample, membership, shift_tables
 from pretilt.lens.blocks import Features, shards_of, train_rows
 from pretilt.lens.store import read_span
 from pretilt.run import Run
-from pretilt.schema import FEATURES, SPANS
+from pretilt.schema import FEATURES, SHIFT_SIGMA_FILE, SHIFTS_FILE, SPANS
 from pretilt.settings import AuditSettings
 
 SMALL = Size(n_pairs=2600, n_features=656, n_communities=40, n_topics=12, per_response=100, per_prompt=60)
@@ -42,8 +42,8 @@ def work(run: Run) -> None:
     found = find_shifts(partial(features.blocks, train), features.n_features, seed=SETTINGS.seed)
     lists, sigma = shift_tables(found, lambda clusters: [ConceptName(f"{len(c)}", []) for c in clusters])
     with run.stage("shifts", version=1, config={}, reads=["pairs", FEATURES]) as stage:
-        stage.write(SHIFTS, lists)
-        stage.write(SIGMA, sigma)
+        stage.write(SHIFTS_FILE, lists)
+        stage.write(SHIFT_SIGMA_FILE, sigma)
     statistics_stage(run, SETTINGS, version=1)
 
 

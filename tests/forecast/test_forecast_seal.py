@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from tiny_training import QUICK, chats, write_model, write_run
+from whole_reports import forecast_report
 
 from pretilt.api import train as train_run
 from pretilt.errors import UserError
@@ -28,7 +29,7 @@ def seal(run: Run, written: str = "2026-01-02T03:04:05+00:00") -> dict[str, str]
     with run.stage("forecast", version=1, config={"written": written}) as stage:
         stage.write("forecast.parquet", pa.table({"shift": [1.0]}))
         sealed = {"sha256": file_hash(run.path / "forecast.parquet"), "written": written}
-        stage.write_json("forecast.json", {**sealed, "rung": "mean"})
+        stage.write_json("forecast.json", forecast_report(**sealed))
     return sealed
 
 

@@ -31,5 +31,5 @@ def test_every_option_named_in_the_source_is_an_option():
 def test_run_folders_that_no_file_system_has(name):
     with pytest.raises(UserError) as caught:
         run = Run(name)
-        run.record("a", 1)
+        run.record("source", "pairs")
     assert "Give --out" in str(caught.value) or "shorter" in str(caught.value)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from whole_reports import forecast_report, rollouts_report, training_report
 
 import pretilt
 from pretilt import reports
@@ -15,15 +16,50 @@ from pretilt.artifacts import write_json
 from pretilt.errors import UserError
 from pretilt.run import Run, file_hash
 
+OF_AN_AUDIT = ("run.json", "preflight.json", "doctor.json", "statistics.json", "summary.json")
 
-@pytest.mark.parametrize("name", reports.MODELS)
+
+@pytest.mark.parametrize("name", OF_AN_AUDIT)
 def test_every_report_of_an_audit_has_a_model_and_fits_it(shared_run: pretilt.AuditResult, name: str) -> None:
     report = json.loads((shared_run.path / name).read_text(encoding="utf-8"))
+    report.pop("sha256", None)  # the seal of run.json, which reading takes off
     assert reports.check_report(name, report) == ""
     model = reports.MODELS[name].model_validate(report)
     assert json.loads(model.model_dump_json())  # what was read can be written again
-    for broken in ({**report, "mood": 1}, {key: value for key, value in report.items() if key != next(iter(report))}):
-        assert reports.check_report(name, broken)
+    _refuses_what_is_broken(name, report)
+
+
+@pytest.mark.parametrize(
+    ("name", "report"),
+    [
+        ("forecast.json", forecast_report()),
+        ("rollouts-after-2.json", rollouts_report("after-2", 3)),
+        ("train.json", training_report()),
+    ],
+)
+def test_the_other_reports_refuse_what_is_broken(name: str, report: dict[str, Any]) -> None:
+    assert reports.check_report(name, report) == ""
+    _refuses_what_is_broken(name, report)
+
+
+def _refuses_what_is_broken(name: str, report: dict[str, Any]) -> None:
+    assert reports.check_report(name, {**report, "mood": 1}).startswith("mood: extra inputs")
+    first = next(iter(report))
+    without_first = {key: value for key, value in report.items() if key != first}
+    assert reports.check_report(name, without_first) == f"{first}: field required"
+
+
+def test_every_table_of_reports_is_complete() -> None:
+    others = {"forecast.json", "rollouts.json", "train.json", "verification.json"}
+    assert set(reports.MODELS) == {*OF_AN_AUDIT, *others}
+
+
+def test_a_training_that_began_needs_no_results_and_a_finished_one_does() -> None:
+    begun = {"format_version": 1, "key": "k", "processes": 1, "finished": False, "forecast": None}
+    assert reports.check_report("train.json", begun) == ""
+    assert "a finished training without 'pairs_sha256'" in reports.check_report(
+        "train.json", {**begun, "finished": True}
+    )
 
 
 @pytest.mark.parametrize(

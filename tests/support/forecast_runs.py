@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from whole_reports import lens_card, rollouts_report
 
 from pretilt.rollouts.reading import ROLLOUT, ROLLOUT_FEATURES
 from pretilt.rollouts.sampling import ROLLOUTS, SAMPLES
@@ -50,7 +51,7 @@ BASE = np.array([0.4, 0.4, 0.4, 0.4, 0, 0.4, 0, 0.4, 0.4, 0.4, 0, 0])
 MANIFEST: dict[str, Any] = {
     "source": "planted",
     "measurement_id": MEASUREMENT,
-    "lens": {"n_features": N_FEATURES, "model_identity": MODEL},
+    "lens": lens_card(n_features=N_FEATURES, model_identity=MODEL),
 }
 
 
@@ -153,4 +154,6 @@ def answers(
         shards = stage.shards(features_folder(role), (ROLLOUT,))
         shards.write(0, {ROLLOUT: pa.Table.from_pylist(reading, ROLLOUT_FEATURES)})
         stage.add_shards(shards)
-        stage.write_json(report_file(role), {"role": role, "model": MODEL, "measurement_id": MEASUREMENT, **about})
+        stage.write_json(
+            report_file(role), rollouts_report(role, n, **{"model": MODEL, "measurement_id": MEASUREMENT, **about})
+        )

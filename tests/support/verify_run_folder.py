@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from whole_reports import lens_card
 
 from pretilt import schema
-from pretilt.concepts.step import SIGMA
 from pretilt.run import Run
-from pretilt.schema import FEATURES, SHARD_PARTS
+from pretilt.schema import FEATURES, SHARD_PARTS, SHIFT_SIGMA_FILE
 from pretilt.settings import AuditSettings
 
 N_PAIRS, N_FEATURES, N_COMMUNITIES, N_SINGLES, N_SHIFTS = 240, 140, 30, 15, 5
@@ -48,7 +48,7 @@ def write_run(path: Path, *, seed: int = 0, names: dict[int, str] | None = None)
         stage.add_shards(shards)
     with run.stage("audit", version=1, config={}, reads=["pairs", FEATURES]) as stage:
         stage.write("concepts.parquet", _concepts(names or {}))
-        stage.write(SIGMA, pa.table({"max": np.full(N_FEATURES, 1.0), "freq": np.full(N_FEATURES, 0.02)}))
+        stage.write(SHIFT_SIGMA_FILE, pa.table({"max": np.full(N_FEATURES, 1.0), "freq": np.full(N_FEATURES, 0.02)}))
         rows = [{"group_id": k, "size": int((group == k).sum()), "name": f"group {k}", "phrases": [], "concept_ids": []}
                 for k in range(N_GROUPS + 1)]  # fmt: skip
         stage.write("groups.parquet", pa.Table.from_pylist(rows, schema.GROUPS))
@@ -57,7 +57,7 @@ def write_run(path: Path, *, seed: int = 0, names: dict[int, str] | None = None)
         stage.write("prompt_concepts.parquet", about)
         stage.write("prompt_members.parquet", members)
     run.record("settings", AuditSettings().model_dump())
-    run.record("lens", {"n_features": N_FEATURES})
+    run.record("lens", lens_card(n_features=N_FEATURES))
     run.record("measurement_id", "5ea1" * 16)
     run.record("source", "made up")
     return path

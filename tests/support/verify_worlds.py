@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from whole_reports import forecast_report, rollouts_report, training_report
 
-from pretilt import __version__, open_run
+from pretilt import open_run
 from pretilt.forecast.inputs import concept_bank, pair_deltas
 from pretilt.forecast.uncertainty import half_mask
 from pretilt.rollouts.reading import ROLLOUT, ROLLOUT_FEATURES
@@ -69,9 +70,7 @@ def say(
         shards = one.shards(features_folder(role), (ROLLOUT,))
         shards.write(0, {ROLLOUT: pa.Table.from_pylist(reading, ROLLOUT_FEATURES)})
         one.add_shards(shards)
-        counts = {"sampled": len(samples), "finished": len(samples), "cut": 0, "read": len(samples), "empty": 0,
-                  "dropped": {}, "truncated": 0, "retokenised": 0}  # fmt: skip
-        one.write_json(report_file(role), {**about, **measured, "rollouts": counts, "prompts": {"used": len(rows)}})
+        one.write_json(report_file(role), rollouts_report(n=len(samples), **about, **measured))
 
 
 def foresee(path: Path, *, form: str = "presence", seed: int = 0, scramble: bool = False) -> dict[str, Any]:
@@ -119,11 +118,14 @@ def foresee(path: Path, *, form: str = "presence", seed: int = 0, scramble: bool
                                    "half": pa.array([half] * len(bank), pa.int8()),
                                    "concept_id": bank.concept_ids, "value": value}))  # fmt: skip
     pq.write_table(pa.concat_tables(parts), path / "forecast_halves.parquet")
-    about = {
-        "format_version": 1, "form": form, "rung": "mean", "rollouts": None, "rollouts_disjoint": True,
-        "measurement_id": run.manifest["measurement_id"], "concepts": len(bank), "pairs": len(table),
-        "sha256": file_hash(path / "forecast.parquet"), "written": "2026-01-02T03:04:05Z", "pretilt": __version__,
-    }  # fmt: skip
+    about = forecast_report(
+        form=form,
+        measurement_id=run.manifest["measurement_id"],
+        concepts=len(bank),
+        pairs=len(table),
+        sha256=file_hash(path / "forecast.parquet"),
+        written="2026-01-02T03:04:05Z",
+    )
     write_json(path / "forecast.json", about)
     return about
 
@@ -157,8 +159,7 @@ def train_report(path: Path, run: Path, **given: Any) -> Path:
     """A folder with a train.json of this run's pairs (and no model)."""
     path.mkdir(parents=True, exist_ok=True)
     measured = {"mean_weight": 0.43, "mean_margin": 0.3, "accuracy": 0.8, "chosen_drift": 0.5, "rms_log_ratio": 3.1}
-    regime = {"name": "linear", "words": "linear: mean σ(−margin) is 0.430", "train": measured}
-    report = {"format_version": 1, "finished": True, "key": "k", "pairs_sha256": file_hash(run / "pairs.parquet"),
-              "regime": regime, "labels": None, "steps": 60, "files": {}}  # fmt: skip
-    (path / "train.json").write_text(json.dumps({**report, **given}), encoding="utf-8")
+    regime = {"words": "linear: mean σ(−margin) is 0.430", "train": measured}
+    report = training_report(**{"pairs_sha256": file_hash(run / "pairs.parquet"), "regime": regime, **given})
+    (path / "train.json").write_text(json.dumps(report), encoding="utf-8")
     return path

@@ -15,6 +15,7 @@ import torch
 from tiny_tokenizers import byte_level
 from tiny_training import QUICK, chats, long_prompt, write_run
 from training_runs import LORA, Stopped, Watcher, same, trained, weights
+from whole_reports import lens_card
 
 from pretilt.api import train as train_run
 from pretilt.errors import UserError
@@ -254,7 +255,7 @@ def test_bad_inputs_are_one_error(made: tuple[Path, Path], tmp_path: Path) -> No
 
 
 def test_the_runs_own_model_is_the_default(made: tuple[Path, Path], tmp_path: Path) -> None:
-    lens = {"bundled": False, "model_identity": {"sha256": "0"}}
+    lens = lens_card(model_identity={"sha256": "0"})
     run = write_run(tmp_path / "run", chats(8), lens=lens, settings={"model": str(made[0])})
     result = train_run(run.path, **{**QUICK, "max_steps": 1})
     assert result.path == run.path / "trained" and result.report["model_name"] == str(made[0])

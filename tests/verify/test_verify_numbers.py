@@ -250,7 +250,7 @@ def test_no_claim_holds_that_could_not_have_failed(rel_y: float) -> None:
     """Two concepts, both right and both seen: each claim holds under a high ceiling, none is tested under a low one."""
     told = judged(0.40, rel_y) | {"coverage": {"noise_alone": 1.0}, "labels": {"p": 0.01, "r2_95": 0.1, "draws": 99}}
     told["judgement"]["nulls"] = {"length": {"r2": 0.1}}
-    cells = {"group": {"in-out": {"within": {"r2": 0.5, "rel_y": 0.8}}}}
+    cells = {"group": {"in_out": {"within": {"r2": 0.5, "rel_y": 0.8}}}}
     shift = np.array([1.0, -1.0])
     claims = statements(told, cells, shift, np.full(2, 0.1), shift, np.full(2, 0.1))
     assert len(claims) == 8

@@ -82,7 +82,7 @@ def test_a_forecast_that_is_right_comes_true(verified: VerifyResult) -> None:
     assert row(verified, "zero")["r2"] is None and row(verified, "zero")["sign_accuracy"] == 0.0
     # After training the chosen response comes in 9 of 10 cases instead of 5: the shift is 0.4 u.
     assert of(verified)["scale"] == pytest.approx(0.4, abs=0.04)
-    held = {s["said"]: s["held"] for s in verified.report["statements"]}
+    held = {s["claim"]: s["held"] for s in verified.report["statements"]}
     assert held["it comes from the labels"] is True
     assert of(verified)["can_be_said"] is True and "Not listed" not in printed(verified)
     assert held["noise explains what it misses: 95 % intervals of noise alone hold what is seen"] is True
@@ -90,7 +90,7 @@ def test_a_forecast_that_is_right_comes_true(verified: VerifyResult) -> None:
 
 def test_it_knows_in_which_context(verified: VerifyResult) -> None:
     """FLATTERY has an effect in group 1 alone; half of the other communities differ between groups as well."""
-    within = verified.report["cells"]["group"]["in-out"]["within"]
+    within = verified.report["cells"]["group"]["in_out"]["within"]
     assert within["rel_y"] > 0.5 and within["r2"] > 0.25
     cell = (pc.field("view") == "group") & (pc.field("concept_id") == FLATTERY)
     cells = {r["where"]: r for r in verified.table.filter(cell).to_pylist()}

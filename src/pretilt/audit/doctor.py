@@ -20,14 +20,24 @@ from pretilt.events import Events, watching
 from pretilt.lens.choice import SAMPLE_BLOCK, LensChoice, choose_lens
 from pretilt.pairs.chat import reading_hash
 from pretilt.run import Run, file_hash
-from pretilt.schema import DOCTOR_FILE, FEATURES, SHARD_PARTS, SPANS
+from pretilt.schema import (
+    CONCEPTS_FILE,
+    DOCTOR_FILE,
+    DROPPED_FILE,
+    FEATURES,
+    PAIRS_FILE,
+    PREFLIGHT_FILE,
+    SHARD_PARTS,
+    SPANS,
+    TOKENS_FILE,
+    VERIFICATION_REPORT,
+)
 from pretilt.settings import AuditSettings, settings_of
 from pretilt.stats.disparity import exact_threshold, largest_failing_count
 
 if TYPE_CHECKING:
     from pretilt.pairs.chat import PairTokens
 
-VERIFICATION = "verification.json"
 GAP_TOKENS = (
     2048  # of the sample, on which random directions are fitted: two seconds; with twice as many the gap moves by 0.002
 )
@@ -63,9 +73,9 @@ def doctor_stage(
 
 def examine_pairs(run: Run, choice: LensChoice) -> list[Check]:
     """The checks that need no forward pass, only what the reader found: they are made before the harvest too."""
-    tokens = run.table("tokens.parquet")
+    tokens = run.table(TOKENS_FILE)
     return [
-        _truncation_check(run, run.table("pairs.parquet")),
+        _truncation_check(run, run.table(PAIRS_FILE)),
         checks.special_tokens(_special_in_content(tokens, choice.tokenizer)),
         _family_check(run),
     ]
@@ -98,9 +108,9 @@ def checkup(run: Run, *, events: Events | None = None) -> list[Check]:
 
 def _with_verification(run: Run, checks_made: list[Check]) -> list[Check]:
     """The checks with those that the run's verification has made in place of "not run"."""
-    if not run.holds(VERIFICATION):
+    if not run.holds(VERIFICATION_REPORT):
         return checks_made
-    later = {check["name"]: Check.from_dict(check) for check in run.json(VERIFICATION)["doctor"]}
+    later = {check["name"]: Check.from_dict(check) for check in run.json(VERIFICATION_REPORT)["doctor"]}
     return [later.get(check.name, check) for check in checks_made]
 
 
@@ -109,10 +119,10 @@ def examine(
 ) -> list[Check]:
     """Every check, in a fixed order. `ranked`: the run's concepts, where it has them, are examined too."""
     events.say("doctor: is the lens fit for these pairs")
-    tokens = run.table("tokens.parquet")
-    pairs = run.table("pairs.parquet")
-    ranked = ranked and run.holds("concepts.parquet")
-    concepts = run.table("concepts.parquet", ["length_correlation"]) if ranked else None
+    tokens = run.table(TOKENS_FILE)
+    pairs = run.table(PAIRS_FILE)
+    ranked = ranked and run.holds(CONCEPTS_FILE)
+    concepts = run.table(CONCEPTS_FILE, ["length_correlation"]) if ranked else None
     return [
         *_fidelity_checks(choice, tokens, settings),
         _loading_check(run, choice, tokens, settings),
@@ -223,7 +233,7 @@ def _template_check(run: Run, choice: LensChoice, pairs: pa.Table, tokens: pa.Ta
     rows = pa.array(np.unique(np.linspace(0, len(pairs) - 1, checks.FEW_EXAMPLES).astype(int)))
     some = pairs.take(rows)
     stored = tokens_from_table(tokens.take(rows), some)
-    now = tokenise(pairs_from_table(some), tokenizer, max_length=run.json("preflight.json")["max_length"])
+    now = tokenise(pairs_from_table(some), tokenizer, max_length=run.json(PREFLIGHT_FILE)["max_length"])
     different = sum(
         not (isinstance(new, PairTokens) and _same_tokens(old, new)) for old, new in zip(stored, now, strict=True)
     )
@@ -241,7 +251,7 @@ def _truncation_check(run: Run, pairs: pa.Table) -> Check:
 
     cut = pairs.filter(pairs["truncated"])
     left = [cut[f"n_{side}_tokens"].to_numpy() for side in ("chosen", "rejected")]
-    dropped = run.table("dropped.parquet", ["reason"])["reason"]
+    dropped = run.table(DROPPED_FILE, ["reason"])["reason"]
     lost = int(pc.sum(pc.equal(dropped, TRUNCATED_AWAY)).as_py() or 0)
     return checks.truncation(len(cut), lost, len(pairs), float(np.median(np.concatenate(left))) if len(cut) else None)
 
@@ -287,5 +297,5 @@ def _length_check(pairs: pa.Table, concepts: pa.Table | None) -> Check:
 
 
 def _family_check(run: Run) -> Check:
-    families = run.json("preflight.json").get("families") or {}
+    families = run.json(PREFLIGHT_FILE).get("families") or {}
     return checks.families(families.get("kish_n_eff"), families.get("n_pairs"))

@@ -22,10 +22,27 @@ from pretilt.concepts.prompt_scores import (
     prompt_scores,
     response_scores,
 )
-from pretilt.concepts.step import SHIFTS, SIGMA, membership
+from pretilt.concepts.step import membership
 from pretilt.lens.blocks import Features, PairBlock, prompt_texts, train_rows
 from pretilt.run import Run, Stage
-from pretilt.schema import CONCEPTS, FEATURES, PROMPT_CONCEPTS, PROMPT_MEMBERS, Concepts
+from pretilt.schema import (
+    CENTROIDS_FILE,
+    CONCEPTS,
+    CONCEPTS_FILE,
+    FEATURES,
+    GROUP_MEMBERS_FILE,
+    GROUPS_FILE,
+    HYPOTHESES_FILE,
+    PAIRS_FILE,
+    PROMPT_CONCEPTS,
+    PROMPT_CONCEPTS_FILE,
+    PROMPT_MEMBERS,
+    PROMPT_MEMBERS_FILE,
+    SHIFT_SIGMA_FILE,
+    SHIFTS_FILE,
+    STATISTICS_FILE,
+    Concepts,
+)
 from pretilt.settings import AuditSettings
 from pretilt.stats.adjusted import covariates
 from pretilt.stats.columns import ColumnBuilder, Columns
@@ -42,7 +59,7 @@ class _Pairs:
 
     def __init__(self, run: Run, settings: AuditSettings, features: Features) -> None:
         names = ["pair_id", "row_index", "family_id", "prompt", "source", "n_chosen_tokens", "n_rejected_tokens"]
-        self.all = run.table("pairs.parquet", names)
+        self.all = run.table(PAIRS_FILE, names)
         self.train = train_rows(run)
         self.table = self.all.filter(pa.array(self.train))
         self.family = self.table["family_id"].to_numpy()
@@ -80,11 +97,11 @@ def statistics_stage(run: Run, settings: AuditSettings, version: int) -> None:
             prompt_tables.append(prompts)
             members.append(selected)
         tested = hypotheses(views, large, rules, seed=settings.seed)
-        stage.write("concepts.parquet", pa.concat_tables(concepts_rows))
-        stage.write("prompt_concepts.parquet", pa.concat_tables([*prompt_tables, PROMPT_CONCEPTS.empty_table()]))
-        stage.write("prompt_members.parquet", pa.concat_tables([*members, PROMPT_MEMBERS.empty_table()]))
-        stage.write("hypotheses.parquet", tested.table)
-        stage.write_json("statistics.json", {**_counts(tested, views), "share_unbound": share_unbound})
+        stage.write(CONCEPTS_FILE, pa.concat_tables(concepts_rows))
+        stage.write(PROMPT_CONCEPTS_FILE, pa.concat_tables([*prompt_tables, PROMPT_CONCEPTS.empty_table()]))
+        stage.write(PROMPT_MEMBERS_FILE, pa.concat_tables([*members, PROMPT_MEMBERS.empty_table()]))
+        stage.write(HYPOTHESES_FILE, tested.table)
+        stage.write_json(STATISTICS_FILE, {**_counts(tested, views), "share_unbound": share_unbound})
 
 
 def _counts(tested: Hypotheses, views: list[ViewStatistics]) -> dict[str, Any]:
@@ -159,15 +176,15 @@ def _feature_views(
 def _write_groups(stage: Stage, model: GroupModel, members: np.ndarray, pairs: _Pairs, concepts: Concepts) -> None:
     names = name_groups(pairs.texts, members[pairs.train], len(model) + 1)
     communities = np.flatnonzero(concepts.is_community)
-    stage.write("groups.parquet", groups_to_table(model, communities, [n for n, _ in names], [p for _, p in names]))
-    stage.write("centroids.parquet", model.to_table())
-    stage.write("group_members.parquet", pa.table({"pair_id": pairs.all["pair_id"], "group_id": members}))
+    stage.write(GROUPS_FILE, groups_to_table(model, communities, [n for n, _ in names], [p for _, p in names]))
+    stage.write(CENTROIDS_FILE, model.to_table())
+    stage.write(GROUP_MEMBERS_FILE, pa.table({"pair_id": pairs.all["pair_id"], "group_id": members}))
 
 
 def shift_lists(run: Run, kind: str) -> tuple[list[np.ndarray], pa.Table]:
     """Feature ids of the prompt concepts ("prompt_max", …) or response-shift concepts ("shift_max", …), and their
     rows of the table."""
-    table = run.table(SHIFTS)
+    table = run.table(SHIFTS_FILE)
     table = table.filter(pa.array([k == kind for k in table["kind"].to_pylist()], pa.bool_()))
     return [np.asarray(ids, np.int64) for ids in table["feature_ids"].to_pylist()], table
 
@@ -192,7 +209,7 @@ def _prompt_scores(run: Run, pairs: _Pairs, features: Features) -> list[_PromptS
         (shifts, rows), (prompts, _) = shift_lists(run, f"shift_{q}"), shift_lists(run, f"prompt_{q}")
         if shifts and prompts:
             lists[q] = prompts, rows
-            sigma = run.table(SIGMA)[q].to_numpy()
+            sigma = run.table(SHIFT_SIGMA_FILE)[q].to_numpy()
             of_responses = concept_columns(shifts, features.n_features, q, sigma)
             columns[q] = of_responses, concept_columns(prompts, features.n_features, q)
     n, pair_ids = int(pairs.train.sum()), pairs.table["pair_id"].to_pylist()

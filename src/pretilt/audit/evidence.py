@@ -12,13 +12,27 @@ import pyarrow.compute as pc
 from scipy.sparse import csc_array, csr_array, vstack
 
 from pretilt.concepts.prompt_scores import STATISTICS, concept_columns, response_scores
-from pretilt.concepts.step import SIGMA, membership
+from pretilt.concepts.step import membership
 from pretilt.events import Events
 from pretilt.lens.blocks import Features, train_rows, transcripts
 from pretilt.lens.choice import LensChoice
 from pretilt.lens.tokens import PairTokens, pair_tokens
 from pretilt.run import Run
-from pretilt.schema import CONCENTRATION, FEATURES, LISTED, Concepts
+from pretilt.schema import (
+    CONCENTRATION,
+    CONCENTRATION_FILE,
+    CONCEPTS_FILE,
+    EVIDENCE_FILE,
+    FEATURES,
+    GROUP_MEMBERS_FILE,
+    HYPOTHESES_FILE,
+    LISTED,
+    PAIRS_FILE,
+    PROMPT_MEMBERS_FILE,
+    SHIFT_SIGMA_FILE,
+    TOKENS_FILE,
+    Concepts,
+)
 from pretilt.settings import AuditSettings
 from pretilt.stats.concentration import concentration
 from pretilt.stats.disparity import disparity_block, exact_threshold, signed_disparity
@@ -39,7 +53,7 @@ def scores_of(
     For a response-shift concept v is u.
     """
     features = Features(run, settings)
-    table = run.table("concepts.parquet", ["concept_id", "kind", "feature_ids"]).take(
+    table = run.table(CONCEPTS_FILE, ["concept_id", "kind", "feature_ids"]).take(
         pa.array(sorted(concept_ids), pa.int64())
     )
     ids, kinds = table["concept_id"].to_numpy(), np.asarray(table["kind"].to_pylist(), dtype=object)
@@ -50,7 +64,7 @@ def scores_of(
     columns = np.repeat(np.arange(plain.size), [lists[i].size for i in plain])
     member = csc_array((np.ones(rows.size, np.int32), (rows, columns)), shape=(features.n_features, plain.size))
     concepts = Concepts(member, kinds[plain] == "community")
-    sigma = {q: run.table(SIGMA)[q].to_numpy() for q in STATISTICS if shifts[q].size}
+    sigma = {q: run.table(SHIFT_SIGMA_FILE)[q].to_numpy() for q in STATISTICS if shifts[q].size}
     scorers = {q: concept_columns([lists[i] for i in shifts[q]], features.n_features, q, sigma[q]) for q in sigma}
     threshold = exact_threshold(settings.freq_threshold)
     u_parts, v_parts, shift_parts = [], [], {q: [] for q in scorers}  # type: ignore[var-annotated]
@@ -82,10 +96,10 @@ def _column(x: csc_array, j: int) -> np.ndarray:
 def make_tracer(run: Run, settings: AuditSettings, concept_ids: Sequence[int]) -> Tracer:
     """Contributions of the training pairs to the effects on some concepts."""
     train = train_rows(run)
-    members = run.table("group_members.parquet").filter(pa.array(train))
+    members = run.table(GROUP_MEMBERS_FILE).filter(pa.array(train))
     pair_ids = members["pair_id"].to_pylist()
     row = {pair_id: i for i, pair_id in enumerate(pair_ids)}
-    selected = run.table("prompt_members.parquet")
+    selected = run.table(PROMPT_MEMBERS_FILE)
     prompt_rows: dict[int, list[int]] = {}
     for k, pair_id in zip(selected["prompt_concept_id"].to_pylist(), selected["pair_id"].to_pylist(), strict=True):
         if pair_id in row:  # the others are held out
@@ -97,13 +111,13 @@ def make_tracer(run: Run, settings: AuditSettings, concept_ids: Sequence[int]) -
 def token_reader(run: Run, settings: AuditSettings, lens: LensChoice, events: Events) -> Any:
     """A callable that reads the tokens of (pair_id, concept_id) requests once more, through the lens."""
     swap = Features(run, settings).swap
-    pair_ids = run.table("pairs.parquet", ["pair_id"])["pair_id"].to_pylist() if swap is not None else []
+    pair_ids = run.table(PAIRS_FILE, ["pair_id"])["pair_id"].to_pylist() if swap is not None else []
     turned = {pair_id for pair_id, turn in zip(pair_ids, swap if swap is not None else [], strict=True) if turn}
-    table = run.table("concepts.parquet", ["concept_id", "feature_ids"])
+    table = run.table(CONCEPTS_FILE, ["concept_id", "feature_ids"])
     features = dict(zip(table["concept_id"].to_pylist(), table["feature_ids"].to_pylist(), strict=True))
 
     def read(requests: Sequence[tuple[str, int]]) -> list[PairTokens]:
-        tokens = run.table("tokens.parquet")
+        tokens = run.table(TOKENS_FILE)
         tokens_read = pair_tokens(lens.lens(tokens), lens.tokenizer, tokens, requests, features, events)
         return [
             PairTokens(t.rejected_pieces, t.rejected_acts, t.chosen_pieces, t.chosen_acts) if pair_id in turned else t
@@ -127,8 +141,8 @@ def evidence_stage(run: Run, settings: AuditSettings, lens: LensChoice, version:
             return
         train = train_rows(run)
         names = ["pair_id", "prompt", "is_chat", "family_id"]
-        pairs = run.table("pairs.parquet", names).filter(pa.array(train))
-        hypotheses = run.table("hypotheses.parquet")
+        pairs = run.table(PAIRS_FILE, names).filter(pa.array(train))
+        hypotheses = run.table(HYPOTHESES_FILE)
         first = hypotheses.filter(pc.field("shown") & (pc.field("rank") <= EVIDENCE_RANKS))
         more = pc.field("shown") & (pc.field("rank") > EVIDENCE_RANKS) & (pc.field("rank") <= SURE_RANKS)
         also = hypotheses.filter(more)
@@ -138,8 +152,8 @@ def evidence_stage(run: Run, settings: AuditSettings, lens: LensChoice, version:
         read = token_reader(run, settings, lens, events)
         most = np.where(listed["rank"].to_numpy() <= EVIDENCE_RANKS, EVIDENCE_PAIRS, SURE_PAIRS_KEPT)
         table = build_evidence(listed, tracer, texts, read, max_pairs=most.tolist())
-        stage.write("evidence.parquet", table)
-        stage.write("concentration.parquet", _concentration(listed, tracer, pairs["family_id"].to_numpy()))
+        stage.write(EVIDENCE_FILE, table)
+        stage.write(CONCENTRATION_FILE, _concentration(listed, tracer, pairs["family_id"].to_numpy()))
 
 
 def _concentration(listed: pa.Table, tracer: Tracer, family: np.ndarray) -> pa.Table:

@@ -11,8 +11,27 @@ import pyarrow as pa
 
 from pretilt.errors import UserError, did_you_mean
 from pretilt.result import PREVIEW_ROWS, Result
-from pretilt.run import MANIFEST, Run
-from pretilt.schema import FEATURES, LISTS, SHARD_PARTS, SPANS
+from pretilt.run import Run
+from pretilt.schema import (
+    CONCEPTS_FILE,
+    DROPPED_FILE,
+    EVIDENCE_FILE,
+    FEATURES,
+    GROUP_MEMBERS_FILE,
+    GROUPS_FILE,
+    HYPOTHESES_FILE,
+    LISTS,
+    MANIFEST,
+    PAGE_FILE,
+    PAIRS_FILE,
+    PREFLIGHT_FILE,
+    PROMPT_CONCEPTS_FILE,
+    PROMPT_MEMBERS_FILE,
+    SHARD_PARTS,
+    SPANS,
+    SUMMARY_FILE,
+    TOKENS_FILE,
+)
 from pretilt.text import counted
 
 if TYPE_CHECKING:
@@ -35,7 +54,7 @@ class AuditResult(Result):
     @property
     def summary(self) -> dict[str, Any]:
         if self._summary is None:
-            self._summary = self.run.json("summary.json") if self.run.holds("summary.json") else {}
+            self._summary = self.run.json(SUMMARY_FILE) if self.run.holds(SUMMARY_FILE) else {}
         return self._summary
 
     @property
@@ -45,7 +64,7 @@ class AuditResult(Result):
     @property
     def page(self) -> Path:
         """The report: one static file."""
-        return self.run.path / "report.html"
+        return self.run.path / PAGE_FILE
 
     @property
     def headline(self) -> str:
@@ -78,47 +97,47 @@ class AuditResult(Result):
 
     @property
     def pairs(self) -> pa.Table:
-        return self.run.table("pairs.parquet")
+        return self.run.table(PAIRS_FILE)
 
     @property
     def tokens(self) -> pa.Table:
-        return self.run.table("tokens.parquet")
+        return self.run.table(TOKENS_FILE)
 
     @property
     def dropped(self) -> pa.Table:
-        return self.run.table("dropped.parquet")
+        return self.run.table(DROPPED_FILE)
 
     @property
     def concepts(self) -> pa.Table:
-        return self.run.table("concepts.parquet")
+        return self.run.table(CONCEPTS_FILE)
 
     @property
     def groups(self) -> pa.Table:
-        return self.run.table("groups.parquet")
+        return self.run.table(GROUPS_FILE)
 
     @property
     def group_members(self) -> pa.Table:
-        return self.run.table("group_members.parquet")
+        return self.run.table(GROUP_MEMBERS_FILE)
 
     @property
     def prompt_concepts(self) -> pa.Table:
-        return self.run.table("prompt_concepts.parquet")
+        return self.run.table(PROMPT_CONCEPTS_FILE)
 
     @property
     def prompt_members(self) -> pa.Table:
-        return self.run.table("prompt_members.parquet")
+        return self.run.table(PROMPT_MEMBERS_FILE)
 
     @property
     def hypotheses(self) -> pa.Table:
-        return self.run.table("hypotheses.parquet")
+        return self.run.table(HYPOTHESES_FILE)
 
     @property
     def evidence(self) -> pa.Table:
-        return self.run.table("evidence.parquet")
+        return self.run.table(EVIDENCE_FILE)
 
     @property
     def preflight(self) -> dict[str, Any]:
-        return self.run.json("preflight.json")
+        return self.run.json(PREFLIGHT_FILE)
 
     def span(self, span: str) -> SpanFeatures:
         """Sparse features of one span ("prompt", "chosen", "rejected"), one row per pair of `pairs`."""

@@ -16,6 +16,7 @@ from pretilt.lock import working
 from pretilt.pairs.chat import reading_hash
 from pretilt.pairs.step import pairs_stage
 from pretilt.run import Run
+from pretilt.schema import PREFLIGHT_FILE
 from pretilt.settings import AuditSettings
 from pretilt.version import __version__
 
@@ -50,15 +51,15 @@ def _audit(
 
     checks_made = examine_pairs(run, lens)
     preflight = {
-        **run.json("preflight.json"),
-        "estimate": harvest_estimate(run.json("preflight.json"), lens),
+        **run.json(PREFLIGHT_FILE),
+        "estimate": harvest_estimate(run.json(PREFLIGHT_FILE), lens),
         "refused": [check.to_dict() for check in checks_made if check.verdict == "red"],
     }
     events.preflight(preflight)
     if dry_run:
         return AuditResult(run, {"preflight": preflight})
     if not settings.despite_doctor:
-        refuse("no model can judge by these pairs, and none was run", checks_made, run.path / "preflight.json")
+        refuse("no model can judge by these pairs, and none was run", checks_made, run.path / PREFLIGHT_FILE)
     run.record("pretilt", __version__)
     run.record("source", _slug(source))
     run.record("settings", settings.model_dump())

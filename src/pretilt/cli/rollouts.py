@@ -63,7 +63,7 @@ def rollouts(
     and give the same command again: it goes on from its last shard.
     """
     from pretilt import api
-    from pretilt.schema import TRAINED_FOLDER
+    from pretilt.schema import FORECAST_REPORT, TRAINED_FOLDER
     from pretilt.view.terminal.console import Console
     from pretilt.view.terminal.rollouts import rollouts_text
 
@@ -78,7 +78,7 @@ def rollouts(
     console.lines(rollouts_text(result.report))
     if role.startswith("after"):
         console.say(next_step("train", run, *(["--after", role] if role != "after" else [])))
-    elif result.run.holds("forecast.json") and (result.run.path / TRAINED_FOLDER).is_dir():
+    elif result.run.holds(FORECAST_REPORT) and (result.run.path / TRAINED_FOLDER).is_dir():
         console.say(next_step("train", run))
     else:
         console.say(next_step("rollouts", run))

@@ -19,12 +19,18 @@ from pretilt.lens.blocks import Features, shards_of, train_rows
 from pretilt.lens.choice import LensChoice
 from pretilt.lens.store import merge_peaks, merge_token_counts
 from pretilt.run import Run
-from pretilt.schema import FEATURES, Concepts
+from pretilt.schema import (
+    COMMUNITIES_FILE,
+    FEATURES,
+    MEMBERSHIP_FILE,
+    SHIFT_SIGMA_FILE,
+    SHIFTS_FILE,
+    SHIFTS_REPORT,
+    TOKENS_FILE,
+    Concepts,
+)
 from pretilt.settings import AuditSettings
 
-MEMBERSHIP = "membership.parquet"  # communities and single features
-SHIFTS = "shifts.parquet"  # prompt concepts and response-shift concepts
-SIGMA = "shift_sigma.parquet"
 SAMPLE_SPANS = 100_000  # responses whose co-firing is looked at
 
 
@@ -53,8 +59,8 @@ def concepts_stage(run: Run, settings: AuditSettings, lens: LensChoice, version:
         concept_names = _namer(run, lens.tokenizer)(concepts)
 
         kinds = ["community" if c else "feature" for c in concepts.is_community]
-        stage.write(MEMBERSHIP, _table(kinds, feature_lists(concepts), concept_names))
-        stage.write_json("communities.json", communities.report())
+        stage.write(MEMBERSHIP_FILE, _table(kinds, feature_lists(concepts), concept_names))
+        stage.write_json(COMMUNITIES_FILE, communities.report())
 
 
 def fired_sample(features: Features, train: np.ndarray, seed: int) -> tuple[csr_array, np.ndarray]:
@@ -88,9 +94,9 @@ def shifts_stage(run: Run, settings: AuditSettings, lens: LensChoice, version: i
         name = _namer(run, lens.tokenizer)
         lists, sigma = shift_tables(shifts, lambda clusters: name(_as_concepts(clusters, features.n_features)))
 
-        stage.write(SHIFTS, lists)
-        stage.write(SIGMA, sigma)
-        stage.write_json("shifts.json", {q: shifts[q].report() for q in STATISTICS})
+        stage.write(SHIFTS_FILE, lists)
+        stage.write(SHIFT_SIGMA_FILE, sigma)
+        stage.write_json(SHIFTS_REPORT, {q: shifts[q].report() for q in STATISTICS})
 
 
 def shift_tables(
@@ -110,7 +116,7 @@ def shift_tables(
 
 def membership(run: Run) -> tuple[pa.Table, Concepts]:
     """The communities and single features, as stored and as the statistics need them."""
-    table = run.table(MEMBERSHIP)
+    table = run.table(MEMBERSHIP_FILE)
     return table, concepts_from_table(table, run.manifest["lens"]["n_features"])
 
 
@@ -137,7 +143,7 @@ def _table(kinds: Sequence[str], lists: Sequence[Sequence[int]], names: Sequence
 
 def _namer(run: Run, tokenizer: Any) -> Callable[[Concepts], list[ConceptName]]:
     """A function that names concepts; token counts, peaks and tokens are read once for all calls."""
-    tokens, shards = run.table("tokens.parquet"), shards_of(run)
+    tokens, shards = run.table(TOKENS_FILE), shards_of(run)
     totals = np.zeros(len(tokenizer), dtype=np.int64)
     for side in ("chosen", "rejected"):
         ids = tokens[f"{side}_ids"].combine_chunks().flatten().to_numpy()

@@ -14,14 +14,22 @@ import pyarrow as pa
 from pretilt.concepts.bank import concepts_from_table
 from pretilt.concepts.parallel import in_order
 from pretilt.concepts.prompt_scores import STATISTICS, ConceptColumns, Statistic, concept_columns
-from pretilt.concepts.step import SIGMA
 from pretilt.errors import UserError
 from pretilt.forecast.samples import PairDeltas, Rollouts
 from pretilt.forecast.scores import ScoreForm, log_length, score_responses
 from pretilt.lens.blocks import Features, PairBlock, Span, train_rows
 from pretilt.rollouts.step import open_rollouts
 from pretilt.run import Run
-from pretilt.schema import Concepts
+from pretilt.schema import (
+    CONCEPTS_FILE,
+    GROUP_MEMBERS_FILE,
+    GROUPS_FILE,
+    PAIRS_FILE,
+    PROMPT_CONCEPTS_FILE,
+    PROMPT_MEMBERS_FILE,
+    SHIFT_SIGMA_FILE,
+    Concepts,
+)
 from pretilt.settings import AuditSettings, settings_of
 from pretilt.stats.disparity import exact_threshold
 from pretilt.stats.hypotheses import PAPER_RULES, DisplayRules, tested_concepts
@@ -64,7 +72,7 @@ def concept_bank(run: Run) -> Bank:
     The rule is the audit's own (`stats.hypotheses.tested_concepts`) and is applied to concepts.parquet: neither the
     labels nor any result decide. Raises UserError for a run without concepts.
     """
-    table = run.table("concepts.parquet", ["concept_id", "kind", "n_pairs_active"])
+    table = run.table(CONCEPTS_FILE, ["concept_id", "kind", "n_pairs_active"])
     kind = table["kind"].to_pylist()
     rules = PAPER_RULES if settings_of(run).paper else DisplayRules()
     of_features = np.array([k in (COMMUNITY, FEATURE) for k in kind], bool)
@@ -75,7 +83,7 @@ def concept_bank(run: Run) -> Bank:
     if not keep.any():
         raise UserError(
             "the run holds no concept to forecast",
-            file=run.path / "concepts.parquet",
+            file=run.path / CONCEPTS_FILE,
             why="no community was found, and no feature fires in enough pairs",
             fix="Audit more pairs, or read them through another dictionary",
         )
@@ -87,7 +95,7 @@ class _Scorer:
 
     def __init__(self, run: Run, settings: AuditSettings, bank: Bank, form: ScoreForm) -> None:
         n_features: int = run.manifest["lens"]["n_features"]
-        table = run.table("concepts.parquet", ["concept_id", "kind", "feature_ids"])
+        table = run.table(CONCEPTS_FILE, ["concept_id", "kind", "feature_ids"])
         bank_rows = table.take(pa.array(np.searchsorted(table["concept_id"].to_numpy(), bank.concept_ids)))
         if bank_rows["kind"].to_pylist() != bank.kind:
             raise ValueError("the bank is of another run")
@@ -106,7 +114,7 @@ class _Scorer:
 def _shift_columns(run: Run, table: pa.Table, n_features: int, q: Statistic) -> ConceptColumns:
     """Standardised by the spread of D over the training pairs, as the audit's own shift concepts are."""
     lists = [np.asarray(ids, np.int64) for ids in table["feature_ids"].to_pylist()]
-    return concept_columns(lists, n_features, q, run.table(SIGMA)[q].to_numpy())
+    return concept_columns(lists, n_features, q, run.table(SHIFT_SIGMA_FILE)[q].to_numpy())
 
 
 def pair_deltas(run: Run, settings: AuditSettings, bank: Bank, form: ScoreForm) -> tuple[PairDeltas, pa.Table]:
@@ -118,10 +126,10 @@ def pair_deltas(run: Run, settings: AuditSettings, bank: Bank, form: ScoreForm) 
     settings: with the baseline "shuffled-labels" families have changed places, as in the audit.
     Raises UserError without a training pair.
     """
-    pairs = run.table("pairs.parquet", ["pair_id", "family_id"])
+    pairs = run.table(PAIRS_FILE, ["pair_id", "family_id"])
     train = train_rows(run)
     if not train.any():
-        raise UserError("the run holds no training pair", file=run.path / "pairs.parquet")
+        raise UserError("the run holds no training pair", file=run.path / PAIRS_FILE)
     score = _Scorer(run, settings, bank, form)
 
     def measure(block: PairBlock) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -181,18 +189,18 @@ def prompts_in(run: Run, prompt_pair_ids: Sequence[str]) -> dict[str, dict[int, 
     row = {str(pair): i for i, pair in enumerate(prompt_pair_ids)}
     if len(row) < len(prompt_pair_ids):
         raise ValueError("every prompt is named by a pair of its own")
-    groups, prompt_concepts = run.table("groups.parquet", ["group_id"]), run.table("prompt_concepts.parquet")
+    groups, prompt_concepts = run.table(GROUPS_FILE, ["group_id"]), run.table(PROMPT_CONCEPTS_FILE)
     rows: dict[str, dict[int, list[int]]] = {"group": {int(g): [] for g in groups["group_id"].to_pylist()}}
     statistic = dict(
         zip(prompt_concepts["prompt_concept_id"].to_pylist(), prompt_concepts["statistic"].to_pylist(), strict=True)
     )
     for q in STATISTICS:
         rows[f"prompt_{q}"] = {int(k): [] for k, kind in statistic.items() if kind == q}
-    members = run.table("group_members.parquet")
+    members = run.table(GROUP_MEMBERS_FILE)
     for pair, group in zip(members["pair_id"].to_pylist(), members["group_id"].to_pylist(), strict=True):
         if pair in row:
             rows["group"][int(group)].append(row[pair])
-    members = run.table("prompt_members.parquet", ["pair_id", "prompt_concept_id"])
+    members = run.table(PROMPT_MEMBERS_FILE, ["pair_id", "prompt_concept_id"])
     for pair, k in zip(members["pair_id"].to_pylist(), members["prompt_concept_id"].to_pylist(), strict=True):
         if pair in row:
             rows[f"prompt_{statistic[k]}"][int(k)].append(row[pair])

@@ -9,10 +9,10 @@ from typing import Any
 from pretilt.errors import UserError
 from pretilt.events import Events
 from pretilt.run import Run, Stage, file_hash, write_json, writing
+from pretilt.schema import FORECAST_FILE, FORECAST_REPORT
 
 BEFORE = "before"  # the rollouts with which verification compares
-STAGE, TABLE, REPORT = "forecast", "forecast.parquet", "forecast.json"
-HALVES, SHUFFLED = "forecast_halves.parquet", "forecast_shuffled.parquet"
+STAGE = "forecast"
 FORECASTS = "forecasts"  # of run.json: every forecast ever sealed, in order
 
 
@@ -32,8 +32,8 @@ def sealed_at(run: Run, sha256: str) -> dict[str, Any]:
 def record(run: Run) -> None:
     """Put the finished forecast into run.json, unless it is there; called again, it mends what a kill prevented."""
     entries, stage = _recorded(run), run.manifest["stages"].get(STAGE)
-    report = run.json(REPORT) if run.is_whole(REPORT) else {"sha256": None}
-    if stage is None or report["sha256"] != stage["files"][TABLE]:
+    report = run.json(FORECAST_REPORT) if run.is_whole(FORECAST_REPORT) else {"sha256": None}
+    if stage is None or report["sha256"] != stage["files"][FORECAST_FILE]:
         return  # none, or one that was being replaced when the process ended
     if report["sha256"] not in [entry["sha256"] for entry in entries]:
         names = ("sha256", "written", "form", "rung", "rollouts", "sealed_before_training")
@@ -63,10 +63,10 @@ def check_free(run: Run, stage: Stage, config: dict[str, Any], replace: bool, ev
         return
     differ = [f"{name} {was} there, {config.get(name)} here" for name, was in recorded["config"].items()
               if config.get(name) != was]  # fmt: skip
-    written = next((f["written"] for f in _recorded(run) if f["sha256"] == recorded["files"][TABLE]), "before")
+    written = next((f["written"] for f in _recorded(run) if f["sha256"] == recorded["files"][FORECAST_FILE]), "before")
     raise UserError(
         "the run holds a sealed forecast",
-        file=run.path / TABLE,
+        file=run.path / FORECAST_FILE,
         why=f"it was made on {written}: {'; '.join(differ) or 'since then pairs, concepts or rollouts have changed'}",
         fix=_KEPT if begun is None else f"A training has begun ({begun}): {_TOO_LATE}",
     )
@@ -85,13 +85,13 @@ def keep_old(run: Run, stage: Stage, events: Events) -> None:
     recorded = run.manifest["stages"].get(STAGE)
     if recorded is None or recorded["key"] == stage.key:
         return
-    sha256 = recorded["files"][TABLE]
+    sha256 = recorded["files"][FORECAST_FILE]
     copy = run.path / f"forecast-{sha256[:8]}.parquet"
     if copy.is_file() and file_hash(copy) == sha256:
         return
-    if not (run.is_whole(TABLE) and run.is_whole(REPORT)):
-        events.say(f"{run.path / TABLE} is not the file that was sealed as {sha256[:12]}: it cannot be kept")
+    if not (run.is_whole(FORECAST_FILE) and run.is_whole(FORECAST_REPORT)):
+        events.say(f"{run.path / FORECAST_FILE} is not the file that was sealed as {sha256[:12]}: it cannot be kept")
         return
-    write_json(copy.with_suffix(".json"), run.json(REPORT))
+    write_json(copy.with_suffix(".json"), run.json(FORECAST_REPORT))
     with writing(copy) as partial:
-        shutil.copyfile(run.path / TABLE, partial)
+        shutil.copyfile(run.path / FORECAST_FILE, partial)

@@ -14,12 +14,19 @@ import pyarrow as pa
 
 from pretilt.errors import UserError
 from pretilt.events import Events, watching
-from pretilt.forecast.seal import HALVES, REPORT, SHUFFLED, STAGE, TABLE, check_free, keep_old, record, sealed_at
+from pretilt.forecast.seal import STAGE, check_free, keep_old, record, sealed_at
 from pretilt.lock import writes
 from pretilt.result import Result
 from pretilt.rollouts.step import AFTER, BEFORE, features_stage, report_file, samples_stage
 from pretilt.run import Run, file_hash
-from pretilt.schema import DOCTOR_FILE, FEATURES
+from pretilt.schema import (
+    DOCTOR_FILE,
+    FEATURES,
+    FORECAST_FILE,
+    FORECAST_HALVES_FILE,
+    FORECAST_REPORT,
+    FORECAST_SHUFFLED_FILE,
+)
 from pretilt.settings import AuditSettings, ForecastSettings, settings_of
 from pretilt.version import __version__
 
@@ -56,17 +63,17 @@ class ForecastResult(Result):
     @property
     def table(self) -> pa.Table:
         """Schema FORECAST."""
-        return self.run.table(TABLE)
+        return self.run.table(FORECAST_FILE)
 
     @property
     def halves(self) -> pa.Table:
         """Schema FORECAST_HALVES."""
-        return self.run.table(HALVES)
+        return self.run.table(FORECAST_HALVES_FILE)
 
     @property
     def shuffled(self) -> pa.Table:
         """Schema FORECAST_SHUFFLED."""
-        return self.run.table(SHUFFLED)
+        return self.run.table(FORECAST_SHUFFLED_FILE)
 
 
 @writes("forecast")
@@ -100,13 +107,13 @@ def forecast_run(
             check_free(run, stage, config, replace, events)
             tables = _Forecast(run, settings, plan, form, role, events)
             keep_old(run, stage, events)
-            stage.write(HALVES, tables.halves)
-            stage.write(SHUFFLED, tables.shuffled)
-            stage.write(TABLE, tables.table)
-            report = {**_about(run, config), **tables.report(), "sha256": file_hash(run.path / TABLE)}
-            stage.write_json(REPORT, {**report, **sealed_at(run, report["sha256"]), "pretilt": __version__})
+            stage.write(FORECAST_HALVES_FILE, tables.halves)
+            stage.write(FORECAST_SHUFFLED_FILE, tables.shuffled)
+            stage.write(FORECAST_FILE, tables.table)
+            report = {**_about(run, config), **tables.report(), "sha256": file_hash(run.path / FORECAST_FILE)}
+            stage.write_json(FORECAST_REPORT, {**report, **sealed_at(run, report["sha256"]), "pretilt": __version__})
     record(run)
-    return ForecastResult(run, run.json(REPORT))
+    return ForecastResult(run, run.json(FORECAST_REPORT))
 
 
 def _settings(run: Run) -> AuditSettings:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pretilt.labels.table import descriptions
 from pretilt.run import Run
+from pretilt.schema import LABELS_FILE
 from pretilt.text import one_line
 
 KEYS = {"concepts": "concept_id", "groups": "group_id", "prompt_concepts": "prompt_concept_id"}
@@ -19,7 +20,7 @@ def described(run: Run) -> dict[str, str]:
     """`kind:id` ("concept", "group", "prompt_concept") to the description on one line; {} where none passed."""
     if "labels" not in run.manifest["stages"]:
         return {}
-    labels = descriptions(run.table("labels.parquet"))
+    labels = descriptions(run.table(LABELS_FILE))
     lines = {key: one_line(text) for key, text in labels.items()}
     return {key: line if len(line) <= LONGEST else line[: LONGEST - 1] + "…" for key, line in lines.items()}
 

@@ -23,10 +23,10 @@ from pretilt.labels.table import OFFLINE, TOO_FEW, LabelRow, hypothesis_rows, la
 from pretilt.lock import writes
 from pretilt.result import Result
 from pretilt.run import Run
+from pretilt.schema import LABELS_FILE
 from pretilt.settings import DescribeSettings
 from pretilt.text import counted
 
-LABELS_FILE = "labels.parquet"
 VERSION = 1  # raise it when a change of code can change which texts are drawn or how a label is scored
 
 

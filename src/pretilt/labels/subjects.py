@@ -23,11 +23,20 @@ from pretilt.lens.choice import LensChoice, choose_lens
 from pretilt.lens.store import iter_shards
 from pretilt.lens.tokens import pair_tokens, token_pieces
 from pretilt.run import Run
-from pretilt.schema import FEATURES
+from pretilt.schema import (
+    CONCEPTS_FILE,
+    FEATURES,
+    GROUP_MEMBERS_FILE,
+    GROUPS_FILE,
+    HYPOTHESES_FILE,
+    PAIRS_FILE,
+    PROMPT_CONCEPTS_FILE,
+    PROMPT_MEMBERS_FILE,
+    TOKENS_FILE,
+)
 from pretilt.settings import settings_of
 
 FIT_SHOWING, FIT_WITHOUT, SCORE_EACH = 12, 6, 10  # texts per thing
-PROMPT_CONCEPTS, PROMPT_MEMBERS = "prompt_concepts.parquet", "prompt_members.parquet"
 _SIDES = ("chosen", "rejected")
 
 
@@ -45,12 +54,12 @@ class Shown:
 
 def shown_things(run: Run, top: int) -> Shown:
     """The things behind the first `top` shown hypotheses of every view and direction."""
-    files = ["pairs.parquet", "tokens.parquet", "concepts.parquet", "groups.parquet", "hypotheses.parquet"]
-    files += [PROMPT_CONCEPTS] * run.holds(PROMPT_CONCEPTS)
+    files = [PAIRS_FILE, TOKENS_FILE, CONCEPTS_FILE, GROUPS_FILE, HYPOTHESES_FILE]
+    files += [PROMPT_CONCEPTS_FILE] * run.holds(PROMPT_CONCEPTS_FILE)
 
     stages = run.manifest["stages"]
     reads = {name for name, stage in stages.items() if set(files) & set(stage["files"])} | {FEATURES} & set(stages)
-    h = run.table("hypotheses.parquet", ["hypothesis_id", "view", "where", "concept_id", "shown", "rank"])
+    h = run.table(HYPOTHESES_FILE, ["hypothesis_id", "view", "where", "concept_id", "shown", "rank"])
     listed = h.filter(pc.field("shown") & (pc.field("rank") <= top)).sort_by(
         [("rank", "ascending"), ("hypothesis_id", "ascending")]
     )
@@ -88,12 +97,12 @@ class _Texts:
 
     def __init__(self, run: Run, shown: Shown, seed: int, events: Events) -> None:
         self.run, self.shown, self.seed, self.events = run, shown, seed, events
-        self.pairs = run.table("pairs.parquet")
-        self.tokens = run.table("tokens.parquet")
+        self.pairs = run.table(PAIRS_FILE)
+        self.tokens = run.table(TOKENS_FILE)
         # A run of an earlier version knows near-duplicate components only.
         unit = "family_id" if "family_id" in self.pairs.schema.names else "component_id"
         self.family = self.pairs[unit].to_numpy()
-        self.group = run.table("group_members.parquet")["group_id"].to_numpy()
+        self.group = run.table(GROUP_MEMBERS_FILE)["group_id"].to_numpy()
         self.writing, self.scoring = halves(self.family, train_rows(run), seed)
         order = np.random.default_rng([seed, 1])
         self.order = {n: order.permutation(n * len(self.family)) for n in (1, 2)}
@@ -108,7 +117,7 @@ class _Texts:
         if not ids:
             return {}
 
-        features = dict(enumerate(self.run.table("concepts.parquet")["feature_ids"].to_pylist()))
+        features = dict(enumerate(self.run.table(CONCEPTS_FILE)["feature_ids"].to_pylist()))
         strength = self._strength(features, ids, _SIDES)
 
         n = len(self.family)
@@ -161,9 +170,9 @@ class _Texts:
         if not ids:
             return {}
 
-        table = self.run.table(PROMPT_CONCEPTS)
+        table = self.run.table(PROMPT_CONCEPTS_FILE)
         features = dict(zip(table["prompt_concept_id"].to_pylist(), table["feature_ids"].to_pylist(), strict=True))
-        members = self.run.table(PROMPT_MEMBERS)
+        members = self.run.table(PROMPT_MEMBERS_FILE)
         row = {pair_id: i for i, pair_id in enumerate(self.pairs["pair_id"].to_pylist())}
         share = self._strength(features, ids, ("prompt",), presence=True)
 

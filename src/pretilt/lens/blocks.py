@@ -15,7 +15,7 @@ from pretilt.lens.store import iter_shards
 from pretilt.pairs.shuffle import swap_rows, swapped
 from pretilt.pairs.transcript import transcript
 from pretilt.run import Run, Shards
-from pretilt.schema import FEATURES, SHARD_PARTS, SPANS
+from pretilt.schema import FEATURES, PAIRS_FILE, SHARD_PARTS, SPANS
 from pretilt.settings import AuditSettings
 
 
@@ -25,7 +25,7 @@ def shards_of(run: Run) -> Shards:
 
 def train_rows(run: Run) -> np.ndarray:
     """Which rows of pairs.parquet everything is fitted and tested on, bool."""
-    train: np.ndarray = pc.equal(run.table("pairs.parquet", ["split"])["split"], "train").to_numpy()
+    train: np.ndarray = pc.equal(run.table(PAIRS_FILE, ["split"])["split"], "train").to_numpy()
     return train
 
 
@@ -41,7 +41,7 @@ class Features:
         self.n_features: int = run.manifest["lens"]["n_features"]
         self.swap: np.ndarray | None = None  # bool [n_pairs], which pairs changed places
         if settings.baseline == "shuffled-labels":
-            family = run.table("pairs.parquet", ["family_id"])["family_id"].to_numpy()
+            family = run.table(PAIRS_FILE, ["family_id"])["family_id"].to_numpy()
             self.swap = swapped(family, settings.seed)
 
     def blocks(self, keep: np.ndarray, *, prompts: bool = True, activations: bool = True) -> Iterator[PairBlock]:

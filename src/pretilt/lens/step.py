@@ -6,7 +6,7 @@ from pretilt.events import Events
 from pretilt.lens.choice import LensChoice
 from pretilt.pairs.chat import reading_hash
 from pretilt.run import Run
-from pretilt.schema import FEATURES, SHARD_PARTS
+from pretilt.schema import FEATURES, SHARD_PARTS, TOKENS_FILE
 from pretilt.settings import AuditSettings
 
 VERSION = 1  # raise it when a change of code can change the bytes
@@ -14,7 +14,7 @@ VERSION = 1  # raise it when a change of code can change the bytes
 
 def features_stage(run: Run, settings: AuditSettings, choice: LensChoice, events: Events) -> None:
     """Read every span of every pair through the lens, in shards that a kill leaves."""
-    tokens = run.table("tokens.parquet")
+    tokens = run.table(TOKENS_FILE)
     lens = choice.lens(tokens)
     measurement = lens.measurement_id(reading_hash(choice.tokenizer), settings.max_length)
     config = {"measurement_id": measurement, "batch_tokens": settings.batch_tokens}

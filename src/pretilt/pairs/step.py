@@ -7,6 +7,7 @@ from typing import Any
 from pretilt.events import Events
 from pretilt.pairs.chat import reading_hash
 from pretilt.run import Run
+from pretilt.schema import DROPPED_FILE, PAIRS_FILE, PREFLIGHT_FILE, TOKENS_FILE
 from pretilt.settings import AuditSettings
 
 VERSION = 3  # raise it when a change of code can change the bytes
@@ -43,7 +44,7 @@ def pairs_stage(run: Run, source: Any, settings: AuditSettings, tokenizer: Any, 
             seed=settings.seed,
             progress=lambda done, total: events.progress("tokens", done, total, "pairs"),
         )
-        stage.write("pairs.parquet", result.pairs)
-        stage.write("tokens.parquet", result.tokens)
-        stage.write("dropped.parquet", result.dropped)
-        stage.write_json("preflight.json", result.preflight)
+        stage.write(PAIRS_FILE, result.pairs)
+        stage.write(TOKENS_FILE, result.tokens)
+        stage.write(DROPPED_FILE, result.dropped)
+        stage.write_json(PREFLIGHT_FILE, result.preflight)

@@ -12,6 +12,7 @@ from pretilt.labels.client import check_base_url
 from pretilt.lens.choice import LensChoice
 from pretilt.models.sampler import Sampler
 from pretilt.run import Run
+from pretilt.schema import TOKENS_FILE
 from pretilt.settings import RolloutSettings
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def run_stop_ids(run: Run, choice: LensChoice) -> tuple[int, ...]:
     """What ends an answer to this run's prompts: a property of the run's own model and template."""
     from pretilt.models.language import stop_ids
 
-    tokens = run.table("tokens.parquet", ["chosen_ids", "chosen_content"])
+    tokens = run.table(TOKENS_FILE, ["chosen_ids", "chosen_content"])
     return stop_ids(choice.model_name, choice.revision, choice.tokenizer, tokens)
 
 

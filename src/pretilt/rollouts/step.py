@@ -27,7 +27,7 @@ from pretilt.result import Result
 from pretilt.rollouts.sampling import SAMPLES, sample
 from pretilt.rollouts.source import ModelSource, find_endpoint, longest_prompt, make_sampler, run_stop_ids
 from pretilt.run import Run, Shards
-from pretilt.schema import TRAIN_REPORT, TRAINED_FOLDER
+from pretilt.schema import PAIRS_FILE, TOKENS_FILE, TRAIN_REPORT, TRAINED_FOLDER
 from pretilt.settings import AuditSettings, RolloutSettings, settings_of
 from pretilt.text import counted
 
@@ -173,8 +173,8 @@ def rollouts_run(
             from pretilt.rollouts.reuse import Reuse
 
             prompts = select_prompts(
-                run.table("pairs.parquet"),
-                run.table("tokens.parquet", ["prompt_ids"]),
+                run.table(PAIRS_FILE),
+                run.table(TOKENS_FILE, ["prompt_ids"]),
                 split=settings.split,
                 n_prompts=settings.n_prompts,
                 seed=settings.seed,
@@ -254,7 +254,7 @@ def _settings(run: Run, role: str, options: dict[str, Any], theirs: dict[str, An
 def _sealed_lens(run: Run, choice: LensChoice, audited: AuditSettings, sealed: str) -> Lens:
     from pretilt.rollouts.reading import check_measurement
 
-    lens = choice.lens(run.table("tokens.parquet"))
+    lens = choice.lens(run.table(TOKENS_FILE))
     check_measurement(sealed, lens.measurement_id(reading_hash(choice.tokenizer), audited.max_length))
     return lens
 
@@ -290,7 +290,7 @@ def _read(
         samples, shards = samples_of(run, role), stage.shards(features_folder(role), (ROLLOUT,))
         harvest_rollouts(
             samples,
-            run.table("pairs.parquet"),
+            run.table(PAIRS_FILE),
             lens(),
             tokenizer,
             shards,

@@ -14,9 +14,18 @@ import pyarrow.compute as pc
 
 from pretilt.errors import N_NEAR, UserError, near_misses
 from pretilt.run import Run
-from pretilt.schema import EVERYWHERE, LISTS, SILENT_GROUP
+from pretilt.schema import (
+    CONCEPTS_FILE,
+    EVERYWHERE,
+    GROUPS_FILE,
+    HYPOTHESES_FILE,
+    LISTS,
+    PAIRS_FILE,
+    PROMPT_CONCEPTS_FILE,
+    SILENT_GROUP,
+    SUMMARY_FILE,
+)
 
-SUMMARY = "summary.json"
 VIEWS = ("global", "group", "prompt_max", "prompt_freq")
 FORMS = (
     "Give a number of the audit's list (3), a hypothesis (global:7, group:12:7, prompt_max:3:981), a concept "
@@ -88,7 +97,7 @@ def _concept(run: Run, concept_id: int, what: str) -> Cell:
 
 
 def _kinds(run: Run) -> list[str]:
-    kinds: list[str] = run.table("concepts.parquet", ["kind"])["kind"].to_pylist()
+    kinds: list[str] = run.table(CONCEPTS_FILE, ["kind"])["kind"].to_pylist()
     return kinds
 
 
@@ -103,10 +112,10 @@ def _place_trouble(run: Run, view: str, where: int) -> str:
     if view == "group":
         if where == SILENT_GROUP:
             return "group 0 holds the silent pairs, which are not tested"
-        place_ids = run.table("groups.parquet", ["group_id"])["group_id"]
+        place_ids = run.table(GROUPS_FILE, ["group_id"])["group_id"]
         name = "group"
     else:
-        table = run.table("prompt_concepts.parquet", ["prompt_concept_id", "statistic"])
+        table = run.table(PROMPT_CONCEPTS_FILE, ["prompt_concept_id", "statistic"])
         place_ids = table.filter(pc.equal(table["statistic"], view.removeprefix("prompt_")))["prompt_concept_id"]
         name = f"prompt concept of view {view}"
     if pc.index(place_ids, pa.scalar(where, pa.int32())).as_py() >= 0:
@@ -121,7 +130,7 @@ def _named(run: Run, what: str) -> Cell:
     A name may be typed as it is printed: cut short with "…", and with a phrase after " · ". Raises UserError with the
     concepts whose names hold the text, or nearly are it.
     """
-    labels = run.table("concepts.parquet", ["name"])["name"].to_pylist()
+    labels = run.table(CONCEPTS_FILE, ["name"])["name"].to_pylist()
     names = [(name or "").lower() for name in labels]
     text = what.split(" · ")[0].rstrip("…").strip().lower()
     same = [i for i, name in enumerate(names) if name and name == text]
@@ -138,7 +147,7 @@ def _named(run: Run, what: str) -> Cell:
 
 def _listed(run: Run, number: int) -> str:
     """The hypothesis at that place of the lists that the audit prints, counted through all of them from 1."""
-    summary = run.json(SUMMARY) if (run.path / SUMMARY).is_file() else {}
+    summary = run.json(SUMMARY_FILE) if (run.path / SUMMARY_FILE).is_file() else {}
     ids: list[str] = [effect["hypothesis_id"] for name in LISTS for effect in summary.get(name, [])]
     if not 1 <= number <= len(ids):
         why = f"its lists have the numbers 1 to {len(ids)}" if ids else "its lists are empty"
@@ -147,7 +156,7 @@ def _listed(run: Run, number: int) -> str:
 
 
 def _row(run: Run, row: int) -> str:
-    table = run.table("pairs.parquet", ["row_index", "pair_id"])
+    table = run.table(PAIRS_FILE, ["row_index", "pair_id"])
     ids: list[str] = table.filter(pc.equal(table["row_index"], row))["pair_id"].to_pylist()
     if len(ids) != 1:
         what = f"row {row} gave {len(ids)} pairs" if ids else f"no pair comes from row {row}"
@@ -157,7 +166,7 @@ def _row(run: Run, row: int) -> str:
 
 
 def _pair(run: Run, pair_id: str) -> str:
-    pair_ids = run.table("pairs.parquet", ["pair_id"])["pair_id"]
+    pair_ids = run.table(PAIRS_FILE, ["pair_id"])["pair_id"]
     if pc.index(pair_ids, pair_id).as_py() >= 0:
         return pair_id
     alike: list[str] = []
@@ -172,7 +181,7 @@ def _pair(run: Run, pair_id: str) -> str:
 def _unknown(run: Run, what: str, why: str = "", near: Sequence[str] = (), *, like: str = "") -> UserError:
     """The error, with the ids `near`, or else those of effects and concepts that are spelled `like` this one."""
     if like and not near and len(like) <= LONGEST_NAME:
-        effects = run.table("hypotheses.parquet", ["hypothesis_id", "rank"])
+        effects = run.table(HYPOTHESES_FILE, ["hypothesis_id", "rank"])
         is_ranked = pc.greater(effects["rank"], 0)  # 0: tested, but in no list
         ranked = effects.filter(is_ranked).sort_by("rank")
         effects = pa.concat_tables([ranked, effects.filter(pc.invert(is_ranked))]).slice(0, N_COMPARED)

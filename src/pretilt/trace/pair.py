@@ -13,6 +13,14 @@ from pretilt.events import Events
 from pretilt.lens.blocks import train_rows
 from pretilt.lens.tokens import PairTokens
 from pretilt.run import Run, finite
+from pretilt.schema import (
+    CONCEPTS_FILE,
+    GROUP_MEMBERS_FILE,
+    HYPOTHESES_FILE,
+    PAIRS_FILE,
+    PROMPT_CONCEPTS_FILE,
+    PROMPT_MEMBERS_FILE,
+)
 from pretilt.settings import AuditSettings
 from pretilt.stats.sure import COLUMNS as SURE_COLUMNS
 from pretilt.stats.sure import is_sure
@@ -28,11 +36,11 @@ STRONGEST = 4  # tokens named of a pair for each hypothesis
 def trace_pair(run: Run, settings: AuditSettings, pair_id: str, n: int, tokens: bool, events: Events) -> PairTrace:
     """Everything about one pair of the run; a held-out one has no lessons, since nothing was tested on it."""
     quote = quotes_of(run, settings, [pair_id])[pair_id]
-    is_pair = pc.equal(run.table("pairs.parquet", ["pair_id"])["pair_id"], pair_id).to_numpy()
-    n_concepts = run.table("concepts.parquet", ["concept_id"]).num_rows
+    is_pair = pc.equal(run.table(PAIRS_FILE, ["pair_id"])["pair_id"], pair_id).to_numpy()
+    n_concepts = run.table(CONCEPTS_FILE, ["concept_id"]).num_rows
     scores = scores_of(run, settings, range(n_concepts), is_pair)
     u = np.array([scores[concept][0][0] for concept in range(n_concepts)])
-    members = run.table("group_members.parquet")
+    members = run.table(GROUP_MEMBERS_FILE)
     group_id = members.filter(pc.equal(members["pair_id"], pair_id))["group_id"][0].as_py()
     topics = _topics(run, pair_id)
     everywhere: list[Lesson] = []
@@ -52,10 +60,10 @@ def trace_pair(run: Run, settings: AuditSettings, pair_id: str, n: int, tokens: 
 
 def _topics(run: Run, pair_id: str) -> list[dict[str, Any]]:
     """The prompt concepts that the pair's prompt is about, best score first."""
-    members = run.table("prompt_members.parquet")
+    members = run.table(PROMPT_MEMBERS_FILE)
     of_the_pair = members.filter(pc.equal(members["pair_id"], pair_id)).select(["prompt_concept_id", "score"])
     named = of_the_pair.join(
-        run.table("prompt_concepts.parquet", ["prompt_concept_id", "statistic", "name"]), "prompt_concept_id"
+        run.table(PROMPT_CONCEPTS_FILE, ["prompt_concept_id", "statistic", "name"]), "prompt_concept_id"
     )
     rows = named.sort_by([("score", "descending"), ("prompt_concept_id", "ascending")])
     return [{**row, "name": name_of(row, "prompt concept", row["prompt_concept_id"])} for row in rows.to_pylist()]
@@ -96,7 +104,7 @@ def _carried(run: Run, u: np.ndarray, places: dict[str, list[int]]) -> list[dict
         "rank",
         *SURE_COLUMNS,
     ]
-    table = run.table("hypotheses.parquet", names)
+    table = run.table(HYPOTHESES_FILE, names)
     table = table.filter(table["shown"])
     where, applies = table["where"].to_numpy(), np.zeros(table.num_rows, bool)
     for view in VIEWS:

@@ -17,6 +17,7 @@ from pretilt.lens.blocks import Features, transcripts
 from pretilt.lens.tokens import PairTokens
 from pretilt.pairs.transcript import transcript
 from pretilt.run import Run
+from pretilt.schema import EVIDENCE_FILE, PAIRS_FILE, TOKENS_FILE
 from pretilt.settings import AuditSettings
 from pretilt.text import is_harmful, mask_slurs
 from pretilt.trace.types import Quote
@@ -33,8 +34,8 @@ def tokens_of(
     concept: it is not believed.
     """
     tokens: dict[tuple[str, int], PairTokens] = {}
-    if run.holds("evidence.parquet"):
-        table = run.table("evidence.parquet")
+    if run.holds(EVIDENCE_FILE):
+        table = run.table(EVIDENCE_FILE)
         of_pair = pc.is_in(table["pair_id"], pa.array(sorted({p for p, _ in u_of_key}), pa.string()))
         for row in table.filter(of_pair).to_pylist():
             key = (row["pair_id"], int(row["hypothesis_id"].rsplit(":", 1)[1]))
@@ -54,7 +55,7 @@ def _read_tokens(
     from pretilt.pairs.chat import reading_hash
 
     choice = choose_lens(settings, events)
-    lens = choice.lens(run.table("tokens.parquet"))
+    lens = choice.lens(run.table(TOKENS_FILE))
     now = lens.measurement_id(reading_hash(choice.tokenizer), settings.max_length)
     # A random dictionary is calibrated anew, to the last digits of the machine.
     if settings.baseline != "random-dictionary" and now != run.manifest["measurement_id"]:
@@ -70,7 +71,7 @@ def _read_tokens(
 def quotes_of(run: Run, settings: AuditSettings, pair_ids: Iterable[str]) -> dict[str, Quote]:
     """Texts of some pairs; a pair whose label the baseline swapped is shown swapped."""
     names = ["pair_id", "row_index", "split", "family_id", "is_chat", "prompt", "chosen", "rejected"]
-    pairs = run.table("pairs.parquet", names)
+    pairs = run.table(PAIRS_FILE, names)
     is_quoted = pc.is_in(pairs["pair_id"], pa.array(sorted(set(pair_ids)), pa.string()))
     at = np.flatnonzero(is_quoted.to_numpy())
     families, sizes = np.unique(pairs["family_id"].to_numpy(), return_counts=True)

@@ -15,6 +15,7 @@ from pretilt.events import Events, watching
 from pretilt.lens.blocks import train_rows
 from pretilt.lens.tokens import PairTokens
 from pretilt.run import Run
+from pretilt.schema import HYPOTHESES_FILE, PAIRS_FILE
 from pretilt.settings import AuditSettings, settings_of
 from pretilt.stats.concentration import concentration
 from pretilt.stats.evidence import Direction, Tracer
@@ -62,7 +63,7 @@ def trace(
     tracer = make_tracer(run, settings, [target.concept_id])
     result = _trace_effect(run, settings, tracer, target, n, tokens, events)
     if export is not None:
-        numbers = run.table("pairs.parquet", ["row_index", "family_id"]).filter(train_rows(run))
+        numbers = run.table(PAIRS_FILE, ["row_index", "family_id"]).filter(train_rows(run))
         cell = (target.view, target.where, target.concept_id)
         export_pairs(Path(export), tracer, cell, result.direction, numbers, top)
     return result
@@ -77,7 +78,7 @@ def _trace_effect(
     except ValueError as error:
         raise UserError(f"'{cell.id}' has no effect to trace", why=str(error)) from error
     total = float(shares.sum())
-    table = run.table("hypotheses.parquet")
+    table = run.table(HYPOTHESES_FILE)
     same = [pc.equal(table[name], value) for name, value in zip(("view", "where", "concept_id"), key, strict=True)]
     rows = table.filter(reduce(pc.and_, same)).to_pylist()
     delta = float(rows[0]["delta"]) if rows else total
@@ -92,7 +93,7 @@ def _trace_effect(
     lists = [tracer.ranked(*key, way, n, inside_only=False) for way in (direction, opposite)]
     with_it, against = _contributions(run, settings, tracer, cell, lists, delta, tokens, events)
     towards = np.sign(shares) * (1 if delta > 0 else -1)
-    family = run.table("pairs.parquet", ["family_id"])["family_id"].to_numpy()[train_rows(run)]
+    family = run.table(PAIRS_FILE, ["family_id"])["family_id"].to_numpy()[train_rows(run)]
     carried = concentration(shares, family)
     concept = concepts_of(run, [cell.concept_id])[cell.concept_id]
     return EffectTrace(

@@ -22,7 +22,7 @@ from pretilt.pairs.pair import Message, Pair
 from pretilt.pairs.shuffle import swapped
 from pretilt.pairs.tables import pairs_from_table
 from pretilt.run import Run
-from pretilt.schema import SPANS
+from pretilt.schema import PAIRS_FILE, SPANS
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -75,7 +75,7 @@ def training_pairs(run: Run, *, label_seed: int | None = None) -> TrainingPairs:
     """
     if not run.manifest["stages"]:
         raise UserError("this is no run folder", file=run.path, why="run.json is missing", fix="Run `pretilt audit`")
-    table = run.table("pairs.parquet")
+    table = run.table(PAIRS_FILE)
     swap = np.zeros(table.num_rows, dtype=bool)
     if label_seed is not None:
         swap = swapped(table["family_id"].to_numpy(), label_seed)
@@ -83,7 +83,7 @@ def training_pairs(run: Run, *, label_seed: int | None = None) -> TrainingPairs:
     if not train.any():
         raise UserError(
             "the run has no training pairs",
-            file=run.path / "pairs.parquet",
+            file=run.path / PAIRS_FILE,
             why=f"all of its {table.num_rows} pairs are held out" if table.num_rows else "it has no pairs at all",
             fix="Audit again with a smaller --holdout",
         )

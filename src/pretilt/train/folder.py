@@ -17,12 +17,12 @@ from typing import Any
 from pretilt.artifacts import PARTIAL, read_sealed, write_sealed
 from pretilt.errors import UserError
 from pretilt.lock import LOCK
+from pretilt.reports import check_report
 from pretilt.run import content_hash, file_hash
+from pretilt.schema import MARGINS_FILE, TRAIN_REPORT
 
-REPORT = "train.json"
 FORMAT_VERSION = 1
 ADAPTER = "adapter"
-MARGINS = "margins.parquet"
 PARTS = "margins-parts"  # folder of what is measured so far; gone when the training is finished
 
 _MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
@@ -36,21 +36,16 @@ def opened(out: Path, key: str, n_processes: int) -> dict[str, Any] | None:
     something else, and for a training that other processes began: with
     another number of them every batch would hold other pairs.
     """
-    path = out / REPORT
+    path = out / TRAIN_REPORT
     if not path.exists():
         if out.exists() and (
             not out.is_dir() or any(p.name != LOCK and not p.name.endswith(PARTIAL) for p in out.iterdir())
         ):
             raise UserError("the folder for the trained model is not empty", file=out, fix="Give --out a new folder")
         return None
-    try:
-        report = read_sealed(path.read_bytes())
-        recorded_key, finished, began = report["key"], report["finished"], report["processes"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            "the report of a training cannot be read", file=path, why=str(error), fix="Give --out a new folder"
-        ) from error
-    if recorded_key != key:
+    report = read_report(out, fix="Give --out a new folder")
+    finished, began = report["finished"], report["processes"]
+    if report["key"] != key:
         if not finished and not _checkpoints(out):
             return None  # nothing is lost: it failed before its first checkpoint, perhaps for its settings
         raise UserError(
@@ -66,13 +61,26 @@ def opened(out: Path, key: str, n_processes: int) -> dict[str, Any] | None:
             why="every batch would hold other pairs",
             fix="Launch as many as before, or give --out a new folder",
         )
-    return dict(report)
+    return report
+
+
+def read_report(folder: Path, fix: str) -> dict[str, Any]:
+    """train.json of a training that has begun. Raises UserError with this `fix` for a damaged one."""
+    path = folder / TRAIN_REPORT
+    try:
+        report = read_sealed(path.read_bytes())
+        trouble = check_report(TRAIN_REPORT, report)
+    except (OSError, ValueError) as error:
+        trouble = str(error)
+    if trouble:
+        raise UserError("the report of a training cannot be read", file=path, why=trouble, fix=fix)
+    return report
 
 
 def begin(out: Path, key: str, n_processes: int, facts: Mapping[str, Any]) -> None:
     """Write the report of a training that begins; `facts`: what must be known to have stood at its beginning."""
     begun = {"format_version": FORMAT_VERSION, "key": key, "finished": False, "processes": n_processes}
-    write_sealed(out / REPORT, {**begun, **facts})
+    _write(out, {**begun, **facts})
 
 
 def is_whole(out: Path, report: Mapping[str, Any]) -> bool:
@@ -86,14 +94,20 @@ def is_whole(out: Path, report: Mapping[str, Any]) -> bool:
 def finish(out: Path, report: Mapping[str, Any], *, keep_checkpoints: bool) -> dict[str, Any]:
     """Write the report with the hashes of the model's files, last; then remove what only served to go on."""
     (out / "training_args.bin").unlink(missing_ok=True)  # a pickle; its content is in the report
-    files = {**saved_files(out), MARGINS: file_hash(out / MARGINS)}
+    files = {**saved_files(out), MARGINS_FILE: file_hash(out / MARGINS_FILE)}
     whole = {**report, "finished": True, "files": files}
-    write_sealed(out / REPORT, whole)
+    _write(out, whole)
     shutil.rmtree(out / PARTS, ignore_errors=True)
     if not keep_checkpoints:
         for _, path in _checkpoints(out):
             shutil.rmtree(path)
     return whole
+
+
+def _write(out: Path, report: dict[str, Any]) -> None:
+    if trouble := check_report(TRAIN_REPORT, report):
+        raise ValueError(f"{TRAIN_REPORT}: {trouble}")
+    write_sealed(out / TRAIN_REPORT, report)
 
 
 def saved_files(out: Path) -> dict[str, str]:
@@ -178,4 +192,4 @@ def model_identity(name_or_path: str, commit: str | None) -> dict[str, Any]:
 
 def _model_files(folder: Path) -> list[Path]:
     """Weights, configuration and tokenizer: not the model card, which people edit, nor a logger's files."""
-    return sorted({p for pattern in _MODEL_FILES for p in folder.glob(pattern)} - {folder / REPORT})
+    return sorted({p for pattern in _MODEL_FILES for p in folder.glob(pattern)} - {folder / TRAIN_REPORT})

@@ -14,7 +14,7 @@ from pretilt.events import Events, watching
 from pretilt.lock import working
 from pretilt.result import Result
 from pretilt.run import Run, Shards, content_hash, file_hash, write_table
-from pretilt.schema import SPANS, TRAINED_FOLDER
+from pretilt.schema import FORECAST_FILE, FORECAST_REPORT, MARGINS_FILE, PAIRS_FILE, SPANS, TOKENS_FILE, TRAINED_FOLDER
 from pretilt.train import folder
 from pretilt.train.dataset import TrainingPairs, account, training_pairs
 from pretilt.train.regime import FORWARDS_MEASURED, pairs_to_measure
@@ -107,9 +107,9 @@ def sealed_forecast(run: Run) -> dict[str, str] | None:
     """Hash and time of the forecast that lies in the run, None without one. Raises UserError for a damaged one."""
     if "forecast" not in run.manifest["stages"]:
         return None
-    report = run.json("forecast.json")
+    report = run.json(FORECAST_REPORT)
     seal = {"sha256": str(report["sha256"]), "written": str(report["written"])}
-    return seal if file_hash(run.file("forecast.parquet")) == seal["sha256"] else None
+    return seal if file_hash(run.file(FORECAST_FILE)) == seal["sha256"] else None
 
 
 class _Training:
@@ -128,7 +128,7 @@ class _Training:
         self.events = events if self.is_main else Events()
         labels = {"shuffled": True, "seed": settings.label_seed} if settings.shuffled_labels else None
         self.made_from = {
-            "pairs_sha256": file_hash(run.file("pairs.parquet")),
+            "pairs_sha256": file_hash(run.file(PAIRS_FILE)),
             "model": folder.model_identity(self.model, self.commit),
             "labels": labels,
             "max_length": self.args.max_length,
@@ -211,7 +211,7 @@ class _Training:
         measured = self._measured(trainer, plan)
         if self.is_main:
             table = margins_table(measured, self.args.beta, self.args.loss_type[0])
-            write_table(self.out / folder.MARGINS, table, self.key)
+            write_table(self.out / MARGINS_FILE, table, self.key)
         clock.append(time.monotonic())
         steps = zip(("training", "saving", "measuring"), clock, clock[1:], strict=False)
         return measured, {name: round(end - begin, 3) for name, begin, end in steps}
@@ -249,7 +249,7 @@ class _Training:
             raise explained from error
 
     def _accounts(self, trainer: Any) -> dict[str, Any]:
-        tokens = self.run.table("tokens.parquet", ["pair_id", *(f"{span}_ids" for span in SPANS)])
+        tokens = self.run.table(TOKENS_FILE, ["pair_id", *(f"{span}_ids" for span in SPANS)])
         parts = {
             "train": (self.pairs.train, trainer.train_dataset),
             "heldout": (self.pairs.heldout, trainer.eval_dataset),

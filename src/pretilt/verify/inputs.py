@@ -20,10 +20,9 @@ from pretilt.forecast.uncertainty import rollout_noise
 from pretilt.rollouts.reading import check_measurement
 from pretilt.rollouts.step import RolloutResult
 from pretilt.run import Run
+from pretilt.schema import FORECAST_FILE, FORECAST_HALVES_FILE, FORECAST_REPORT, FORECAST_SHUFFLED_FILE
 from pretilt.verify.observed import Observed, realised
 
-FORECAST, FORECAST_TABLE = "forecast.json", "forecast.parquet"
-FORECAST_HALVES, FORECAST_SHUFFLED = "forecast_halves.parquet", "forecast_shuffled.parquet"
 CELL_VIEWS = {"group": "community", "prompt_max": "shift_max", "prompt_freq": "shift_freq"}  # and the concepts judged
 FEW_UNITS = 4  # independent prompts: each half of them is cut in two again
 _Z95 = 1.959963984540054
@@ -114,12 +113,12 @@ def floats(column: pa.ChunkedArray) -> np.ndarray:
 
 def stored_forecast(run: Run) -> Forecast:
     """The run's forecast. Raises UserError if there is none, or it is of another measurement or other concepts."""
-    about_path, path = (_place(run, name) for name in (FORECAST, FORECAST_TABLE))
+    about_path, path = (_place(run, name) for name in (FORECAST_REPORT, FORECAST_FILE))
     if not (about_path.exists() and path.exists()):
         raise UserError(
             "the run holds no forecast",
             file=run.path,
-            why=f"{FORECAST if not about_path.exists() else FORECAST_TABLE} is missing",
+            why=f"{FORECAST_REPORT if not about_path.exists() else FORECAST_FILE} is missing",
             fix="Run `pretilt forecast` before training",
         )
     bank = concept_bank(run)
@@ -130,8 +129,8 @@ def stored_forecast(run: Run) -> Forecast:
             raise KeyError(f"there is no rung '{rung}'")
         everywhere = table.filter(pc.equal(table["view"], "global")).sort_by("concept_id")
         column = {name: floats(everywhere[name]) for name in _numbers(table)}
-        halves = _numbered(_place(run, FORECAST_HALVES), bank, ("half", "split"))
-        shuffled = _numbered(_place(run, FORECAST_SHUFFLED), bank, ("draw",))
+        halves = _numbered(_place(run, FORECAST_HALVES_FILE), bank, ("half", "split"))
+        shuffled = _numbered(_place(run, FORECAST_SHUFFLED_FILE), bank, ("draw",))
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise UserError("the forecast cannot be read", file=path, why=str(error), fix="Restore the files") from error
     check_measurement(run.manifest["measurement_id"], measurement)

@@ -270,7 +270,12 @@ def judge_view(cells: Cells, members: Mapping[int, np.ndarray], forecast: Foreca
     kind_of_view = CELL_VIEWS[cells.view]
     of_kind = np.array([forecast.bank.kind[m] == kind_of_view for m in cells.concept], bool)
     observed = replace(outcome.observed, shift=outcome.observed.shift[:, cells.concept[of_kind]])
-    report: dict[str, Any] = {"sets": int(cells.where.size), "concepts": int(of_kind.sum()), "min_prompts": MIN_PROMPTS}
+    report: dict[str, Any] = {
+        "sets": int(cells.where.size),
+        "concepts": int(of_kind.sum()),
+        "min_prompts": MIN_PROMPTS,
+        "inside_by_rung": {},
+    }
     contrasts = {"in-out": ["contrast"], "inside": ["shift", *forecast_rungs(cells, of_kind)]}
     for contrast, names in contrasts.items():
         for name in names:
@@ -281,12 +286,13 @@ def judge_view(cells: Cells, members: Mapping[int, np.ndarray], forecast: Foreca
                 judgement = judge_cells(predicted, observed, rows, contrast, seed=seed)  # type: ignore[arg-type]
             except ValueError:  # no set has enough prompts and a forecast
                 judgement = None
-            key = contrast if name in ("contrast", "shift") else f"{contrast}, {name}"
-            report[key] = (
-                None
-                if judgement is None
-                else {**_cell_figures(judgement), "without_forecast": int((~has_forecast).sum())}
-            )
+            figures = None
+            if judgement is not None:
+                figures = {**_cell_figures(judgement), "without_forecast": int((~has_forecast).sum())}
+            if name in ("contrast", "shift"):
+                report[contrast.replace("-", "_")] = figures
+            else:
+                report["inside_by_rung"][name] = figures
     return report
 
 

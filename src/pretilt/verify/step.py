@@ -20,7 +20,16 @@ from pretilt.lock import writes
 from pretilt.result import Result
 from pretilt.rollouts.step import AFTER, RolloutResult, features_stage, open_rollouts, rollouts_run
 from pretilt.run import Run, file_hash
-from pretilt.schema import VERIFICATION
+from pretilt.schema import (
+    CONCEPTS_FILE,
+    FORECAST_FILE,
+    FORECAST_HALVES_FILE,
+    FORECAST_REPORT,
+    FORECAST_SHUFFLED_FILE,
+    GROUPS_FILE,
+    PROMPT_CONCEPTS_FILE,
+    VERIFICATION,
+)
 from pretilt.settings import VerifySettings
 from pretilt.verify.judge import RESOLVED
 from pretilt.verify.trained import answerer, check_model, check_pairs, same_model, sample_after, score, training_of
@@ -103,7 +112,7 @@ def verify_run(
         check_pairs(run, folder, training)
     if options.importance:
         run = score(run, before, model or (folder if same else None), a, events)
-    sealed = seal(file_hash(run.path / "forecast.parquet"), forecast.about, training, same_model=same)
+    sealed = seal(file_hash(run.path / FORECAST_FILE), forecast.about, training, same_model=same)
     if same is False:
         training = None  # what it says is about another model than the one that answered
     name = name or (None if role == AFTER else role.removeprefix(f"{AFTER}-"))
@@ -117,7 +126,7 @@ def verify_run(
     controls = [r for r in ("after-zero-step", "after-shuffled") if features_stage(r) in run.manifest["stages"]]
     scored = [s for s in run.manifest["stages"] if s.startswith((f"rollouts-{before}-own", f"rollouts-{before}-other"))]
     reads = ["pairs", "features", "audit", *map(features_stage, dict.fromkeys([before, role, *controls])), *scored]
-    files = ("forecast.parquet", "forecast.json", "forecast_halves.parquet", "forecast_shuffled.parquet")
+    files = (FORECAST_FILE, FORECAST_REPORT, FORECAST_HALVES_FILE, FORECAST_SHUFFLED_FILE)
     inputs = {
         "forecast": {f: file_hash(run.path / f) for f in files if (run.path / f).exists()},
         "seal": sealed.to_dict(),
@@ -291,7 +300,7 @@ class _Verification:
 
     def page_tables(self) -> dict[str, pa.Table]:
         """What the page names things by, and the other rungs."""
-        names = ("concepts.parquet", "groups.parquet", "prompt_concepts.parquet")
+        names = (CONCEPTS_FILE, GROUPS_FILE, PROMPT_CONCEPTS_FILE)
         return {"forecast": self.forecast.table, **{n.removesuffix(".parquet"): self.run.table(n) for n in names}}
 
 

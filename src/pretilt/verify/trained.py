@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pretilt.artifacts import read_sealed
 from pretilt.errors import UserError
 from pretilt.events import Events
 from pretilt.rollouts.step import AFTER, RolloutResult, features_stage, rollouts_run
 from pretilt.run import Run, file_hash
-from pretilt.schema import TRAIN_REPORT, TRAINED_FOLDER
+from pretilt.schema import PAIRS_FILE, TRAIN_REPORT, TRAINED_FOLDER
+from pretilt.train.folder import read_report
 
 
 def answerer(run: Run, after: str, trained: str | Path | None, name: str | None) -> tuple[str, str | Path | None]:
@@ -74,23 +74,12 @@ def training_of(
 
 
 def _report(folder: Path) -> dict[str, Any]:
-    path = folder / TRAIN_REPORT
-    try:
-        report = read_sealed(path.read_bytes())
-        report["finished"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            "the report of a training cannot be read",
-            file=path,
-            why=str(error),
-            fix="Remove it and train anew, or name another folder with --trained",
-        ) from error
-    return report
+    return read_report(folder, fix="Remove it and train anew, or name another folder with --trained")
 
 
 def check_pairs(run: Run, folder: Path, report: dict[str, Any]) -> None:
     """Raise UserError unless the model was trained on the run's own pairs."""
-    if report.get("pairs_sha256") != file_hash(run.file("pairs.parquet")):
+    if report.get("pairs_sha256") != file_hash(run.file(PAIRS_FILE)):
         raise UserError(
             "the model was trained on other pairs than the run holds",
             file=folder / TRAIN_REPORT,

@@ -159,7 +159,7 @@ def statements(
 
     def claim(text: str, test: str, figures: str, held: bool | None) -> None:
         tested = can_fail and held is not None
-        claims.append({"said": text, "test": test, "seen": figures, "held": bool(held) if tested else None})
+        claims.append({"claim": text, "test": test, "figures": figures, "held": bool(held) if tested else None})
 
     claim("which concepts move, and which way, is no chance", f"permutation p ≤ {CHANCE}", f"p {_p(p)}", p <= CHANCE)
     for name, label in (("length", "a change in length"), ("prevalence", "how often concepts are said anyway")):
@@ -216,7 +216,7 @@ def statements(
     )
     names = {"group": "groups of pairs", "prompt_max": "prompts, max", "prompt_freq": "prompts, freq"}
     for view, view_report in cells.items():
-        within = (view_report.get("in-out") or {}).get("within")
+        within = (view_report.get("in_out") or {}).get("within")
         if within is not None:
             tested = within["rel_y"] >= ENOUGH_CEILING
             claim(

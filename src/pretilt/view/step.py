@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pretilt.run import Run
-from pretilt.schema import FEATURES
+from pretilt.schema import FEATURES, PAGE_FILE, SUMMARY_FILE
 from pretilt.version import __version__
 from pretilt.view.summary import report_tables
 
@@ -25,6 +25,6 @@ def write_report(run: Run) -> dict[str, Any]:
     with run.stage("report", version=VERSION, config={"pretilt": __version__}, reads=reads, inputs=facts) as stage:
         if not stage.done:
             tables = report_tables(run)
-            stage.write_json("summary.json", summarise(tables, title=run.manifest["source"]).to_dict())
-            stage.write_text("report.html", build_report(tables, title=run.manifest["source"]))
-    return run.json("summary.json")
+            stage.write_json(SUMMARY_FILE, summarise(tables, title=run.manifest["source"]).to_dict())
+            stage.write_text(PAGE_FILE, build_report(tables, title=run.manifest["source"]))
+    return run.json(SUMMARY_FILE)

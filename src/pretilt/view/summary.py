@@ -20,7 +20,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pretilt.run import Run, finite, jsonable
-from pretilt.schema import CONCENTRATION_FILE, DOCTOR_FILE, FEATURES, LISTS, SILENT_GROUP, SPANS
+from pretilt.schema import (
+    CONCENTRATION_FILE,
+    DOCTOR_FILE,
+    FEATURES,
+    LISTS,
+    PREFLIGHT_FILE,
+    SILENT_GROUP,
+    SPANS,
+    STATISTICS_FILE,
+)
 from pretilt.stats.sure import sure_rows
 from pretilt.text import is_harmful
 from pretilt.view.effects import PLACES, Effect, Labels, n_shown, shortlist
@@ -251,8 +260,8 @@ def report_tables(run: Run) -> ReportTables:
     return ReportTables(
         **{name: run.table(f"{name}.parquet") for name in names},
         **{name: named_table(run, name) for name in KEYS},
-        preflight=run.json("preflight.json"),
-        manifest={**facts, "statistics": run.json("statistics.json")},
+        preflight=run.json(PREFLIGHT_FILE),
+        manifest={**facts, "statistics": run.json(STATISTICS_FILE)},
         concentration=run.table(CONCENTRATION_FILE) if run.holds(CONCENTRATION_FILE) else None,
         doctor=run.json(DOCTOR_FILE)["checks"] if run.holds(DOCTOR_FILE) else (),
         files=sorted(_of_the_audit(run)),

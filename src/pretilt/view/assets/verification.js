@@ -111,9 +111,9 @@ function renderFigures(told) {
 function renderCells() {
   const rows = [];
   for (const [view, one] of Object.entries(report.cells)) {
-    for (const [name, text] of [["in-out", "inside − outside"], ["inside", "inside"]]) {
+    for (const [name, text] of [["in_out", "inside − outside"], ["inside", "inside"]]) {
       const f = one[name];
-      if (!f) { if (name === "in-out") rows.push({ cells: [VIEWS[view] ?? view, `no set has ${one.min_prompts} of these prompts, and a forecast`, "–", "–", "–", "–"] }); continue; }
+      if (!f) { if (name === "in_out") rows.push({ cells: [VIEWS[view] ?? view, `no set has ${one.min_prompts} of these prompts, and a forecast`, "–", "–", "–", "–"] }); continue; }
       rows.push({ cells: [VIEWS[view] ?? view, text, int(f.judged_sets) + ` of ${int(one.sets)}`, ...["overall", "between", "within"].map((part) => h("span", {}, two(f[part].r2), h("small", {}, ` of ${two(f[part].rel_y)}`)))] });
     }
   }
@@ -126,7 +126,7 @@ function renderCells() {
 
 function renderClaims() {
   const word = (held) => (held === null || held === undefined ? h("span", { class: "untested" }, "– not tested") : held ? h("span", { class: "held" }, "✓ held") : h("span", { class: "fell" }, "✕ failed"));
-  fill($("claim-list"), report.statements.length ? report.statements.map((s) => h("li", {}, word(s.held), h("span", {}, s.said, h("small", {}, s.test)), h("span", { class: "seen" }, s.seen))) : h("li", { class: "empty" }, "Nothing could be tested."));
+  fill($("claim-list"), report.statements.length ? report.statements.map((s) => h("li", {}, word(s.held), h("span", {}, s.claim, h("small", {}, s.test)), h("span", { class: "seen" }, s.figures))) : h("li", { class: "empty" }, "Nothing could be tested."));
 }
 
 function renderTraining() {

@@ -17,7 +17,31 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pretilt.run import jsonable
-from pretilt.schema import LISTED
+from pretilt.schema import (
+    CENTROIDS_FILE,
+    COMMUNITIES_FILE,
+    CONCENTRATION_FILE,
+    CONCEPTS_FILE,
+    DOCTOR_FILE,
+    DROPPED_FILE,
+    EVIDENCE_FILE,
+    GROUP_MEMBERS_FILE,
+    GROUPS_FILE,
+    HYPOTHESES_FILE,
+    LISTED,
+    MANIFEST,
+    MEMBERSHIP_FILE,
+    PAIRS_FILE,
+    PREFLIGHT_FILE,
+    PROMPT_CONCEPTS_FILE,
+    PROMPT_MEMBERS_FILE,
+    SHIFT_SIGMA_FILE,
+    SHIFTS_FILE,
+    SHIFTS_REPORT,
+    STATISTICS_FILE,
+    SUMMARY_FILE,
+    TOKENS_FILE,
+)
 from pretilt.stats.sure import is_sure
 from pretilt.text import counted, mask_slurs
 from pretilt.view.certainty import verdict
@@ -37,29 +61,29 @@ NUMBERS = (
 )  # fmt: skip
 
 FILES = {
-    "run.json": "settings, versions, measurement id, hashes and timings of every stage",
-    "pairs.parquet": "the pairs that were read, in one schema",
-    "dropped.parquet": "rows that were not read, with row number and reason",
-    "tokens.parquet": "the exact token ids, and which of them are content",
+    MANIFEST: "settings, versions, measurement id, hashes and timings of every stage",
+    PAIRS_FILE: "the pairs that were read, in one schema",
+    DROPPED_FILE: "rows that were not read, with row number and reason",
+    TOKENS_FILE: "the exact token ids, and which of them are content",
     "features/": "per shard and span, the features that fire: counts and maxima",
-    "concepts.parquet": "concepts: names, features, prevalence, global effects",
-    "groups.parquet": "groups of pairs: names, sizes",
-    "group_members.parquet": "which pair is in which group",
-    "prompt_concepts.parquet": "what prompts are about: names, features, number of pairs",
-    "prompt_members.parquet": "which pairs' prompts are most about which of these",
-    "hypotheses.parquet": "every hypothesis that was tested, shown or not, with its statistics",
-    "evidence.parquet": "the responsible pairs of the shown hypotheses, with tokens and activations",
-    "concentration.parquet": "how few pairs and families carry each of them",
-    "summary.json": "what the terminal prints, as `--json` gives it",
-    "statistics.json": "how many hypotheses were tested, shown and sure, by view",
-    "communities.json": "how many features fire together, and how they were found",
-    "membership.parquet": "which feature is in which community",
-    "shifts.json": "how the response-shift concepts and prompt concepts were found",
-    "shifts.parquet": "response-shift concepts and prompt concepts: features and names",
-    "shift_sigma.parquet": "by how much each feature differs between the two responses: the unit sd",
-    "centroids.parquet": "the groups' centroids, by which held-out pairs are assigned",
-    "doctor.json": "the doctor's checks of the lens and of what was read",
-    "preflight.json": "counts of the pairs, their families, lengths and labels, before any model read them",
+    CONCEPTS_FILE: "concepts: names, features, prevalence, global effects",
+    GROUPS_FILE: "groups of pairs: names, sizes",
+    GROUP_MEMBERS_FILE: "which pair is in which group",
+    PROMPT_CONCEPTS_FILE: "what prompts are about: names, features, number of pairs",
+    PROMPT_MEMBERS_FILE: "which pairs' prompts are most about which of these",
+    HYPOTHESES_FILE: "every hypothesis that was tested, shown or not, with its statistics",
+    EVIDENCE_FILE: "the responsible pairs of the shown hypotheses, with tokens and activations",
+    CONCENTRATION_FILE: "how few pairs and families carry each of them",
+    SUMMARY_FILE: "what the terminal prints, as `--json` gives it",
+    STATISTICS_FILE: "how many hypotheses were tested, shown and sure, by view",
+    COMMUNITIES_FILE: "how many features fire together, and how they were found",
+    MEMBERSHIP_FILE: "which feature is in which community",
+    SHIFTS_REPORT: "how the response-shift concepts and prompt concepts were found",
+    SHIFTS_FILE: "response-shift concepts and prompt concepts: features and names",
+    SHIFT_SIGMA_FILE: "by how much each feature differs between the two responses: the unit sd",
+    CENTROIDS_FILE: "the groups' centroids, by which held-out pairs are assigned",
+    DOCTOR_FILE: "the doctor's checks of the lens and of what was read",
+    PREFLIGHT_FILE: "counts of the pairs, their families, lengths and labels, before any model read them",
 }
 
 
@@ -219,8 +243,7 @@ def _files(stages: Mapping[str, Any], files: Sequence[str]) -> list[list[str]]:
     }
     order = list(FILES)
     return [
-        [n, FILES.get(n, "")]
-        for n in sorted(top | {"run.json"}, key=lambda n: (order.index(n) if n in order else 99, n))
+        [n, FILES.get(n, "")] for n in sorted(top | {MANIFEST}, key=lambda n: (order.index(n) if n in order else 99, n))
     ]
 
 

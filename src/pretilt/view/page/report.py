@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
+from pretilt.schema import PAGE_FILE
 from pretilt.view.page.payload import build_payload
 from pretilt.view.summary import ReportTables, summarise
 
@@ -30,7 +31,7 @@ def build_report(tables: ReportTables, *, title: str = "", max_bytes: int = MAX_
     """
     summary = summarise(tables, title=title)
     payload = build_payload(tables, summary, max_bytes=max_bytes)
-    return static_page("report.html", payload, title=summary.title, scripts=SCRIPTS, styles=STYLES)
+    return static_page(PAGE_FILE, payload, title=summary.title, scripts=SCRIPTS, styles=STYLES)
 
 
 def static_page(template: str, payload: Any, *, title: str, scripts: Sequence[str], styles: Sequence[str]) -> str:

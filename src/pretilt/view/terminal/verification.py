@@ -41,7 +41,7 @@ def print_verification(report: Mapping[str, Any], concepts: pa.Table, console: C
     if other_sets:
         page.heading("The other sets", "the declared rung")
         page.print(_figures(page, [_declared(judged) for judged in other_sets]))
-    cells = [(view, judged["in-out"]) for view, judged in report["cells"].items() if judged.get("in-out")]
+    cells = [(view, judged["in_out"]) for view, judged in report["cells"].items() if judged.get("in_out")]
     if cells:
         page.heading("In which context", "inside less outside, within concepts")
         names = {"group": "groups of pairs", "prompt_max": "prompts, max", "prompt_freq": "prompts, freq"}

@@ -1,26 +1,10 @@
-"""The JSON reports of a run, typed: what stands in each, and which file holds which.
-
-A report is written and read through its model, so that the engine, the terminal and the pages cannot disagree about a
-field: an unknown or a missing one is an error with its location. `schemas()` gives their JSON Schemas, which stand in
-docs/schemas. Null means that a number is not defined, for instance a mean of nothing.
-"""
+"""The reports of an audit: what was read, the doctor's checks, the tests made, and what the terminal prints."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from pydantic import Field
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-Number = float | None  # null where it is not defined
-Counts = dict[str, int]
-Direction = Literal["amplify", "suppress"]
-
-
-class Report(BaseModel):
-    """Base of the reports: nothing in them is unknown, nothing is changed after it was written."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
+from pretilt.reports.base import Check, Counts, Direction, Number, Report
 
 # --- preflight.json: what the reader found ----------------------------------------------------------------------------
 
@@ -132,19 +116,10 @@ class Preflight(Report):
 # --- doctor.json, statistics.json -------------------------------------------------------------------------------------
 
 
-class DoctorCheck(Report):
-    name: str
-    verdict: Literal["green", "amber", "red", "not run"]
-    figure: float | int | str | None
-    threshold: str
-    meaning: str
-    what_to_do: str
-
-
 class Doctor(Report):
     """doctor.json."""
 
-    checks: list[DoctorCheck]
+    checks: list[Check]
 
 
 class ViewStatistics(Report):
@@ -296,32 +271,3 @@ class SummaryReport(Report):
     amplified_by_prompt: list[ListedEffect]
     suppressed_by_prompt: list[ListedEffect]
     example: ExamplePair | None
-
-
-# --- which file holds which -------------------------------------------------------------------------------------------
-
-MODELS: dict[str, type[Report]] = {
-    "preflight.json": Preflight,
-    "doctor.json": Doctor,
-    "statistics.json": Statistics,
-    "summary.json": SummaryReport,
-}
-
-
-def check_report(name: str, value: Any) -> str:
-    """Where and how a report breaks its model, in one line; empty if it does not, or if the file has no model."""
-    model = MODELS.get(name)
-    if model is None:
-        return ""
-    try:
-        model.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the whole report"
-        return f"{place}: {first['msg'][:1].lower()}{first['msg'][1:]}"
-    return ""
-
-
-def schemas() -> dict[str, dict[str, Any]]:
-    """File name → JSON Schema of what it holds."""
-    return {name: model.model_json_schema() for name, model in MODELS.items()}
