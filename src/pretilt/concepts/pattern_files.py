@@ -46,7 +46,7 @@ def load_patterns(path: Path | None = None) -> tuple[Pattern, ...]:
     """The bundled patterns, then those of the user's file in its order; one that replaces a bundled one in its place.
 
     Raises UserError that names the file, the pattern, the field and what is allowed. The expressions of the user are
-    tried on their own examples and on texts that are hard for them, which takes a fifth of a second each.
+    tried on their own examples and on texts that are hard for them, which takes a second each.
     """
     bundled = bundled_patterns()
     if path is None:

@@ -13,7 +13,9 @@ RUN_OF_PROMPT = 8  # words in a row that a response shares with its prompt only 
 SHORTEST_PROMPT = 4  # words; of a shorter prompt the whole is needed for an answer
 SHORTEST_SENTENCE = 5  # words; shorter ones ("Yes.", "1 cup of sugar") come twice for good reasons
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
+_END = re.compile(r"[.!?\n。！？]+")
 _SENTENCE = re.compile(r"[^.!?\n。！？]+")
+_AROUND = " \t\r-*•#>\"“”'_"  # of a sentence: what does not make it another
 
 
 def empty(text: str, prompt: str) -> list[tuple[int, int]]:
@@ -25,13 +27,10 @@ def repeats_prompt(text: str, prompt: str) -> list[tuple[int, int]]:
     """Runs of at least RUN_OF_PROMPT words of the prompt, in any case; of a shorter prompt the whole prompt."""
     prompt_words = _WORD.findall(prompt.lower())
     n_run = min(RUN_OF_PROMPT, len(prompt_words))
-    if n_run < SHORTEST_PROMPT:
-        return []
-    runs = set(zip(*(prompt_words[i:] for i in range(n_run)), strict=False))
-    words = _WORD.findall(text.lower())
-    if runs.isdisjoint(zip(*(words[i:] for i in range(n_run)), strict=False)):
+    if n_run < SHORTEST_PROMPT or not _may_repeat(text.lower(), prompt_words, n_run):
         return []
 
+    runs = set(zip(*(prompt_words[i:] for i in range(n_run)), strict=False))
     places = list(_WORD.finditer(text))
     words = [place[0].lower() for place in places]  # lower() of the whole text may move its characters
     matches: list[tuple[int, int]] = []
@@ -45,18 +44,34 @@ def repeats_prompt(text: str, prompt: str) -> list[tuple[int, int]]:
     return matches
 
 
+def _may_repeat(lower_text: str, prompt_words: list[str], n_run: int) -> bool:
+    """Do all words of some run of the prompt stand somewhere in the text? Few texts come further, and this is fast."""
+    is_there = {word: word in lower_text for word in dict.fromkeys(prompt_words)}
+    n_in_a_row = 0
+    for word in prompt_words:
+        n_in_a_row = n_in_a_row + 1 if is_there[word] else 0
+        if n_in_a_row == n_run:
+            return True
+    return False
+
+
 def repeats_itself(text: str, prompt: str) -> list[tuple[int, int]]:
-    """Sentences and lines of at least SHORTEST_SENTENCE words that stood in the text before, word for word."""
-    known_sentences: set[tuple[str, ...]] = set()
+    """Sentences and lines of at least SHORTEST_SENTENCE words that stood in the text before, but for capitals."""
+    sentences = [sentence.strip(_AROUND) for sentence in _END.split(text.lower())]
+    if len(set(sentences)) == len(sentences):
+        return []
+
+    known_sentences: set[str] = set()
     matches: list[tuple[int, int]] = []
-    for sentence in _SENTENCE.finditer(text):
-        words = tuple(_WORD.findall(sentence[0].lower()))
-        if len(words) < SHORTEST_SENTENCE:
+    for place in _SENTENCE.finditer(text):
+        inner = place[0].strip(_AROUND)
+        sentence = inner.lower()
+        if len(sentence.split()) < SHORTEST_SENTENCE:
             continue
-        if words in known_sentences:
-            n_blank = len(sentence[0]) - len(sentence[0].lstrip())
-            matches.append((sentence.start() + n_blank, sentence.end()))
-        known_sentences.add(words)
+        if sentence in known_sentences:
+            start = text.index(inner, place.start())
+            matches.append((start, start + len(inner)))
+        known_sentences.add(sentence)
     return matches
 
 
