@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from children import run_child
 from command_line import in_process, of_its_own
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from verify_worlds import foresee, say, train_report
@@ -65,8 +64,8 @@ verify_run(sys.argv[1], draws=100, permutations=99)
 
 
 def test_killed_before_its_page_the_same_call_ends_with_the_same_bytes(run: Path, world: Path) -> None:
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(run)], capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    killed = run_child(KILLED, run)
+    assert killed.status == -signal.SIGKILL, killed.output
     assert (run / "verification.json").exists() and not (run / "verification.html").exists()
     undisturbed = Path(shutil.copytree(world, run.parent / "undisturbed"))
     for path in (run, undisturbed):
