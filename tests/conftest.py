@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tests run beside each other, a core for each process
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before huggingface_hub, which reads it once
+
 import pytest
 
 import pretilt

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from children import COMMAND_LINE, Child, run_child
 from command_line import in_process
 from tiny_lens import artifacts, rows, write_rows
 
@@ -142,20 +142,21 @@ def test_the_random_baseline_is_another_measurement(
     assert random.run.manifest["lens"]["l0"] == pytest.approx(finished.run.manifest["lens"]["l0"], rel=0.15)
 
 
-def _command(source: Path, out: Path, lens: dict[str, Any]) -> list[str]:
+def _arguments(source: Path, out: Path, lens: dict[str, Any]) -> list[str]:
     named = ["--model", lens["model"], "--dictionary", lens["dictionary"]]
-    return [sys.executable, "-m", "pretilt", "audit", str(source), "--out", str(out), "--json", *named]
+    return ["audit", str(source), "--out", str(out), "--json", *named]
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, lens: dict[str, Any]) -> Iterator[tuple[Path, Audit]]:
     """The folder and the process at work in it, beside which the others are killed.
 
-    A process of its own: the last digits of the forward depend on its number of threads, which other tests set.
+    A new interpreter: its hashes of strings, by which sets are ordered, are not those of the ones that are killed.
     """
     folder = tmp_path_factory.mktemp("undisturbed")
     source = write_rows(folder / "pairs.jsonl", rows(120))
-    with subprocess.Popen(_command(source, folder / "run", lens), stdout=subprocess.DEVNULL) as process:
+    command = [sys.executable, "-m", "pretilt", *_arguments(source, folder / "run", lens)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         yield folder, process
         process.kill()  # it has ended, unless a test failed before
 
@@ -166,14 +167,14 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(
 ) -> None:
     """SIGKILL once the first shard is written, and a little later; then the same command to the end."""
     (folder, whole), out = undisturbed, tmp_path / "run"
-    command = _command(folder / "pairs.jsonl", out, lens)
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not list(out.glob("features/*.parquet*")):
+    arguments = _arguments(folder / "pairs.jsonl", out, lens)
+    child = Child(COMMAND_LINE, *arguments)
+    while not child.has_ended and not list(out.glob("features/*.parquet*")):
         time.sleep(0.005)
     time.sleep(after)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    subprocess.run(command, check=True, capture_output=True)
+    child.kill()
+    again = run_child(COMMAND_LINE, *arguments)
+    assert again.status == 0, again.output
     assert whole.wait() == 0
     assert artifacts(out) == artifacts(folder / "run")
 

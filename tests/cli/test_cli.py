@@ -46,10 +46,10 @@ def test_the_summary_says_what_was_found_and_where_the_page_is(lens: list[str], 
 
 
 def test_json_is_all_there_is_on_standard_output(lens: list[str], tmp_path: Path) -> None:
-    source = write_rows(tmp_path / "pairs.jsonl", rows(80))
+    source = write_rows(tmp_path / "pairs.jsonl", rows(40))
     result = of_its_own("audit", source, "--out", tmp_path / "run", "--json", *lens)
     summary = json.loads(result.stdout)
-    assert summary["read"]["pairs"] == 80
+    assert summary["read"]["pairs"] == 40
     assert summary == json.loads((tmp_path / "run" / "summary.json").read_text())
 
 
@@ -117,11 +117,11 @@ def test_a_bad_file_is_one_line(lens: list[str], tmp_path: Path, name: str, cont
 
 
 def test_a_source_that_does_not_exist(lens: list[str], tmp_path: Path) -> None:
-    assert "nowhere.jsonl" in refused(of_its_own("audit", tmp_path / "nowhere.jsonl", "--out", tmp_path / "run", *lens))
+    assert "nowhere.jsonl" in refused(in_process("audit", tmp_path / "nowhere.jsonl", "--out", tmp_path / "run", *lens))
 
 
 def test_an_unknown_hub_id_while_offline(lens: list[str], tmp_path: Path) -> None:
-    line = refused(of_its_own("audit", "nobody/no-such-pairs", "--out", tmp_path / "run", *lens))
+    line = refused(in_process("audit", "nobody/no-such-pairs", "--out", tmp_path / "run", *lens))
     assert "nobody/no-such-pairs" in line
     assert "offline" in line.lower()
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from children import run_child
 from command_line import in_process, of_its_own
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from verify_worlds import foresee, say, train_report
@@ -22,6 +21,7 @@ from pretilt.artifacts import read_sealed
 from pretilt.rollouts.step import open_rollouts
 from pretilt.run import Run
 
+FEWER = ("--draws", 100, "--permutations", 399)
 SMALL = {"per_prompt": 2, "max_new_tokens": 8}
 
 
@@ -36,7 +36,7 @@ def run(world: Path, tmp_path: Path) -> Path:
 
 
 def test_the_verdict_comes_first_and_is_never_alone(run: Path) -> None:
-    result = of_its_own("verify", run)
+    result = in_process("verify", run, *FEWER)
     assert result.returncode == 0, result.stderr
     text = " ".join(result.stdout.split())
     assert text.startswith("The forecast came true: R² ") and "of a possible ." in text
@@ -48,7 +48,7 @@ def test_the_verdict_comes_first_and_is_never_alone(run: Path) -> None:
 
 
 def test_json_is_all_there_is_on_standard_output(run: Path) -> None:
-    result = of_its_own("verify", run, "--json")
+    result = of_its_own("verify", run, "--json", *FEWER)
     report = json.loads(result.stdout)
     assert report["verdict"]["name"] == "came true" and report["seal"]["state"] == "not known"
     assert report == json.loads((run / "verification.json").read_text())
@@ -65,8 +65,8 @@ verify_run(sys.argv[1], draws=100, permutations=99)
 
 
 def test_killed_before_its_page_the_same_call_ends_with_the_same_bytes(run: Path, world: Path) -> None:
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(run)], capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    killed = run_child(KILLED, run)
+    assert killed.status == -signal.SIGKILL, killed.output
     assert (run / "verification.json").exists() and not (run / "verification.html").exists()
     undisturbed = Path(shutil.copytree(world, run.parent / "undisturbed"))
     for path in (run, undisturbed):
@@ -119,16 +119,16 @@ def trained(
 def test_one_command_samples_both_models_and_judges(trained: Path) -> None:
     """The model in trained/ is sampled as the base was, found to be the one that was trained, and the seal holds."""
     rollouts_run(trained, "before", **SMALL)  # type: ignore[arg-type]
-    first = in_process("verify", trained)
+    first = in_process("verify", trained, *FEWER)
     assert first.returncode == 0, first.stderr
     assert "sealed before training" in " ".join(first.stdout.split())
     assert open_rollouts(Run(trained), "after").report["settings"]["max_new_tokens"] == 8
-    report = json.loads(in_process("verify", trained, "--importance", "--json").stdout)
+    report = json.loads(in_process("verify", trained, "--importance", "--json", *FEWER).stdout)
     assert report["seal"]["state"] == "sealed" and report["training"]["name"] == "linear"
     assert report["prompts"]["split"] == "heldout" and report["prompts"]["per_prompt"] == 2
     assert report["importance"]["kl"]["value"] > 0
     assert report["doctor"][0]["name"] == "index space of rollouts"
-    named = in_process("verify", trained, "--after", trained / "trained", "--name", "again", "--json")
+    named = in_process("verify", trained, "--after", trained / "trained", "--name", "again", "--json", *FEWER)
     other = json.loads(named.stdout)
     assert (other["name"], other["after"], other["seal"]["state"]) == ("again", "after-again", "sealed")
     assert (trained / "verification-again.html").exists() and (trained / "verification.html").exists()

@@ -46,7 +46,7 @@ def test_a_missing_model_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch)
 
 @needs_model
 def test_the_first_demo_pairs_through_the_bundled_lens(tmp_path: Path) -> None:
-    result = pretilt.audit(DATA / "demo-a.jsonl.gz", out=tmp_path / "run", limit=24, max_length=256)
+    result = pretilt.audit(DATA / "demo-a.jsonl.gz", out=tmp_path / "run", limit=12, max_length=256)
     lens = result.run.manifest["lens"]
     assert lens["bundled"]
     assert lens["explained_variance"] == pytest.approx(CARD["explained_variance"]["demo_a"], abs=0.03)

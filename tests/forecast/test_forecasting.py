@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from children import Child
 from forecast_runs import N_TRAIN, NAMES, answers, write_run
 from harms import HARMS
 
@@ -320,14 +318,10 @@ def test_killed_it_ends_with_the_same_bytes(run: Path, bare: ForecastResult, tmp
     }
     children = {}
     for name, (path, last, options) in moments.items():
-        command = [sys.executable, "-c", CHILD, str(path), last, json.dumps(options)]
-        children[name] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        children[name] = Child(CHILD, path, last, json.dumps(options))
     for child in children.values():
-        with child:
-            assert child.stdout is not None
-            assert child.stdout.readline() == "stopped\n"
-            child.send_signal(signal.SIGKILL)
-        assert child.returncode == -signal.SIGKILL
+        child.wait_for_line("stopped")
+        child.kill()
     assert "forecasts" not in Run(fresh).manifest
     assert forecast_run(fresh, draws=DRAWS).report["sha256"] == bare.report["sha256"]
     assert [len(Run(path).manifest["forecasts"]) for path in (fresh, run)] == [1, 1]

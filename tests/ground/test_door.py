@@ -129,16 +129,19 @@ def test_what_is_installed_is_not_asked_for(tmp_path: Path) -> None:
     assert dictionary_folder(tmp_path) == tmp_path
 
 
-@pytest.mark.parametrize(("ci", "status"), [("true", 1), ("", 0)])
-def test_in_ci_a_skipped_test_fails_and_is_named(tmp_path: Path, ci: str, status: int) -> None:
+@pytest.mark.parametrize(("ci", "workers", "status"), [("true", 0, 1), ("true", 2, 1), ("", 0, 0)])
+def test_in_ci_a_skipped_test_fails_and_is_named(tmp_path: Path, ci: str, workers: int, status: int) -> None:
     (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text(encoding="utf-8"))
     (tmp_path / "test_x.py").write_text(
         "import pytest\n"
         "def test_page(): pytest.skip('no Chromium')\n"
         "def test_root(): pytest.skip('root may read everything')\n"
     )
-    command = [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "CI": ci}, cwd=tmp_path)
+    (tmp_path / "test_y.py").write_text("import pytest\npytest.importorskip('llama_cpp_of_nobody')\n")
+    options = ["-rs", "-p", "no:cacheprovider", "-p", "xdist.plugin", "-n", str(workers)]
+    command = [sys.executable, "-m", "pytest", *options, str(tmp_path)]
+    environment = {**os.environ, "CI": ci, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # the others take seconds to load
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert done.returncode == status
     assert "no Chromium" in done.stdout
     assert ("1 tests were skipped that must run" in done.stdout) is bool(ci)

@@ -74,6 +74,18 @@ def hashes(folder: Path) -> dict[str, str]:
     return {str(p.relative_to(folder)): file_hash(p) for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+@pytest.fixture(scope="module")
+def described(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> DescribeResult:
+    """A copy of the run with the labels of a model that gives every text a 7."""
+    path = Path(shutil.copytree(finished, tmp_path_factory.mktemp("described") / "run"))
+    return by_label(path, model_that(lambda text: 7))[0]
+
+
+@pytest.fixture
+def described_path(described: DescribeResult, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(described.run.path, tmp_path / "described"))
+
+
 def test_offline_labels_touch_nothing_but_their_own_file(run_path: Path) -> None:
     before = hashes(run_path)
     result = label_run(run_path, top=4)
@@ -163,34 +175,31 @@ def test_a_second_run_asks_nothing_and_the_same_server_load_is_bounded(run_path:
 
 @pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
 def test_damaged_labels_are_made_again_from_the_answers_that_were_kept(
-    run_path: Path, harm: Callable[[Path], None]
+    described: DescribeResult, described_path: Path, harm: Callable[[Path], None]
 ) -> None:
-    first, _ = by_label(run_path, model_that(lambda text: 7))
-    harm(run_path / "labels.parquet")
-    second, server = by_label(run_path, model_that(lambda text: 1))
-    assert (second.labels, server.requests) == (first.labels, [])
+    harm(described_path / "labels.parquet")
+    again, server = by_label(described_path, model_that(lambda text: 1))
+    assert (again.labels, server.requests) == (described.labels, [])
 
 
-def test_damaged_answers_are_one_line_that_says_what_to_remove(run_path: Path) -> None:
-    by_label(run_path, model_that(lambda text: 7))
-    (run_path / CACHE).write_bytes(b"no database" * 500)
-    (run_path / "labels.parquet").unlink()
+def test_damaged_answers_are_one_line_that_says_what_to_remove(described_path: Path) -> None:
+    (described_path / CACHE).write_bytes(b"no database" * 500)
+    (described_path / "labels.parquet").unlink()
     with pytest.raises(UserError, match=rf"{CACHE}.*Remove the file"):
-        by_label(run_path, model_that(lambda text: 1))
-    (run_path / CACHE).unlink()
-    again, server = by_label(run_path, model_that(lambda text: 7))
+        by_label(described_path, model_that(lambda text: 1))
+    (described_path / CACHE).unlink()
+    again, server = by_label(described_path, model_that(lambda text: 7))
     assert server.requests and {row["status"] for row in of(again, "m", "concept")} <= {"ok", "unscored"}
 
 
-def test_an_answer_that_was_changed_is_asked_for_again(run_path: Path) -> None:
-    first, _ = by_label(run_path, model_that(lambda text: 7))
-    with sqlite3.connect(run_path / CACHE) as answers:
+def test_an_answer_that_was_changed_is_asked_for_again(described: DescribeResult, described_path: Path) -> None:
+    with sqlite3.connect(described_path / CACHE) as answers:
         key = answers.execute("select key from answers order by key").fetchone()
         answers.execute("update answers set content = replace(content, 'a', 'e') || ' ' where key = ?", key)
     answers.close()
-    (run_path / "labels.parquet").unlink()
-    second, server = by_label(run_path, model_that(lambda text: 7))
-    assert (len(server.requests), second.labels) == (1, first.labels)
+    (described_path / "labels.parquet").unlink()
+    again, server = by_label(described_path, model_that(lambda text: 7))
+    assert (len(server.requests), again.labels) == (1, described.labels)
 
 
 def test_labels_of_a_hostile_model_are_plain_text(run_path: Path) -> None:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from children import Child, run_child
 
 from pretilt.errors import UserError
 from pretilt.lens.activations import TensorActivations, cache_activations
 from pretilt.lens.corpus import pair_sequences, split_heldout, text_sequences
 from pretilt.lens.fidelity import fidelity
-from pretilt.lens.fit import TrainerSettings, fit
+from pretilt.lens.fit import TrainerSettings, fit, fit_from_text
 from pretilt.lens.load import load_dictionary
 from pretilt.lens.trainer import Trainer
 from pretilt.schema import TOKENS
@@ -195,21 +195,26 @@ def reader(batch: list[np.ndarray]) -> torch.Tensor:
 def test_killed_while_reading_and_while_fitting_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
     script = KILLED.format(tests=str(Path(__file__).parent))
 
-    def start(out: str, die_reading: int, die_fitting: int) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", script, str(tmp_path / out), str(die_reading), str(die_fitting)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    def start(out: str, die_reading: int, die_fitting: int) -> Child:
+        return run_child(script, tmp_path / out, die_reading, die_fitting)
 
-    whole = start("whole", 0, 0)
-    assert whole.returncode == 0, whole.stderr
-    n_calls = int(whole.stdout)
-    assert start("killed", n_calls - 2, 0).returncode == -signal.SIGKILL
-    assert start("killed", 0, 25).returncode == -signal.SIGKILL
+    n_calls = 0
+
+    def counted(batch: list[np.ndarray]) -> torch.Tensor:
+        nonlocal n_calls
+        n_calls += 1
+        return reader(batch)
+
+    options: dict[str, Any] = {"identity": "fake", "heldout_share": 0.1, "shard_tokens": 500, "checkpoint_steps": 10}
+    fit_from_text(sequences(), counted, SMALL, out=tmp_path / "whole", **options)
+    assert start("killed", n_calls - 2, 0).status == -signal.SIGKILL
+    assert start("killed", 0, 25).status == -signal.SIGKILL
     assert (tmp_path / "killed/checkpoint.safetensors").exists()
     last = start("killed", 0, 24)  # continues after step 20 and passes step 24, where it would die: kill it there again
-    assert last.returncode == -signal.SIGKILL
+    assert last.status == -signal.SIGKILL
     last = start("killed", 0, 15)  # step 15 lies behind the checkpoint of step 20: it is not passed again
-    assert last.returncode == 0, last.stderr
-    assert int(last.stdout) == 0  # and nothing is read again
+    assert last.status == 0, last.output
+    assert last.output.splitlines()[-1] == "0"  # and nothing is read again
     for name in ("sae_weights.safetensors", "cfg.json", "fit.json"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 

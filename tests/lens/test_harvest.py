@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from children import Child
 from tiny_models import VOCAB, lens, rows, some_sizes, tokens_table
 
 from pretilt.errors import UserError
@@ -25,13 +21,11 @@ CHILD = """
 import os, sys, time
 from pathlib import Path
 import pyarrow.parquet as pq
-import torch
 import pretilt.run
 from tiny_models import lens, rows, some_sizes, tokens_table
 from pretilt.lens.harvest import harvest
 from pretilt.lens.store import PARTS
 
-torch.set_num_threads(1)
 def stopping(write):
     def write_and_stop(*args, **settings):
         write(*args, **settings)
@@ -49,15 +43,6 @@ harvest(tokens_table(rows(some_sizes(30))), lens(), shards, pairs_per_shard=4, b
 
 def hashes(folder: Path) -> dict[str, str]:
     return {path.name: file_hash(path) for path in sorted(folder.iterdir())}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """As in the child processes; numbers depend on it. What other files compute must not."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def run_harvest(folder: Path, **settings: object) -> tuple[Shards, list[tuple[int, int]]]:
@@ -84,23 +69,12 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def test_killed_harvests_end_with_the_same_bytes(tmp_path: Path, undisturbed: dict[str, str]) -> None:
     moments = {"in a file": "rejected-00002.parquet.partial", "between two files": "chosen-00003.parquet"}
-    children = {
-        name: subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(tmp_path / name), last],
-            cwd=Path(__file__).parents[1] / "support",
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for name, last in moments.items()
-    }
+    children = {name: Child(CHILD, tmp_path / name, last) for name, last in moments.items()}
     for name, child in children.items():
-        with child:
-            assert child.stdout is not None
-            assert child.stdout.readline() == "stopped\n"
-            child.send_signal(signal.SIGKILL)
+        child.wait_for_line("stopped")
+        child.kill()
         written = moments[name].replace(".partial", f".{child.pid}.partial")
         assert (tmp_path / name / written).exists()
-        assert child.returncode == -signal.SIGKILL
     for name in moments:
         folder = tmp_path / name
         left = Shards(folder, "key", PARTS)

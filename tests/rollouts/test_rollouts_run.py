@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 import torch
+from children import Child
 from harms import HARMS
 from misbehaving_server import JSON, Reply, Server, fails
 from tiny_lens import rows, write_lens
@@ -36,11 +34,9 @@ CHILD = """
 import json, os, sys, time
 from pathlib import Path
 import pyarrow.parquet as pq
-import torch
 import pretilt.run
 from pretilt.api import rollouts as rollouts_run
 
-torch.set_num_threads(1)
 def stopping(write):
     def write_and_stop(*args, **settings):
         write(*args, **settings)
@@ -53,15 +49,6 @@ pq.write_table = stopping(pq.write_table)  # writes the .partial file
 pretilt.run.write_table = stopping(pretilt.run.write_table)
 rollouts_run(sys.argv[1], **json.loads(sys.argv[3]))
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """As in the child processes; numbers depend on it. What other files compute must not."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -135,16 +122,10 @@ def test_killed_rollouts_end_with_the_same_bytes(audited: Path, tmp_path: Path, 
     children = {}
     for name, last in moments.items():
         path = shutil.copytree(audited / "run", tmp_path / name)
-        command = [sys.executable, "-c", CHILD, str(path), last, json.dumps(OPTIONS)]
-        children[name] = subprocess.Popen(
-            command, cwd=Path(__file__).parents[1] / "support", stdout=subprocess.PIPE, text=True
-        )
+        children[name] = Child(CHILD, path, last, json.dumps(OPTIONS))
     for child in children.values():
-        with child:
-            assert child.stdout is not None
-            assert child.stdout.readline() == "stopped\n"
-            child.send_signal(signal.SIGKILL)
-        assert child.returncode == -signal.SIGKILL
+        child.wait_for_line("stopped")
+        child.kill()
     for name in moments:
         kept = hashes(tmp_path / name)
         # a shard is whole once its file of hashes is there too

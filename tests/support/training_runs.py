@@ -12,6 +12,7 @@ from pretilt.api import train as train_run
 from pretilt.events import Events
 from pretilt.train.step import TrainResult
 
+UNSAVED = {"save_strategy": "no"}  # else a checkpoint after each of the six steps: as long again as the steps
 LORA = {"r": 4, "target_modules": "all-linear"}
 
 

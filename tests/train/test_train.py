@@ -14,7 +14,7 @@ import pytest
 import torch
 from tiny_tokenizers import byte_level
 from tiny_training import QUICK, chats, long_prompt, write_run
-from training_runs import LORA, Stopped, Watcher, same, trained, weights
+from training_runs import LORA, UNSAVED, Stopped, Watcher, same, trained, weights
 from whole_reports import lens_card
 
 from pretilt.api import train as train_run
@@ -28,7 +28,7 @@ def test_weights_are_those_of_stock_trl(made: tuple[Path, Path], tmp_path: Path)
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
-    result = trained(made, tmp_path / "ours", logging_steps=1)
+    result = trained(made, tmp_path / "ours", logging_steps=1, **UNSAVED)
     rows = [{s: [m.as_dict() for m in getattr(p, s)] for s in ("prompt", "chosen", "rejected")} for p in chats(24)[:20]]
     args = DPOConfig(
         str(tmp_path / "stock"), max_length=64, seed=0, bf16=False, report_to="none", logging_steps=1,
@@ -97,7 +97,7 @@ def log_probability(folder: Path, row: dict[str, Any], side: str) -> float:
 @pytest.mark.parametrize("lora", [None, LORA])
 def test_mixed_precision_does_not_blur_the_margins(lora: Any, made: tuple[Path, Path], tmp_path: Path) -> None:
     """bfloat16 rounds a response's log-probability by more than this training changes it."""
-    result = trained(made, tmp_path / "out", bf16=True, use_cpu=True, learning_rate=1e-8, lora=lora)
+    result = trained(made, tmp_path / "out", bf16=True, use_cpu=True, learning_rate=1e-8, lora=lora, **UNSAVED)
     assert result.regime == "did not move"
     row = pq.read_table(tmp_path / "out" / "margins.parquet").to_pylist()[0]
     tokens = Run(made[1]).table("tokens.parquet").to_pylist()[0]
@@ -107,7 +107,7 @@ def test_mixed_precision_does_not_blur_the_margins(lora: Any, made: tuple[Path, 
 @pytest.mark.parametrize("loss_type", ["sigmoid", "sigmoid_norm"])
 def test_margins_are_the_argument_of_the_trainers_loss(loss_type: str, made: tuple[Path, Path], tmp_path: Path) -> None:
     """TRL's own loss on the held-out pairs after the last step is the mean of −log σ(margin)."""
-    options = {"loss_type": loss_type, "beta": 0.7, "eval_strategy": "steps", "eval_steps": 6}
+    options = {"loss_type": loss_type, "beta": 0.7, "eval_strategy": "steps", "eval_steps": 6, **UNSAVED}
     report = trained(made, tmp_path / "out", **options).report
     [evaluated] = [entry for entry in report["log"] if "eval_loss" in entry]
     table = pq.read_table(tmp_path / "out" / "margins.parquet").to_pylist()
@@ -118,7 +118,7 @@ def test_margins_are_the_argument_of_the_trainers_loss(loss_type: str, made: tup
 
 
 def test_a_diverged_training_is_told_and_its_report_is_json(made: tuple[Path, Path], tmp_path: Path) -> None:
-    result = trained(made, tmp_path / "out", learning_rate=1e30, max_grad_norm=0, max_steps=4)
+    result = trained(made, tmp_path / "out", learning_rate=1e30, max_grad_norm=0, max_steps=4, **UNSAVED)
     assert result.regime == "diverged"
     text = (tmp_path / "out" / "train.json").read_text()
     assert json.loads(text, parse_constant=pytest.fail)["regime"]["train"]["mean_margin"] is None
@@ -140,7 +140,7 @@ def test_lora_gives_a_merged_model_and_keeps_the_adapter(made: tuple[Path, Path]
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    result = trained(made, tmp_path / "out", lora=LORA)
+    result = trained(made, tmp_path / "out", lora=LORA, **UNSAVED)
     assert result.report["lora"]["r"] == 4 and result.report["regime"]["train"]["mean_margin"] > 0.01
     base = AutoModelForCausalLM.from_pretrained(made[0], dtype="float32")
     adapted = PeftModel.from_pretrained(base, tmp_path / "out" / "adapter")
@@ -156,15 +156,17 @@ def test_lora_gives_a_merged_model_and_keeps_the_adapter(made: tuple[Path, Path]
 
 
 def test_precomputed_references_change_nothing(made: tuple[Path, Path], tmp_path: Path) -> None:
-    plain = trained(made, tmp_path / "a", per_device_train_batch_size=8)
-    ahead = trained(made, tmp_path / "b", per_device_train_batch_size=8, precompute_ref_log_probs=True)
+    options = {"per_device_train_batch_size": 8, **UNSAVED}
+    plain = trained(made, tmp_path / "a", **options)
+    ahead = trained(made, tmp_path / "b", precompute_ref_log_probs=True, **options)
     assert ahead.report["regime"]["train"] == pytest.approx(plain.report["regime"]["train"], abs=1e-4)
 
 
 def test_shuffled_labels_train_on_exchanged_responses(made: tuple[Path, Path], tmp_path: Path) -> None:
     """Chosen always thanks: with half the families turned round the margin hardly grows on held-out pairs."""
     told = Watcher()
-    plain, turned = trained(made, tmp_path / "a"), trained(made, tmp_path / "b", told, shuffled_labels=True)
+    plain = trained(made, tmp_path / "a", **UNSAVED)
+    turned = trained(made, tmp_path / "b", told, shuffled_labels=True, **UNSAVED)
     n = turned.report["pairs"]["swapped"]
     assert 0 < n < 24 and n % 2 == 0 and plain.report["pairs"]["swapped"] == 0
     assert f"exchanged in {n} pairs" in " ".join(told.said)
@@ -282,9 +284,11 @@ def test_a_full_disk_is_one_error_and_not_the_end(
 
     monkeypatch.setattr(DPOTrainer, "_save_optimizer_and_scheduler", fail)
     with pytest.raises(UserError, match=r"cannot be written.*the same call then goes on"):
-        trained(made, tmp_path / "out")
+        trained(made, tmp_path / "out", max_steps=2)
     monkeypatch.undo()
-    assert trained(made, tmp_path / "out").report["resumed_from_step"] is None  # the first checkpoint was not whole
+    assert (
+        trained(made, tmp_path / "out", max_steps=2).report["resumed_from_step"] is None
+    )  # the first checkpoint was not whole
 
 
 def test_too_small_a_disk_is_told_before_training(

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from children import run_child
 from tiny_training import QUICK
 from training_runs import LORA, Stopped, Watcher, same, trained
 
@@ -32,9 +29,8 @@ class Kill(Events):
             os.kill(os.getpid(), signal.SIGKILL)
 train_run({str(made[1])!r}, model={str(made[0])!r}, out={str(tmp_path / "killed")!r}, events=Kill(), **{options!r})
 """
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), "TRANSFORMERS_VERBOSITY": "error"}
-    killed = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    killed = run_child(script)
+    assert killed.status == -signal.SIGKILL, killed.output
     assert [p.name for p in (tmp_path / "killed").glob("checkpoint-*")] == ["checkpoint-3"]
     assert not (tmp_path / "killed" / "model.safetensors").exists()
     # A second kill, in the middle of writing a checkpoint, leaves one without its last file.
