@@ -21,6 +21,12 @@ SPANS = ("prompt", "chosen", "rejected")
 SILENT_GROUP = GroupId(0)
 EVERYWHERE = GroupId(-1)
 
+# Views: families of tests. Concepts of features over all pairs and in groups; response shifts by what the prompt is
+# about; patterns of the text over all pairs and in groups.
+VIEWS = ("global", "group", "prompt_max", "prompt_freq", "pattern", "pattern_group")
+OVER_ALL_PAIRS, IN_GROUPS = ("global", "pattern"), ("group", "pattern_group")
+PATTERN = "pattern"  # the kind of such concepts
+
 _message = pa.struct([("role", pa.string()), ("content", pa.string()), ("extra", pa.string())])
 
 PAIRS = pa.schema(
@@ -84,17 +90,51 @@ TOKEN_COUNTS = pa.schema(  # how often each feature fired on each vocabulary ent
 CONCEPTS = pa.schema(
     [
         ("concept_id", pa.int32()),
-        ("kind", pa.string()),  # "community" | "feature" | "shift_max" | "shift_freq" (response-shift concepts)
+        # "community" | "feature" | "shift_max" | "shift_freq" (response-shift concepts) | "pattern" (of the text)
+        ("kind", pa.string()),
+        ("pattern", pa.string()),  # its name in patterns.parquet; null for concepts of features
         ("feature_ids", pa.list_(pa.int32())),
         ("size", pa.int32()),
         ("name", pa.string()),  # readable, made without any language model; no statistic reads it
         ("phrases", pa.list_(pa.string())),  # tokens and phrases that tell where it fires, best first
         ("n_pairs_active", pa.int64()),  # pairs in which it fires in either response
         ("prevalence", pa.float64()),  # share of response spans in which it fires
+        ("share_chosen", pa.float64()),  # share of the chosen responses in which it fires, or the pattern stands
+        ("share_rejected", pa.float64()),
+        ("per_100_words", pa.float64()),  # of a pattern: occurrences per 100 words, chosen less rejected
         ("length_correlation", pa.float64()),  # Pearson of u with the difference in content tokens
         ("mean_u_paper", pa.float64()),  # global mean of the signed disparity, three forms (docs/statistics.md)
         ("mean_u_count2", pa.float64()),
         ("mean_u_freq", pa.float64()),
+    ]
+)
+
+_rewrite = pa.struct([("expression", pa.string()), ("replacement", pa.string())])
+_example = pa.struct([("text", pa.string()), ("prompt", pa.string())])
+
+PATTERNS = pa.schema(  # the patterns that were counted, as they were then (docs/patterns.md)
+    [
+        ("pattern", pa.string()),  # its name
+        ("title", pa.string()),
+        ("phrase", pa.string()),  # continues "training would make the model use more"
+        ("counts", pa.string()),  # "occurrences" | "presence"
+        ("language", pa.string()),
+        ("reads", pa.string()),  # "text" | "outside-code-blocks" | "prose"
+        ("expression", pa.string()),  # RE2; "" where a function counts
+        ("function", pa.string()),
+        ("matches", pa.list_(_example)),
+        ("misses", pa.list_(_example)),
+        ("rewriter", pa.list_(_rewrite)),  # takes the trait out; empty where there is none
+    ]
+)
+
+PATTERN_COUNTS = pa.schema(  # one row per pair, in the order of pairs.parquet
+    [
+        ("pair_id", pa.string()),
+        ("chosen_words", pa.int32()),
+        ("rejected_words", pa.int32()),
+        ("chosen", pa.list_(pa.int32())),  # occurrences of every pattern, in the order of patterns.parquet
+        ("rejected", pa.list_(pa.int32())),
     ]
 )
 
@@ -127,8 +167,8 @@ PROMPT_MEMBERS = pa.schema([("prompt_concept_id", pa.int32()), ("pair_id", pa.st
 HYPOTHESES = pa.schema(  # one row per (view, where, concept)
     [
         ("hypothesis_id", pa.string()),  # "global:7", "group:12:7", "prompt_max:3:981"
-        ("view", pa.string()),  # "global" | "group" | "prompt_max" | "prompt_freq"
-        ("where", pa.int32()),  # group_id or prompt_concept_id; -1 for global
+        ("view", pa.string()),  # one of VIEWS
+        ("where", pa.int32()),  # group_id or prompt_concept_id; -1 over all pairs
         ("concept_id", pa.int32()),
         ("n_in", pa.int64()),
         ("n_out", pa.int64()),
@@ -271,6 +311,7 @@ SHARD_PARTS = (*SPANS, "peaks", "tokens")
 MANIFEST = "run.json"  # written last
 PAIRS_FILE, DROPPED_FILE, TOKENS_FILE = "pairs.parquet", "dropped.parquet", "tokens.parquet"
 PREFLIGHT_FILE = "preflight.json"
+PATTERNS_FILE, PATTERN_COUNTS_FILE = "patterns.parquet", "pattern_counts.parquet"
 CONCEPTS_FILE, MEMBERSHIP_FILE, COMMUNITIES_FILE = "concepts.parquet", "membership.parquet", "communities.json"
 SHIFTS_FILE, SHIFTS_REPORT, SHIFT_SIGMA_FILE = "shifts.parquet", "shifts.json", "shift_sigma.parquet"
 GROUPS_FILE, GROUP_MEMBERS_FILE, CENTROIDS_FILE = "groups.parquet", "group_members.parquet", "centroids.parquet"
@@ -288,6 +329,7 @@ ROLLOUTS_REPORT, VERIFICATION_REPORT = "rollouts.json", "verification.json"
 
 # the lists of a summary as they are printed one after another; the numbers of their rows run through all of them
 LISTS = (
+    *("amplified_patterns", "suppressed_patterns"),
     *("amplified", "suppressed", "amplified_in_groups", "suppressed_in_groups"),
     *("amplified_by_prompt", "suppressed_by_prompt"),
 )

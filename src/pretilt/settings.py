@@ -78,6 +78,9 @@ class Settings(BaseModel):
 class AuditSettings(Settings):
     """Options of `pretilt audit`; the YAML file of `--config` has the same names."""
 
+    no_lens: bool = option(
+        False, "Read no model: count the patterns of the text alone, in seconds and for any dataset.", LENS
+    )
     model: str | None = option(None, "The model about to be trained: Hub id or folder. Default: bundled.", LENS)
     dictionary: str | None = option(None, "SAELens folder or release/sae_id of the dictionary. Default: bundled.", LENS)
     layer: int | None = option(None, "Decoder block whose output is read, from 0.", LENS, ge=0, le=MOST)
@@ -139,6 +142,9 @@ class AuditSettings(Settings):
     groups: int | None = option(
         None, "Number of groups. Default: 512, fewer for small data, by a stated rule.", CONCEPTS, ge=1, le=MOST
     )
+    patterns: str | None = option(
+        None, "TOML file with patterns of your own, beside those of docs/patterns.md.", CONCEPTS
+    )
     baseline: Literal["none", "random-dictionary", "shuffled-labels"] = option(
         "none",
         "Put a baseline in place of the lens (random directions firing as often as the dictionary's) or of the labels "
@@ -147,6 +153,14 @@ class AuditSettings(Settings):
     )
     despite_doctor: bool = option(False, "Rank even though the doctor finds the lens or the data broken.", CONCEPTS)
     paper: bool = option(False, "The paper's graph, disparity, display rules and ranking, nothing of ours.", CONCEPTS)
+
+    @model_validator(mode="after")
+    def _name_no_lens_without_one(self) -> Self:
+        named = [name for name in ("model", "dictionary", "layer") if getattr(self, name) is not None]
+        named += ["paper"] * self.paper + ["baseline"] * (self.baseline == "random-dictionary")
+        if self.no_lens and named:
+            raise ValueError(f"--no-lens reads no model: leave {', '.join(named)} out")
+        return self
 
     def resolved(self) -> AuditSettings:
         """The same settings with `paper` spelled out."""

@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 from scipy.sparse import csr_array, vstack
 
+from pretilt.audit.pattern_effects import pattern_views
+from pretilt.audit.training_pairs import TrainingPairs
 from pretilt.concepts.bank import concepts_table
 from pretilt.concepts.group_names import name_groups, name_sets
 from pretilt.concepts.parallel import in_order
@@ -23,7 +25,7 @@ from pretilt.concepts.prompt_scores import (
     response_scores,
 )
 from pretilt.concepts.step import membership
-from pretilt.lens.blocks import Features, PairBlock, prompt_texts, train_rows
+from pretilt.lens.blocks import Features, PairBlock
 from pretilt.run import Run, Stage
 from pretilt.schema import (
     CENTROIDS_FILE,
@@ -33,7 +35,6 @@ from pretilt.schema import (
     GROUP_MEMBERS_FILE,
     GROUPS_FILE,
     HYPOTHESES_FILE,
-    PAIRS_FILE,
     PROMPT_CONCEPTS,
     PROMPT_CONCEPTS_FILE,
     PROMPT_MEMBERS,
@@ -44,32 +45,12 @@ from pretilt.schema import (
     Concepts,
 )
 from pretilt.settings import AuditSettings
-from pretilt.stats.adjusted import covariates
 from pretilt.stats.columns import ColumnBuilder, Columns
-from pretilt.stats.contrast import row_half
 from pretilt.stats.disparity import ConceptSums, DisparityBlock, disparity_block, exact_threshold, symmetric_activity
 from pretilt.stats.groups import GroupModel, fit_groups, groups_to_table
 from pretilt.stats.hypotheses import PAPER_RULES, DisplayRules, Hypotheses, hypotheses, tested_concepts
 from pretilt.stats.sets import Sets
-from pretilt.stats.view_statistics import ViewStatistics, view_statistics
-
-
-class _Pairs:
-    """The training pairs' side information, in the order of the blocks."""
-
-    def __init__(self, run: Run, settings: AuditSettings, features: Features) -> None:
-        names = ["pair_id", "row_index", "family_id", "prompt", "source", "n_chosen_tokens", "n_rejected_tokens"]
-        self.all = run.table(PAIRS_FILE, names)
-        self.train = train_rows(run)
-        self.table = self.all.filter(pa.array(self.train))
-        self.family = self.table["family_id"].to_numpy()
-        self.half = row_half(self.table["row_index"].to_numpy()) if settings.paper else None
-        length = [self.table[f"n_{side}_tokens"].to_numpy().astype(np.int64) for side in ("chosen", "rejected")]
-        self.length_difference = length[0] - length[1]
-        if features.swap is not None:
-            self.length_difference = np.where(features.swap[self.train], -1, 1) * self.length_difference
-        self.covariates = covariates(self.length_difference, self.table["source"].to_pylist())
-        self.texts = prompt_texts(self.table)
+from pretilt.stats.view_statistics import ViewStatistics, smallest_visible, view_statistics
 
 
 def statistics_stage(run: Run, settings: AuditSettings, version: int) -> None:
@@ -77,14 +58,16 @@ def statistics_stage(run: Run, settings: AuditSettings, version: int) -> None:
     pairs belong."""
     names = ("disparity", "freq_threshold", "groups", "paper", "seed", "baseline")
     config = {name: getattr(settings, name) for name in names}
-    reads = ["pairs", FEATURES, "concepts", "shifts"]
+    reads = ["pairs", FEATURES, "concepts", "shifts", "patterns"]
     with run.stage("audit", version=version, config=config, reads=reads) as stage:
         if stage.done:
             return
         rules = PAPER_RULES if settings.paper else DisplayRules()
         features = Features(run, settings)
-        pairs = _Pairs(run, settings, features)
-        views, large, concepts_rows, share_unbound = _feature_views(run, stage, settings, pairs, features, rules)
+        pairs = TrainingPairs(run, settings)
+        views, large, concepts_rows, share_unbound, group_id = _feature_views(
+            run, stage, settings, pairs, features, rules
+        )
         prompt_tables: list[pa.Table] = []
         members: list[pa.Table] = []
         for scores in _prompt_scores(run, pairs, features):
@@ -96,21 +79,28 @@ def statistics_stage(run: Run, settings: AuditSettings, version: int) -> None:
             concepts_rows.append(table)
             prompt_tables.append(prompts)
             members.append(selected)
+        if not settings.paper:
+            of_patterns, table = pattern_views(run, settings, pairs, group_id, first_id=sum(map(len, concepts_rows)))
+            views += of_patterns
+            large |= {view.view: np.ones(view.concept_ids.size, bool) for view in of_patterns}
+            concepts_rows.append(table)
         tested = hypotheses(views, large, rules, seed=settings.seed)
         stage.write(CONCEPTS_FILE, pa.concat_tables(concepts_rows))
         stage.write(PROMPT_CONCEPTS_FILE, pa.concat_tables([*prompt_tables, PROMPT_CONCEPTS.empty_table()]))
         stage.write(PROMPT_MEMBERS_FILE, pa.concat_tables([*members, PROMPT_MEMBERS.empty_table()]))
         stage.write(HYPOTHESES_FILE, tested.table)
-        stage.write_json(STATISTICS_FILE, {**_counts(tested, views), "share_unbound": share_unbound})
+        stage.write_json(STATISTICS_FILE, {**count_tests(tested, views), "share_unbound": share_unbound})
 
 
-def _counts(tested: Hypotheses, views: list[ViewStatistics]) -> dict[str, Any]:
+def count_tests(tested: Hypotheses, views: list[ViewStatistics]) -> dict[str, Any]:
+    """statistics.json without `share_unbound`: tests made and shown by view, and what was fitted to each view."""
     models = {
         v.view: {
             "prior_freedom": round(v.moderated.prior_freedom, 3),
             "share_null": round(float(v.mixture.weight[v.mixture.tau == 0].sum()), 4),
             "n_sure": tested.n_sure[v.view],
             "mean_icc": round(float(v.moderated.icc.mean()), 4) if v.moderated.icc.size else None,
+            "smallest_visible": smallest_visible(v, sum(tested.n_tested.values())),
         }
         for v in views
     }
@@ -118,9 +108,10 @@ def _counts(tested: Hypotheses, views: list[ViewStatistics]) -> dict[str, Any]:
 
 
 def _feature_views(
-    run: Run, stage: Stage, settings: AuditSettings, pairs: _Pairs, features: Features, rules: DisplayRules
-) -> tuple[list[ViewStatistics], dict[str, np.ndarray], list[pa.Table], float]:
-    """Global effects and group contrasts; the communities' and single features' rows of CONCEPTS."""
+    run: Run, stage: Stage, settings: AuditSettings, pairs: TrainingPairs, features: Features, rules: DisplayRules
+) -> tuple[list[ViewStatistics], dict[str, np.ndarray], list[pa.Table], float, np.ndarray]:
+    """Global effects and group contrasts; the communities' and single features' rows of CONCEPTS; the training pairs'
+    group_id."""
     named, concepts = membership(run)
     sums = ConceptSums(concepts)
     builder = ColumnBuilder(len(concepts), np.float64 if settings.disparity == "freq" else np.int16)
@@ -164,16 +155,19 @@ def _feature_views(
         names=named["name"].to_pylist(),
         phrases=named["phrases"].to_pylist(),
         n_pairs_active=concept_totals.n_pairs_active,
-        prevalence=concept_totals.prevalence,
+        share_chosen=concept_totals.share_chosen,
+        share_rejected=concept_totals.share_rejected,
         length_correlation=concept_totals.length_correlation[settings.disparity],
         mean_u_paper=concept_totals.mean_u["paper"],
         mean_u_count2=concept_totals.mean_u["count2"],
         mean_u_freq=concept_totals.mean_u["freq"],
     )
-    return views, {v.view: large for v in views}, [table], concept_totals.share_unbound
+    return views, {v.view: large for v in views}, [table], concept_totals.share_unbound, group_id
 
 
-def _write_groups(stage: Stage, model: GroupModel, members: np.ndarray, pairs: _Pairs, concepts: Concepts) -> None:
+def _write_groups(
+    stage: Stage, model: GroupModel, members: np.ndarray, pairs: TrainingPairs, concepts: Concepts
+) -> None:
     names = name_groups(pairs.texts, members[pairs.train], len(model) + 1)
     communities = np.flatnonzero(concepts.is_community)
     stage.write(GROUPS_FILE, groups_to_table(model, communities, [n for n, _ in names], [p for _, p in names]))
@@ -201,7 +195,7 @@ class _PromptScores:
     heldout: np.ndarray  # float32 [held-out pairs, prompt concepts], prompt scores
 
 
-def _prompt_scores(run: Run, pairs: _Pairs, features: Features) -> list[_PromptScores]:
+def _prompt_scores(run: Run, pairs: TrainingPairs, features: Features) -> list[_PromptScores]:
     """Of both statistics, in one pass over the pairs; a statistic without any concept is left out."""
     columns: dict[Statistic, tuple[ConceptColumns, ConceptColumns]] = {}
     lists: dict[Statistic, tuple[list[np.ndarray], pa.Table]] = {}  # prompt concepts, response-shift concepts
@@ -241,7 +235,7 @@ def _prompt_scores(run: Run, pairs: _Pairs, features: Features) -> list[_PromptS
 
 
 def _prompt_view(
-    settings: AuditSettings, pairs: _Pairs, scores: _PromptScores, n_before: int, n_sets: int
+    settings: AuditSettings, pairs: TrainingPairs, scores: _PromptScores, n_before: int, n_sets: int
 ) -> tuple[ViewStatistics, pa.Table, pa.Table, pa.Table]:
     """One statistic's view, its rows of CONCEPTS, PROMPT_CONCEPTS and PROMPT_MEMBERS."""
     q, prompts, top = scores.statistic, scores.prompts, scores.top
@@ -297,7 +291,11 @@ def _shift_rows(named: pa.Table, q: str, u: np.ndarray, first: int, length_diffe
         "name": named["name"],
         "phrases": named["phrases"],
         "n_pairs_active": np.count_nonzero(u, axis=0),
+        "pattern": pa.nulls(len(named), pa.string()),
         "prevalence": nothing,
+        "share_chosen": nothing,
+        "share_rejected": nothing,
+        "per_100_words": nothing,
         "length_correlation": pa.array(
             np.divide(product, spread, out=np.full(len(named), np.nan), where=spread > 0), from_pandas=True
         ),

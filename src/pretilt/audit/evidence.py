@@ -11,12 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.sparse import csc_array, csr_array, vstack
 
+from pretilt.concepts.pattern_step import pattern_counts, pattern_tokens
 from pretilt.concepts.prompt_scores import STATISTICS, concept_columns, response_scores
 from pretilt.concepts.step import membership
 from pretilt.events import Events
 from pretilt.lens.blocks import Features, train_rows, transcripts
 from pretilt.lens.choice import LensChoice
 from pretilt.lens.tokens import PairTokens, pair_tokens
+from pretilt.pairs.shuffle import label_swap
 from pretilt.run import Run
 from pretilt.schema import (
     CONCENTRATION,
@@ -52,10 +54,14 @@ def scores_of(
 
     For a response-shift concept v is u.
     """
+    names = ["concept_id", "kind", "feature_ids", "pattern"]
+    table = run.table(CONCEPTS_FILE, names).take(pa.array(sorted(concept_ids), pa.int64()))
+    of_text = pc.is_valid(table["pattern"])
+    scores = _pattern_scores(run, settings, table.filter(of_text), keep)
+    table = table.filter(pc.invert(of_text))
+    if not len(table):
+        return scores
     features = Features(run, settings)
-    table = run.table(CONCEPTS_FILE, ["concept_id", "kind", "feature_ids"]).take(
-        pa.array(sorted(concept_ids), pa.int64())
-    )
     ids, kinds = table["concept_id"].to_numpy(), np.asarray(table["kind"].to_pylist(), dtype=object)
     lists = [np.asarray(x, np.int64) for x in table["feature_ids"].to_pylist()]
     shifts = {q: np.flatnonzero(kinds == f"shift_{q}") for q in STATISTICS}
@@ -76,7 +82,6 @@ def scores_of(
             v_parts.append(disparities.numerators["freq"])
         for q, scorer in scorers.items():
             shift_parts[q].append(response_scores(block, scorer))
-    scores: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     if plain.size:
         u, v = (csc_array(vstack(parts, format="csc")) for parts in (u_parts, v_parts))
         for j, i in enumerate(plain.tolist()):
@@ -86,6 +91,19 @@ def scores_of(
         for j, i in enumerate(shifts[q].tolist()):
             scores[int(ids[i])] = (dense[:, j], dense[:, j])
     return scores
+
+
+def _pattern_scores(
+    run: Run, settings: AuditSettings, table: pa.Table, keep: np.ndarray
+) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """u and, as v, the difference in occurrences per 100 words."""
+    if not len(table):
+        return {}
+    counts = pattern_counts(run, settings).take(keep)
+    u, v = counts.u.astype(np.float64), counts.rate_difference
+    column = {name: i for i, name in enumerate(counts.names)}
+    rows = zip(table["concept_id"].to_pylist(), table["pattern"].to_pylist(), strict=True)
+    return {concept: (u[:, column[name]], v[:, column[name]]) for concept, name in rows}
 
 
 def _column(x: csc_array, j: int) -> np.ndarray:
@@ -108,15 +126,15 @@ def make_tracer(run: Run, settings: AuditSettings, concept_ids: Sequence[int]) -
     return Tracer(pair_ids, places, scores_of(run, settings, concept_ids, train))
 
 
-def token_reader(run: Run, settings: AuditSettings, lens: LensChoice, events: Events) -> Any:
+def token_reader(run: Run, settings: AuditSettings, lens: LensChoice | None, events: Events) -> Any:
     """A callable that reads the tokens of (pair_id, concept_id) requests once more, through the lens."""
-    swap = Features(run, settings).swap
+    swap = label_swap(run, settings)
     pair_ids = run.table(PAIRS_FILE, ["pair_id"])["pair_id"].to_pylist() if swap is not None else []
     turned = {pair_id for pair_id, turn in zip(pair_ids, swap if swap is not None else [], strict=True) if turn}
-    table = run.table(CONCEPTS_FILE, ["concept_id", "feature_ids"])
-    features = dict(zip(table["concept_id"].to_pylist(), table["feature_ids"].to_pylist(), strict=True))
+    features, pattern = _column_by_id(run, "feature_ids"), _column_by_id(run, "pattern")
 
-    def read(requests: Sequence[tuple[str, int]]) -> list[PairTokens]:
+    def read_tokens(requests: Sequence[tuple[str, int]]) -> list[PairTokens]:
+        assert lens is not None, "without a lens there are no concepts of features"
         tokens = run.table(TOKENS_FILE)
         tokens_read = pair_tokens(lens.lens(tokens), lens.tokenizer, tokens, requests, features, events)
         return [
@@ -124,10 +142,23 @@ def token_reader(run: Run, settings: AuditSettings, lens: LensChoice, events: Ev
             for (pair_id, _), t in zip(requests, tokens_read, strict=True)
         ]
 
+    def read(requests: Sequence[tuple[str, int]]) -> list[PairTokens]:
+        of_text = [(pair_id, concept) for pair_id, concept in requests if pattern[concept] is not None]
+        of_features = [request for request in requests if pattern[request[1]] is None]
+        named = [(pair_id, pattern[concept]) for pair_id, concept in of_text]
+        answers = dict(zip(of_text, pattern_tokens(run, named, turned) if named else [], strict=True))
+        answers |= zip(of_features, read_tokens(of_features) if of_features else [], strict=True)
+        return [answers[request] for request in requests]
+
     return read
 
 
-def evidence_stage(run: Run, settings: AuditSettings, lens: LensChoice, version: int, events: Events) -> None:
+def _column_by_id(run: Run, name: str) -> dict[int, Any]:
+    table = run.table(CONCEPTS_FILE, ["concept_id", name])
+    return dict(zip(table["concept_id"].to_pylist(), table[name].to_pylist(), strict=True))
+
+
+def evidence_stage(run: Run, settings: AuditSettings, lens: LensChoice | None, version: int, events: Events) -> None:
     """The responsible pairs of the first hypotheses of each list, and of all sure ones that the page lists, read once
     more for the tokens that fired."""
     config = {
@@ -135,7 +166,7 @@ def evidence_stage(run: Run, settings: AuditSettings, lens: LensChoice, version:
         "pairs": [EVIDENCE_PAIRS, SURE_PAIRS_KEPT],
         "baseline": settings.baseline,
     }
-    reads = ["pairs", FEATURES, "concepts", "shifts", "audit"]
+    reads = ["pairs", *([] if lens is None else [FEATURES, "concepts", "shifts"]), "patterns", "audit"]
     with run.stage("evidence", version=version, config=config, reads=reads) as stage:
         if stage.done:
             return

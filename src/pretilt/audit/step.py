@@ -21,7 +21,7 @@ from pretilt.settings import AuditSettings
 from pretilt.version import __version__
 
 # Raise a stage's number when a change of code can change its bytes.
-VERSIONS = {"doctor": 3, "concepts": 2, "shifts": 1, "audit": 4, "evidence": 3}
+VERSIONS = {"doctor": 3, "concepts": 2, "shifts": 1, "audit": 6, "evidence": 4}
 
 
 def run_audit(
@@ -37,6 +37,11 @@ def run_audit(
     settings = (settings or AuditSettings.load(**options)).resolved()
     events = watching(events)
     run = Run(Path(out) if out is not None else Path("runs") / _slug(source))
+    if settings.no_lens:
+        from pretilt.audit.text_audit import audit_text
+
+        with working(run.path, "audit", events.say):
+            return audit_text(Run(run.path), source, settings, _facts(source, settings), dry_run, events)
     lens = choose_lens(settings, events, source)
     lens.check(events)
     with working(run.path, "audit", events.say):
@@ -60,16 +65,16 @@ def _audit(
         return AuditResult(run, {"preflight": preflight})
     if not settings.despite_doctor:
         refuse("no model can judge by these pairs, and none was run", checks_made, run.path / PREFLIGHT_FILE)
-    run.record("pretilt", __version__)
-    run.record("source", _slug(source))
-    run.record("settings", settings.model_dump())
-    run.record("versions", _versions())
+    for name, value in _facts(source, settings).items():
+        run.record(name, value)
     run.record("reading", reading_hash(lens.tokenizer))
     features_stage(run, settings, lens, events)
     from pretilt.audit.effects import statistics_stage
     from pretilt.audit.evidence import evidence_stage
+    from pretilt.concepts.pattern_step import patterns_stage
     from pretilt.concepts.step import concepts_stage, shifts_stage
 
+    patterns_stage(run, settings)
     doctor_stage(run, settings, lens, VERSIONS["doctor"], events, despite=settings.despite_doctor)
     events.say("concepts: which features fire together, and which shift together")
     concepts_stage(run, settings, lens, VERSIONS["concepts"])
@@ -78,6 +83,16 @@ def _audit(
     statistics_stage(run, settings, VERSIONS["audit"])
     evidence_stage(run, settings, lens, VERSIONS["evidence"], events)
     return AuditResult(run)
+
+
+def _facts(source: Any, settings: AuditSettings) -> dict[str, Any]:
+    """What the manifest says of every audit."""
+    return {
+        "pretilt": __version__,
+        "source": _slug(source),
+        "settings": settings.model_dump(),
+        "versions": _versions(),
+    }
 
 
 def _slug(source: Any) -> str:

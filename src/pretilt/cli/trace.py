@@ -57,4 +57,5 @@ def trace(
         print(shown_json(result.to_dict()))
     else:
         print_trace(result, console.out, show_text=show_text)
-        console.say(next_step("trace", run))
+        is_text = bool(api.open_run(run).run.manifest["settings"].get("no_lens"))
+        console.say(next_step("trace of text" if is_text else "trace", run))

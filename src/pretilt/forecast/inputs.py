@@ -10,9 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pretilt.concepts.bank import concepts_from_table
 from pretilt.concepts.parallel import in_order
+from pretilt.concepts.pattern_step import pattern_counts, question, stored_patterns
+from pretilt.concepts.patterns import count
 from pretilt.concepts.prompt_scores import STATISTICS, ConceptColumns, Statistic, concept_columns
 from pretilt.errors import UserError
 from pretilt.forecast.samples import PairDeltas, Rollouts
@@ -25,6 +28,7 @@ from pretilt.schema import (
     GROUP_MEMBERS_FILE,
     GROUPS_FILE,
     PAIRS_FILE,
+    PATTERN,
     PROMPT_CONCEPTS_FILE,
     PROMPT_MEMBERS_FILE,
     SHIFT_SIGMA_FILE,
@@ -33,6 +37,7 @@ from pretilt.schema import (
 from pretilt.settings import AuditSettings, settings_of
 from pretilt.stats.disparity import exact_threshold
 from pretilt.stats.hypotheses import PAPER_RULES, DisplayRules, tested_concepts
+from pretilt.stats.sure import LEAST_FIRING
 
 COMMUNITY, FEATURE = "community", "feature"
 
@@ -57,6 +62,11 @@ class Bank:
         """bool [M]: communities and single features, the concepts of group contrasts."""
         return np.array([kind in (COMMUNITY, FEATURE) for kind in self.kind], bool)
 
+    @property
+    def patterns(self) -> np.ndarray:
+        """bool [M]: patterns of the text."""
+        return np.array([kind == PATTERN for kind in self.kind], bool)
+
     def of(self, statistic: str) -> np.ndarray:
         """bool [M]: the response-shift concepts of "max" or "freq", the concepts of that prompt-conditioned view."""
         return np.array([kind == f"shift_{statistic}" for kind in self.kind], bool)
@@ -67,7 +77,8 @@ class Bank:
 
 
 def concept_bank(run: Run) -> Bank:
-    """Every concept that the audit tests: communities, features that fire in enough pairs, response-shift concepts.
+    """Every concept that the audit tests: communities, features and patterns that stand in enough pairs, response-shift
+    concepts.
 
     The rule is the audit's own (`stats.hypotheses.tested_concepts`) and is applied to concepts.parquet: neither the
     labels nor any result decide. Raises UserError for a run without concepts.
@@ -79,19 +90,21 @@ def concept_bank(run: Run) -> Bank:
     keep = ~of_features
     rows = np.flatnonzero(of_features)
     community = np.array([kind[row] == COMMUNITY for row in rows], bool)
-    keep[rows[tested_concepts(community, table["n_pairs_active"].to_numpy()[rows], rules)]] = True
+    n_active = table["n_pairs_active"].to_numpy()
+    keep[rows[tested_concepts(community, n_active[rows], rules)]] = True
+    keep &= ~((np.array(kind, object) == PATTERN) & (n_active < LEAST_FIRING))
     if not keep.any():
         raise UserError(
             "the run holds no concept to forecast",
             file=run.path / CONCEPTS_FILE,
-            why="no community was found, and no feature fires in enough pairs",
+            why="no community was found, and no feature or pattern stands in enough pairs",
             fix="Audit more pairs, or read them through another dictionary",
         )
     return Bank(table["concept_id"].to_numpy().astype(np.int32), kind).take(keep)
 
 
 class _Scorer:
-    """c(y) of the concepts of a bank, [N, M] in its order."""
+    """c(y) of the concepts of features of a bank, [N, M'] in its order: those that are no patterns."""
 
     def __init__(self, run: Run, settings: AuditSettings, bank: Bank, form: ScoreForm) -> None:
         n_features: int = run.manifest["lens"]["n_features"]
@@ -130,6 +143,8 @@ def pair_deltas(run: Run, settings: AuditSettings, bank: Bank, form: ScoreForm) 
     train = train_rows(run)
     if not train.any():
         raise UserError("the run holds no training pair", file=run.path / PAIRS_FILE)
+    if bank.patterns.any():
+        return _pattern_deltas(run, settings, bank, pairs.filter(pa.array(train)), train)
     score = _Scorer(run, settings, bank, form)
 
     def measure(block: PairBlock) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -151,6 +166,38 @@ def pair_deltas(run: Run, settings: AuditSettings, bank: Bank, form: ScoreForm) 
     return PairDeltas.of(u, family, nuisance=length[:, None], level=level), table.select(["pair_id"])
 
 
+def _pattern_deltas(
+    run: Run, settings: AuditSettings, bank: Bank, pairs: pa.Table, train: np.ndarray
+) -> tuple[PairDeltas, pa.Table]:
+    """`pair_deltas` of a bank of patterns: a score is 1 where the pattern stands in the response, its level is one half.
+    The nuisance covariate is the difference in log length, in words."""
+    if not bank.patterns.all():
+        raise ValueError("patterns have a reward model of their own: forecast them apart")
+    counts = pattern_counts(run, settings).take(train)
+    longer = log_length(counts.chosen_words) - log_length(counts.rejected_words)
+    u = counts.u[:, _pattern_columns(run, bank, counts.names)].astype(np.float64)
+    family, level = pairs["family_id"].to_numpy(), np.full(len(bank), 0.5)
+    return PairDeltas.of(u, family, nuisance=longer[:, None], level=level), pairs.select(["pair_id"])
+
+
+def _pattern_columns(run: Run, bank: Bank, names: Sequence[str]) -> list[int]:
+    """Where the bank's patterns stand among the counted ones."""
+    table = run.table(CONCEPTS_FILE, ["concept_id", "pattern"])
+    name_of = dict(zip(table["concept_id"].to_pylist(), table["pattern"].to_pylist(), strict=True))
+    return [names.index(name_of[concept]) for concept in bank.concept_ids[bank.patterns].tolist()]
+
+
+def _pattern_scores(run: Run, bank: Bank, samples: pa.Table) -> np.ndarray:
+    """1.0 where a pattern of the bank stands in a rollout, else 0.0, [R, number of patterns]."""
+    patterns = stored_patterns(run)
+    chosen = [list(patterns.values())[i] for i in _pattern_columns(run, bank, list(patterns))]
+    pairs = run.table(PAIRS_FILE, ["pair_id", "prompt"])
+    is_asked = pc.is_in(pairs["pair_id"], pc.unique(samples["pair_id"]))
+    prompts = {row["pair_id"]: question(row["prompt"]) for row in pairs.filter(is_asked).to_pylist()}
+    questions = [prompts[pair_id] for pair_id in samples["pair_id"].to_pylist()]
+    return (count(chosen, samples["text"], questions) > 0).astype(np.float64)
+
+
 def rollouts_of(run: Run, role: str, bank: Bank, form: ScoreForm) -> Rollouts:
     """Scores of a role's rollouts, [R, M] by prompt_id, near-duplicate prompts one unit, nuisance the log length.
 
@@ -164,9 +211,11 @@ def rollouts_of(run: Run, role: str, bank: Bank, form: ScoreForm) -> Rollouts:
     keep = np.array([status in (READ, EMPTY) for status in reading["status"].to_pylist()], bool)
     if not keep.any():
         raise UserError(f"none of the rollouts '{role}' could be read", file=run.path)
-    score = _Scorer(run, settings_of(run), bank, form)
+    of_features = bank.take(~bank.patterns)
+    scores = [_Scorer(run, settings_of(run), of_features, form)(features)] if len(of_features) else []
+    scores += [_pattern_scores(run, bank, samples)] if bank.patterns.any() else []  # they are the bank's last
     return Rollouts.of(
-        score(features)[keep],
+        np.concatenate(scores, axis=1)[keep],
         np.array(samples["prompt_id"].to_pylist())[keep],
         family=samples["family_id"].to_numpy()[keep],
         nuisance=log_length(features.n_tokens)[keep, None],
@@ -181,7 +230,7 @@ def pairs_of_prompts(run: Run, role: str, prompt_ids: Sequence[str]) -> list[str
 
 
 def prompts_in(run: Run, prompt_pair_ids: Sequence[str]) -> dict[str, dict[int, np.ndarray]]:
-    """Which prompts belong where: view ("group", "prompt_max", "prompt_freq") to its sets to rows, int64 ascending.
+    """Which prompts belong where: view ("group", "prompt_max", …) to its sets to rows, int64 ascending.
 
     Prompts are named by a pair_id each, of training or held-out pairs; rows count into that list. Every group and
     every prompt concept is there, if only with no rows.
@@ -200,6 +249,7 @@ def prompts_in(run: Run, prompt_pair_ids: Sequence[str]) -> dict[str, dict[int, 
     for pair, group in zip(members["pair_id"].to_pylist(), members["group_id"].to_pylist(), strict=True):
         if pair in row:
             rows["group"][int(group)].append(row[pair])
+    rows["pattern_group"] = rows["group"]
     members = run.table(PROMPT_MEMBERS_FILE, ["pair_id", "prompt_concept_id"])
     for pair, k in zip(members["pair_id"].to_pylist(), members["prompt_concept_id"].to_pylist(), strict=True):
         if pair in row:

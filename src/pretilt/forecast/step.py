@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 
 REFERENCE = "reference"
 FORMAT_VERSION = 1
-VERSION = 4  # raise it when a change of code can change the bytes
+VERSION = 5  # raise it when a change of code can change the bytes
 # Chosen on development worlds, never on a run that is being judged.
+FAMILY_NAMES = {"group": "features", "pattern_group": "patterns"}  # by the view of their sets of prompts
 DEFAULT_RUNG: dict[bool, Rung] = {True: "converged", False: "mean"}  # with rollouts, without
 ONE_THREAD = 1 << 24  # values of u up to which threads cost the many small products more than they give
 ETA = 1.0  # sizes are those of the Bradley-Terry optimum at beta = 1, until one trained model has calibrated them
@@ -94,12 +95,13 @@ def forecast_run(
         "form": form, "rung": plan.rung, "rollouts": role, "eta": plan.eta,
         "draws": plan.draws, "seed": plan.seed,
     }  # fmt: skip
+    stages = run.manifest["stages"]
     names = ("freq_threshold", "paper", "baseline", "seed")
-    reads = ["pairs", FEATURES, "concepts", "shifts", "audit"]
+    reads = [name for name in ("pairs", FEATURES, "concepts", "shifts", "patterns", "audit") if name in stages]
     reads += [] if role is None else [samples_stage(role), features_stage(role)]
     inputs = {
         "settings": {name: getattr(settings, name) for name in names},
-        "measurement": run.manifest["measurement_id"],
+        "measurement": run.manifest.get("measurement_id"),
     }
     record(run)
     with run.stage(STAGE, version=VERSION, config=config, reads=reads, inputs=inputs) as stage:
@@ -188,6 +190,7 @@ class _Forecast:
         halves: list[pa.Table] = []
         shuffled: list[pa.Table] = []
         kinds = {"group": self.bank.feature_view, **{f"prompt_{q}": self.bank.of(q) for q in STATISTICS}}
+        kinds["pattern_group"] = self.bank.patterns
         for view, mask in kinds.items():
             if mask.any():
                 for table, parts in zip(
@@ -217,7 +220,7 @@ class _Forecast:
         from pretilt.forecast.inputs import pair_deltas, rollouts_of
         from pretilt.forecast.tables import Family
 
-        bank, name = self.bank.take(mask), "features" if view == "group" else view.replace("prompt", "shift")
+        bank, name = self.bank.take(mask), FAMILY_NAMES.get(view) or view.replace("prompt", "shift")
         self.events.say(f"forecast: {len(bank):,} concepts, {name.replace('_', ' by ')}")
         pairs, pair_ids = pair_deltas(self.run, self.settings, bank, self.form)
         rollouts = None if self.role is None else rollouts_of(self.run, self.role, bank, self.form)
@@ -275,11 +278,11 @@ class _Forecast:
 
 def _about(run: Run, config: dict[str, Any]) -> dict[str, Any]:
     """What the forecast was made from."""
-    role, own_model = config["rollouts"], run.manifest["lens"].get("model_identity")
+    role, own_model = config["rollouts"], (run.manifest.get("lens") or {}).get("model_identity")
     return {
         "format_version": FORMAT_VERSION,
         **config,
         "rollouts_disjoint": role != BEFORE,  # those that verification compares with
         "rollouts_by_own_model": None if role is None else run.json(report_file(role))["model"] == own_model,
-        "measurement_id": run.manifest["measurement_id"],
+        "measurement_id": run.manifest.get("measurement_id"),
     }

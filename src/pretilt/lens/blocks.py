@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from scipy.sparse import csr_array
 
 from pretilt.lens.store import iter_shards
-from pretilt.pairs.shuffle import swap_rows, swapped
+from pretilt.pairs.shuffle import label_swap, swap_rows
 from pretilt.pairs.transcript import transcript
 from pretilt.run import Run, Shards
 from pretilt.schema import FEATURES, PAIRS_FILE, SHARD_PARTS, SPANS
@@ -39,10 +39,7 @@ class Features:
     def __init__(self, run: Run, settings: AuditSettings) -> None:
         self.run = run
         self.n_features: int = run.manifest["lens"]["n_features"]
-        self.swap: np.ndarray | None = None  # bool [n_pairs], which pairs changed places
-        if settings.baseline == "shuffled-labels":
-            family = run.table(PAIRS_FILE, ["family_id"])["family_id"].to_numpy()
-            self.swap = swapped(family, settings.seed)
+        self.swap = label_swap(run, settings)
 
     def blocks(self, keep: np.ndarray, *, prompts: bool = True, activations: bool = True) -> Iterator[PairBlock]:
         """The rows to keep (bool [n_pairs]), in the order of pairs.parquet, shard by shard.

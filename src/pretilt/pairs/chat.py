@@ -52,6 +52,10 @@ class PairTokens:
     truncated: bool  # a response was cut at max_length
     trouble: tuple[str, ...] = ()
 
+    def n_content(self, span: str) -> int:
+        """Content tokens of a span."""
+        return int(getattr(self, f"{span}_content").sum())
+
 
 @dataclass(frozen=True, slots=True)
 class _Rendered:

@@ -18,7 +18,7 @@ _MODEL_PAIRS_LISTED = 20
 
 def preflight(
     pairs: pa.Table,
-    tokens: pa.Table,
+    tokens: pa.Table | None,
     dropped: pa.Table,
     *,
     source_format: str,
@@ -136,7 +136,11 @@ def _models(pairs: pa.Table) -> dict[str, Any]:
     return {"known": counts.total(), "combinations": len(counts), "table": listed, "other": other}
 
 
-def _tokens(pairs: pa.Table, tokens: pa.Table) -> dict[str, int]:
-    ids = {span: _total(pc.list_value_length(tokens[f"{span}_ids"])) for span in SPANS}
+def _tokens(pairs: pa.Table, tokens: pa.Table | None) -> dict[str, int]:
+    """Token counts; without tokens those of words, of which none is read through a lens."""
     content = {f"{span}_content": _total(pairs[f"n_{span}_tokens"]) for span in SPANS}
-    return {**ids, **content, "read": sum(ids.values()), "content": sum(content.values())}
+    total = sum(content.values())
+    if tokens is None:
+        return {**{span: content[f"{span}_content"] for span in SPANS}, **content, "read": 0, "content": total}
+    ids = {span: _total(pc.list_value_length(tokens[f"{span}_ids"])) for span in SPANS}
+    return {**ids, **content, "read": sum(ids.values()), "content": total}

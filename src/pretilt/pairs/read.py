@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -51,7 +51,7 @@ class PairsRead:
     """Every row of the source is in `pairs` or in `dropped`; `tokens` has the rows of `pairs`, in order."""
 
     pairs: pa.Table  # schema PAIRS
-    tokens: pa.Table  # schema TOKENS
+    tokens: pa.Table | None  # schema TOKENS; None without a tokenizer
     dropped: pa.Table  # schema DROPPED
     preflight: dict[str, Any]
     fingerprint: str
@@ -91,6 +91,7 @@ def tokenise_source(
 ) -> PairsRead:
     """Tokenise, split, find families and count what `read_source` gave.
 
+    Without a tokenizer (None) lengths are words and nothing is truncated or dropped for its tokens.
     `progress(pairs done, pairs in all)` is called sometimes.
     """
     drops = list(source.normalised.drops)
@@ -106,18 +107,17 @@ def tokenise_source(
         waiting.clear()
 
     pairs = source.normalised.pairs
-    for done, (pair, tokens) in enumerate(
-        zip(pairs, tokenise(pairs, tokenizer, max_length=max_length), strict=True), 1
-    ):
+    for done, (pair, tokens) in enumerate(zip(pairs, _lengths(pairs, tokenizer, max_length), strict=True), 1):
         if isinstance(tokens, Drop):
             drops.append(tokens)
         else:
             kept_pairs.append(pair)
-            waiting.append(tokens)
+            if isinstance(tokens, PairTokens):
+                waiting.append(tokens)
             truncated.append(tokens.truncated)
             trouble.update(tokens.trouble)
             for span in SPANS:
-                n_tokens[span].append(int(getattr(tokens, f"{span}_content").sum()))
+                n_tokens[span].append(tokens.n_content(span))
         if len(waiting) == _ROWS_PER_BATCH:
             flush()
         if progress is not None and (done % 1000 == 0 or done == len(pairs)):
@@ -130,11 +130,11 @@ def tokenise_source(
     families = find_families(kept_pairs, split.component_id)
     counts = {span: np.array(n, dtype=np.int32) for span, n in n_tokens.items()}
     pair_table = tables.pairs_table(kept_pairs, split, families.family_id, counts, np.array(truncated, dtype=bool))
-    token_table = pa.Table.from_batches(batches, schema=TOKENS)
+    token_table = None if tokenizer is None else pa.Table.from_batches(batches, schema=TOKENS)
     dropped = tables.dropped_table(drops)
 
     notes = [*source.normalised.notes, *split.notes, *families.notes]
-    if "strftime_now" in str(tokenizer.chat_template) and any(p.is_chat for p in kept_pairs):
+    if tokenizer is not None and "strftime_now" in str(tokenizer.chat_template) and any(p.is_chat for p in kept_pairs):
         notes.append("the chat template prints today's date: token ids change from day to day")
 
     numbers = preflight(
@@ -149,6 +149,26 @@ def tokenise_source(
         families=families.report(),
     )
     return PairsRead(pair_table, token_table, dropped, numbers, source.fingerprint, source.description)
+
+
+@dataclass(frozen=True, slots=True)
+class PairWords:
+    """In place of tokens where there is no tokenizer: words of each span, runs of characters between white space."""
+
+    words: Mapping[str, int]
+    truncated: bool = False
+    trouble: tuple[str, ...] = ()
+
+    def n_content(self, span: str) -> int:
+        return self.words[span]
+
+
+def _lengths(pairs: Sequence[Pair], tokenizer: Any, max_length: int | None) -> Iterator[PairTokens | PairWords | Drop]:
+    if tokenizer is not None:
+        yield from tokenise(pairs, tokenizer, max_length=max_length)
+        return
+    for pair in pairs:
+        yield PairWords({span: sum(len(m.content.split()) for m in getattr(pair, span)) for span in SPANS})
 
 
 def read_pairs(

@@ -12,6 +12,10 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array, vstack
 
+from pretilt.run import Run
+from pretilt.schema import PAIRS_FILE
+from pretilt.settings import AuditSettings
+
 
 def swapped(family_id: np.ndarray, seed: int | Sequence[int]) -> np.ndarray:
     """(n,) bool: which pairs change places. A fair coin per family; `family_id` is int (n,), in any order.
@@ -21,6 +25,13 @@ def swapped(family_id: np.ndarray, seed: int | Sequence[int]) -> np.ndarray:
     families, inverse = np.unique(family_id, return_inverse=True)
     coins = np.random.default_rng(seed).random(int(families.max(initial=-1)) + 1) < 0.5
     return np.asarray(coins[families][inverse], dtype=bool)
+
+
+def label_swap(run: Run, settings: AuditSettings) -> np.ndarray | None:
+    """(n_pairs,) bool: which pairs of a run have changed places, as pairs.parquet has them; else None."""
+    if settings.baseline != "shuffled-labels":
+        return None
+    return swapped(run.table(PAIRS_FILE, ["family_id"])["family_id"].to_numpy(), settings.seed)
 
 
 def swap_rows(chosen: Sequence[Any], rejected: Sequence[Any], swap: np.ndarray) -> tuple[list[Any], list[Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from pretilt.reports.base import Check, Counts, Direction, Number, Report
@@ -109,7 +111,7 @@ class Preflight(Report):
     models: Models
     chat_template_trouble: Counts
     tokens: Tokens
-    max_length: int
+    max_length: int | None  # null: nothing is truncated
     notes: list[str]
 
 
@@ -127,6 +129,7 @@ class ViewStatistics(Report):
     share_null: Number
     n_sure: int
     mean_icc: Number
+    smallest_visible: Number  # |delta| that would be sure in four of five cases
 
 
 class Statistics(Report):
@@ -156,6 +159,7 @@ class Read(Report):
     heldout: int
     components: int
     tokens: SummaryTokens
+    unit: Literal["tokens", "words"]  # of lengths
     mean_length_difference: Number
     share_chosen_longer: Number
 
@@ -233,6 +237,10 @@ class ListedEffect(Report):
     level: str
     how_sure: str
     cautions: list[str]
+    pattern: str | None
+    share_chosen: Number
+    share_rejected: Number
+    per_100_words: Number
     share_of_pairs: Number
     follows_length: bool | None
     sentence: str
@@ -259,11 +267,14 @@ class SummaryReport(Report):
     """summary.json."""
 
     title: str
+    opening: list[str]  # sentences for somebody who does not know the statistics
     read: Read
     lens: SummaryLens
     trust: Trust
     families: SummaryFamilies
     doctor: SummaryDoctor
+    amplified_patterns: list[ListedEffect]
+    suppressed_patterns: list[ListedEffect]
     amplified: list[ListedEffect]
     suppressed: list[ListedEffect]
     amplified_in_groups: list[ListedEffect]

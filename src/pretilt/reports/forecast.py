@@ -39,7 +39,7 @@ class ForecastReport(Report):
     seed: int
     rollouts_disjoint: bool  # not the answers that verification compares with
     rollouts_by_own_model: bool | None
-    measurement_id: str
+    measurement_id: str | None  # null: no lens read the pairs
     pairs: int
     families: int
     prompts: int | None

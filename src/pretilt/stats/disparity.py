@@ -108,7 +108,8 @@ class DisparityBlock:
     numerators: dict[Form, csr_array]  # t * u per form [N, n_concepts]; "freq" is v
     length_difference: np.ndarray  # int64 [N], content tokens of chosen - rejected
     n_pairs_active: np.ndarray  # int64 [n_concepts], pairs in which the concept fires in either response
-    n_spans_active: np.ndarray  # int64 [n_concepts], response spans in which it fires
+    n_chosen_active: np.ndarray  # int64 [n_concepts], chosen responses in which it fires
+    n_rejected_active: np.ndarray
     n_spans_unbound: int  # response spans in which one firing passes: the threshold cannot bind
 
 
@@ -130,7 +131,8 @@ def disparity_block(
         numerators={form: disparity_numerator(chosen, rejected, concepts, form, freq_threshold) for form in forms},
         length_difference=chosen.n_tokens.astype(np.int64) - rejected.n_tokens.astype(np.int64),
         n_pairs_active=_column_counts(csr_array(spans[0] + spans[1])),
-        n_spans_active=_column_counts(spans[0]) + _column_counts(spans[1]),
+        n_chosen_active=_column_counts(spans[0]),
+        n_rejected_active=_column_counts(spans[1]),
         n_spans_unbound=int(sum(mask.sum() for mask in unbound)),
     )
 
@@ -144,7 +146,8 @@ def stack(blocks: Sequence[DisparityBlock]) -> DisparityBlock:
         },
         length_difference=np.concatenate([b.length_difference for b in blocks]),
         n_pairs_active=np.sum([b.n_pairs_active for b in blocks], axis=0),
-        n_spans_active=np.sum([b.n_spans_active for b in blocks], axis=0),
+        n_chosen_active=np.sum([b.n_chosen_active for b in blocks], axis=0),
+        n_rejected_active=np.sum([b.n_rejected_active for b in blocks], axis=0),
         n_spans_unbound=sum(b.n_spans_unbound for b in blocks),
     )
 
@@ -155,7 +158,8 @@ class ConceptSummary:
 
     n_pairs: int
     n_pairs_active: np.ndarray  # int64, pairs in which it fires in either response
-    prevalence: np.ndarray  # float64 in [0, 1], share of response spans in which it fires
+    share_chosen: np.ndarray  # float64 in [0, 1], share of the chosen responses in which it fires
+    share_rejected: np.ndarray
     mean_u: dict[Form, np.ndarray]  # float64 in [-1, 1]
     length_correlation: dict[Form, np.ndarray]  # float64 in [-1, 1]; NaN where u or the length difference is constant
     share_unbound: float  # response spans shorter than 1 / threshold tokens, where one firing passes; in [0, 1]
@@ -168,7 +172,7 @@ class ConceptSums:
         self._size = concepts.size.astype(np.float64)
         self._n, self._unbound, self._length, self._length_sq = 0, 0, 0, 0
         self._pairs_active = np.zeros(len(concepts), np.int64)
-        self._spans_active = np.zeros(len(concepts), np.int64)
+        self._active = np.zeros((2, len(concepts)), np.int64)  # chosen and rejected responses
         self._sums: dict[Form, np.ndarray] = {}  # rows: sum of t*u, of its square, of its product with the length
 
     def add(self, block: DisparityBlock) -> None:
@@ -178,7 +182,7 @@ class ConceptSums:
         self._length_sq += int((length**2).sum())
         self._unbound += block.n_spans_unbound
         self._pairs_active += block.n_pairs_active
-        self._spans_active += block.n_spans_active
+        self._active += np.stack([block.n_chosen_active, block.n_rejected_active])
         for form, x in block.numerators.items():
             data = x.data.astype(np.float64)
             weights = (data, data**2, data * _per_entry(x, length))
@@ -201,7 +205,8 @@ class ConceptSums:
         return ConceptSummary(
             n_pairs=self._n,
             n_pairs_active=self._pairs_active,
-            prevalence=self._spans_active / (2 * n),
+            share_chosen=self._active[0] / n,
+            share_rejected=self._active[1] / n,
             mean_u={form: sums[0] / (n * self._size) for form, sums in self._sums.items()},
             length_correlation=correlation,
             share_unbound=self._unbound / (2 * n),

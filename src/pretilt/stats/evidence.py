@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pretilt import schema
 from pretilt.lens.tokens import PairTokens
-from pretilt.schema import SILENT_GROUP
+from pretilt.schema import IN_GROUPS, OVER_ALL_PAIRS, SILENT_GROUP
 
 Direction = Literal["amplify", "suppress"]
 
@@ -33,9 +33,9 @@ class Places:
 
     def inside(self, view: str, where: int) -> np.ndarray:
         """bool [N]"""
-        if view == "global":
+        if view in OVER_ALL_PAIRS:
             return np.ones(self.group_id.size, bool)
-        if view == "group":
+        if view in IN_GROUPS:
             return np.asarray(self.group_id == where)
         inside = np.zeros(self.group_id.size, bool)
         inside[self.prompt_rows.get(where, np.zeros(0, np.int64))] = True
@@ -48,11 +48,11 @@ class Places:
         pairs. Raises ValueError for a set that has no contrast.
         """
         inside = self.inside(view, where)
-        if view == "global":
+        if view in OVER_ALL_PAIRS:
             return np.full(inside.size, 1.0 / max(inside.size, 1))
-        absent = self.group_id == SILENT_GROUP if view == "group" else np.zeros(inside.size, bool)
+        absent = self.group_id == SILENT_GROUP if view in IN_GROUPS else np.zeros(inside.size, bool)
         n_in, n_out = int(inside.sum()), int((~inside & ~absent).sum())
-        if (view == "group" and where == SILENT_GROUP) or not n_in or not n_out:
+        if (view in IN_GROUPS and where == SILENT_GROUP) or not n_in or not n_out:
             raise ValueError(f"{view} {where} has {n_in} pairs inside and {n_out} outside: it has no contrast")
         return np.where(inside, 1.0 / n_in, np.where(absent, 0.0, -1.0 / n_out))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import norm
 
 from pretilt.stats.adjusted import residual_delta
 from pretilt.stats.columns import Columns
@@ -18,9 +19,10 @@ from pretilt.stats.resampling import sign_flip_p
 from pretilt.stats.sets import Sets
 from pretilt.stats.shrinkage import Mixture, fit_mixture
 from pretilt.stats.sums import cell_sums
-from pretilt.stats.sure import SURE_LFSR, are_sure, enough_pairs
+from pretilt.stats.sure import SURE_LFSR, SURE_Q, are_sure, enough_pairs
 
 MIN_SELECTED = 50  # cells that each half selects for the cross-fit, at least
+POWER = 0.8  # how often an effect of the size that is called visible would be sure
 MAX_FLIPPED = 4096  # concepts whose exact p is computed: those of largest |z|
 
 
@@ -67,6 +69,19 @@ class ViewStatistics:
         sd = self.moderated.sd[m]
         lo, hi = self.mixture.interval(self.contrasts.delta[k, m] / sd, self.moderated.se[k, m] / sd)
         return lo * sd, hi * sd
+
+
+def smallest_visible(stats: ViewStatistics, n_tests: int) -> float | None:
+    """|delta| that would be called sure in four of five cases, at the median standard error of the view; None if empty.
+
+    In units of u. |z| has to pass the smallest one that is sure here; where none is, that of the best of `n_tests`
+    tests, all views together.
+    """
+    errors = stats.moderated.se[np.isfinite(stats.moderated.se) & (stats.moderated.se > 0)]
+    if not errors.size:
+        return None
+    needed = stats.sure_z if np.isfinite(stats.sure_z) else float(norm.isf(SURE_Q / 2 / max(n_tests, 1)))
+    return float((needed + norm.ppf(POWER)) * np.median(errors))
 
 
 def view_statistics(

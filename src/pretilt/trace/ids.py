@@ -19,17 +19,19 @@ from pretilt.schema import (
     EVERYWHERE,
     GROUPS_FILE,
     HYPOTHESES_FILE,
+    IN_GROUPS,
     LISTS,
+    OVER_ALL_PAIRS,
     PAIRS_FILE,
+    PATTERN,
     PROMPT_CONCEPTS_FILE,
     SILENT_GROUP,
     SUMMARY_FILE,
 )
 
-VIEWS = ("global", "group", "prompt_max", "prompt_freq")
 FORMS = (
     "Give a number of the audit's list (3), a hypothesis (global:7, group:12:7, prompt_max:3:981), a concept "
-    "(concept:7, or its name) or a pair (pair:<pair_id>, row:<row of the source>)"
+    "(concept:7, pattern:bold, or its name) or a pair (pair:<pair_id>, row:<row of the source>)"
 )
 LONGEST_NAME = 80  # characters of a text for which names and ids like it are sought
 LONGEST_PAIR = 24  # characters of a pair_id
@@ -37,7 +39,10 @@ N_COMPARED = 20_000  # ids that a wrong one is compared with, those of the first
 SHORTEST_STEM = 4  # first characters that a pair_id must share with a wrong one to be offered
 
 _NUMBER, _ROW = re.compile(r"#?([0-9]{1,4})"), re.compile(r"row[: ]([0-9]{1,15})")
-_HYPOTHESIS = re.compile(r"(global):(?:\*:)?([0-9]{1,9})|(group|prompt_max|prompt_freq):([0-9]{1,9}):([0-9]{1,9})")
+_HYPOTHESIS = re.compile(
+    r"(global|pattern):(?:\*:)?([0-9]{1,9})|(group|prompt_max|prompt_freq|pattern_group):([0-9]{1,9}):([0-9]{1,9})"
+)
+_PATTERN = re.compile(r"pattern:([a-z0-9-]{1,80})")
 _CONCEPT = re.compile(r"concept:([0-9]{1,9})")
 _PAIR = re.compile(r"pair:(.*)|([0-9a-f]{20}(?:-[0-9]+)?)", re.DOTALL)
 
@@ -59,8 +64,10 @@ def resolve(run: Run, what: str) -> Cell | str:
         what = _listed(run, int(match[1]))
     if match := _HYPOTHESIS.fullmatch(what):
         if match[1]:
-            return _cell(run, "global", int(EVERYWHERE), int(match[2]), f"global:{match[2]}")
+            return _cell(run, match[1], int(EVERYWHERE), int(match[2]), f"{match[1]}:{match[2]}")
         return _cell(run, match[3], int(match[4]), int(match[5]), what)
+    if match := _PATTERN.fullmatch(what):
+        return _of_pattern(run, match[1])
     if match := _CONCEPT.fullmatch(what):
         return _concept(run, int(match[1]), what)
     if match := _PAIR.fullmatch(what):
@@ -76,14 +83,14 @@ def _cell(run: Run, view: str, where: int, concept_id: int, what: str) -> Cell:
     if concept_id >= len(kinds):
         trouble = _no_concept(concept_id, kinds)
     elif not trouble:
-        shift_kind = view.replace("prompt_", "shift_") if view.startswith("prompt_") else ""
-        if kinds[concept_id].startswith("shift_") and kinds[concept_id] != shift_kind:
-            trouble = f"concept {concept_id} is of kind {kinds[concept_id]}, which is not tested in view {view}"
-        elif shift_kind and kinds[concept_id] != shift_kind:
-            trouble = f"concept {concept_id} is of kind {kinds[concept_id]}, and view {view} is about {shift_kind}"
+        kind = kinds[concept_id]
+        if kind not in _kinds_of(view):
+            trouble = (
+                f"concept {concept_id} is of kind {kind}, and view {view} is about {' and '.join(_kinds_of(view))}"
+            )
     if trouble:
         # the mean of a concept over all pairs can be traced, though it is not tested
-        near = [f"concept:{concept_id}"] if view == "global" and concept_id < len(kinds) else []
+        near = [f"concept:{concept_id}"] if view in OVER_ALL_PAIRS and concept_id < len(kinds) else []
         raise _unknown(run, f"there is no effect '{what}'", trouble, near, like=what)
     return Cell(view, where, concept_id, what)
 
@@ -92,8 +99,27 @@ def _concept(run: Run, concept_id: int, what: str) -> Cell:
     kinds = _kinds(run)
     if concept_id >= len(kinds):
         raise _unknown(run, f"there is no concept '{what}'", _no_concept(concept_id, kinds))
+    if kinds[concept_id] == PATTERN:
+        return Cell("pattern", int(EVERYWHERE), concept_id, f"pattern:{concept_id}")
     tested = not kinds[concept_id].startswith("shift_")
     return Cell("global", int(EVERYWHERE), concept_id, f"global:{concept_id}" if tested else what)
+
+
+def _kinds_of(view: str) -> tuple[str, ...]:
+    """The kinds of concepts that are tested in a view."""
+    if view.startswith("pattern"):
+        return (PATTERN,)
+    return (view.replace("prompt_", "shift_"),) if view.startswith("prompt_") else ("community", "feature")
+
+
+def _of_pattern(run: Run, name: str) -> Cell:
+    """The effect of a pattern over all pairs, by the pattern's name."""
+    table = run.table(CONCEPTS_FILE, ["concept_id", "pattern"])
+    names = dict(zip(table["pattern"].to_pylist(), table["concept_id"].to_pylist(), strict=True))
+    if name not in names:
+        near = [f"pattern:{known}" for known in near_misses(name, [known for known in names if known])]
+        raise _unknown(run, f"there is no pattern '{name}'", "docs/patterns.md lists those of the package", near)
+    return _concept(run, names[name], f"pattern:{name}")
 
 
 def _kinds(run: Run) -> list[str]:
@@ -107,9 +133,9 @@ def _no_concept(concept_id: int, kinds: Sequence[str]) -> str:
 
 def _place_trouble(run: Run, view: str, where: int) -> str:
     """Why the set of pairs has no effects, empty if it may have some."""
-    if view == "global":
+    if view in OVER_ALL_PAIRS:
         return ""
-    if view == "group":
+    if view in IN_GROUPS:
         if where == SILENT_GROUP:
             return "group 0 holds the silent pairs, which are not tested"
         place_ids = run.table(GROUPS_FILE, ["group_id"])["group_id"]

@@ -17,14 +17,16 @@ from pretilt.schema import (
     CONCEPTS_FILE,
     GROUP_MEMBERS_FILE,
     HYPOTHESES_FILE,
+    IN_GROUPS,
+    OVER_ALL_PAIRS,
     PAIRS_FILE,
     PROMPT_CONCEPTS_FILE,
     PROMPT_MEMBERS_FILE,
+    VIEWS,
 )
 from pretilt.settings import AuditSettings
 from pretilt.stats.sure import COLUMNS as SURE_COLUMNS
 from pretilt.stats.sure import is_sure
-from pretilt.trace.ids import VIEWS
 from pretilt.trace.parts import concepts_of, name_of, place_of, quotes_of, tokens_of
 from pretilt.trace.types import Lesson, PairTrace, Unusual
 
@@ -46,12 +48,13 @@ def trace_pair(run: Run, settings: AuditSettings, pair_id: str, n: int, tokens: 
     everywhere: list[Lesson] = []
     in_places: list[Lesson] = []
     if quote.split == "train":
-        places = {"group": [group_id]}
+        places = {view: [group_id] for view in IN_GROUPS}
         for topic in topics:
             places.setdefault(f"prompt_{topic['statistic']}", []).append(topic["prompt_concept_id"])
         carried = _carried(run, u, places)
         lists = [
-            _first([row for row in carried if (row["view"] == "global") == overall], n) for overall in (True, False)
+            _first([row for row in carried if (row["view"] in OVER_ALL_PAIRS) == overall], n)
+            for overall in (True, False)
         ]
         everywhere, in_places = _lessons(run, settings, pair_id, u, lists, tokens, events)
     group = place_of(run, "group", group_id)
@@ -109,7 +112,7 @@ def _carried(run: Run, u: np.ndarray, places: dict[str, list[int]]) -> list[dict
     where, applies = table["where"].to_numpy(), np.zeros(table.num_rows, bool)
     for view in VIEWS:
         of_view = pc.equal(table["view"], view).to_numpy()
-        applies |= of_view if view == "global" else of_view & np.isin(where, places.get(view, []))
+        applies |= of_view if view in OVER_ALL_PAIRS else of_view & np.isin(where, places.get(view, []))
     table = table.filter(pa.array(applies))
     # A pair inside weighs 1 / n_in (`Places.weights`); over all pairs n_in is their number.
     contribution = u[table["concept_id"].to_numpy()] / table["n_in"].to_numpy()

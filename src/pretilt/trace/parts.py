@@ -13,11 +13,12 @@ from pretilt.audit.evidence import token_reader
 from pretilt.errors import UserError
 from pretilt.events import Events
 from pretilt.labels.described import named_table
-from pretilt.lens.blocks import Features, transcripts
+from pretilt.lens.blocks import transcripts
 from pretilt.lens.tokens import PairTokens
+from pretilt.pairs.shuffle import label_swap
 from pretilt.pairs.transcript import transcript
 from pretilt.run import Run
-from pretilt.schema import EVIDENCE_FILE, PAIRS_FILE, TOKENS_FILE
+from pretilt.schema import EVIDENCE_FILE, IN_GROUPS, OVER_ALL_PAIRS, PAIRS_FILE, PATTERN, TOKENS_FILE
 from pretilt.settings import AuditSettings
 from pretilt.text import is_harmful, mask_slurs
 from pretilt.trace.types import Quote
@@ -43,8 +44,13 @@ def tokens_of(
                 sides = (row[f"{side}_{part}"] for side in ("chosen", "rejected") for part in ("pieces", "acts"))
                 tokens[key] = PairTokens(*sides)
     missing = [key for key in u_of_key if key not in tokens]
-    if missing:
-        tokens |= zip(missing, _read_tokens(run, settings, missing, events), strict=True)
+    concepts = concepts_of(run, {concept for _, concept in missing})
+    of_text = [key for key in missing if concepts[key[1]]["kind"] == PATTERN]
+    of_features = [key for key in missing if key not in set(of_text)]
+    if of_text:
+        tokens |= zip(of_text, token_reader(run, settings, None, events)(of_text), strict=True)
+    if of_features:
+        tokens |= zip(of_features, _read_tokens(run, settings, of_features, events), strict=True)
     return tokens
 
 
@@ -77,7 +83,7 @@ def quotes_of(run: Run, settings: AuditSettings, pair_ids: Iterable[str]) -> dic
     families, sizes = np.unique(pairs["family_id"].to_numpy(), return_counts=True)
     size = dict(zip(families.tolist(), sizes.tolist(), strict=True))
     some = pairs.take(pa.array(at))
-    swap = Features(run, settings).swap
+    swap = label_swap(run, settings)
     turned = np.zeros(at.size, bool) if swap is None else swap[at]
     quotes = {}
     for row, prompt, turn in zip(some.to_pylist(), transcripts(some), turned, strict=True):
@@ -107,9 +113,9 @@ def name_of(row: dict[str, Any] | None, kind: str, number: int) -> str:
 
 def place_of(run: Run, view: str, where: int) -> str:
     """Name of the set of pairs, "" for all pairs."""
-    if view == "global":
+    if view in OVER_ALL_PAIRS:
         return ""
-    kind = "group" if view == "group" else "prompt_concept"
+    kind = "group" if view in IN_GROUPS else "prompt_concept"
     table = named_table(run, f"{kind}s", [f"{kind}_id", "name"])
     rows = table.filter(pc.equal(table[f"{kind}_id"], where)).to_pylist()
     return name_of(rows[0] if rows else None, kind.replace("_", " "), where)

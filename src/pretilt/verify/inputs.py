@@ -23,7 +23,8 @@ from pretilt.run import Run
 from pretilt.schema import FORECAST_FILE, FORECAST_HALVES_FILE, FORECAST_REPORT, FORECAST_SHUFFLED_FILE
 from pretilt.verify.observed import Observed, realised
 
-CELL_VIEWS = {"group": "community", "prompt_max": "shift_max", "prompt_freq": "shift_freq"}  # and the concepts judged
+# Views of sets of prompts, and the kind of concepts that each is judged on.
+CELL_VIEWS = {"group": "community", "prompt_max": "shift_max", "prompt_freq": "shift_freq", "pattern_group": "pattern"}
 FEW_UNITS = 4  # independent prompts: each half of them is cut in two again
 _Z95 = 1.959963984540054
 

@@ -27,6 +27,7 @@ SETS = {
     "features": "with single features",
     "shift_max": "response shifts, max",
     "shift_freq": "response shifts, freq",
+    "patterns": "patterns of the text",
 }
 
 
@@ -97,6 +98,7 @@ def masks(forecast: Forecast) -> dict[str, np.ndarray]:
         "features": bank.feature_view,
         "shift_max": bank.of("max"),
         "shift_freq": bank.of("freq"),
+        "patterns": bank.patterns,
     }
 
 

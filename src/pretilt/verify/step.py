@@ -125,7 +125,8 @@ def verify_run(
     }
     controls = [r for r in ("after-zero-step", "after-shuffled") if features_stage(r) in run.manifest["stages"]]
     scored = [s for s in run.manifest["stages"] if s.startswith((f"rollouts-{before}-own", f"rollouts-{before}-other"))]
-    reads = ["pairs", "features", "audit", *map(features_stage, dict.fromkeys([before, role, *controls])), *scored]
+    answered = map(features_stage, dict.fromkeys([before, role, *controls]))
+    reads = ["pairs", "features", "patterns", "audit", *answered, *scored]
     files = (FORECAST_FILE, FORECAST_REPORT, FORECAST_HALVES_FILE, FORECAST_SHUFFLED_FILE)
     inputs = {
         "forecast": {f: file_hash(run.path / f) for f in files if (run.path / f).exists()},
@@ -184,7 +185,7 @@ class _Verification:
 
         y, se, n = self.seen.observed.mean, self.seen.observed.se, len(self.seen.observed.shift)
         lo, hi = np.empty(y.size), np.empty(y.size)
-        for name in ("features", "shift_max", "shift_freq"):  # the communities are among the features
+        for name in ("features", "shift_max", "shift_freq", "patterns"):  # the communities are among the features
             in_set, calibrated = self.masks[name], self.calibrated[name]
             lo[in_set], hi[in_set] = (
                 (np.nan, np.nan)

@@ -214,7 +214,8 @@ def statements(
         "no interval: the scale is not surely above 0" if covered is None else f"{covered:.0%}",
         None if covered is None else covered >= COVERED,
     )
-    names = {"group": "groups of pairs", "prompt_max": "prompts, max", "prompt_freq": "prompts, freq"}
+    names = {"group": "groups of pairs", "prompt_max": "prompts, max", "prompt_freq": "prompts, freq",
+             "pattern_group": "groups of pairs, patterns"}  # fmt: skip
     for view, view_report in cells.items():
         within = (view_report.get("in_out") or {}).get("within")
         if within is not None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pretilt.run import finite
-from pretilt.schema import LISTED
+from pretilt.schema import IN_GROUPS, LISTED, OVER_ALL_PAIRS, PATTERN
 from pretilt.stats.sure import is_sure
 from pretilt.text import counted, mask_slurs
 from pretilt.view.certainty import signed, verdict
@@ -36,7 +36,12 @@ __all__ = [
 
 FOLLOWS_LENGTH = 0.3  # |correlation| with the length difference from which a person is warned
 MOST_UNSURE = 3  # rows told of a list in which nothing is sure
-PLACES = {"everywhere": ["global"], "groups": ["group"], "prompts": ["prompt_max", "prompt_freq"]}
+PLACES = {
+    "patterns": ["pattern"],
+    "everywhere": ["global"],
+    "groups": ["pattern_group", "group"],
+    "prompts": ["prompt_max", "prompt_freq"],
+}
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,10 @@ class Effect:
     level: str  # "sure" | "probably" | "unsure" | "unknown"
     how_sure: str  # a sentence
     cautions: list[str]
+    pattern: str | None  # name of the pattern, None for a concept of features
+    share_chosen: float | None  # over all training pairs: the responses in which it fires, or the pattern stands
+    share_rejected: float | None
+    per_100_words: float | None  # of a pattern, occurrences, chosen less rejected
     share_of_pairs: float | None  # of the training pairs, those in which the concept fires in either response
     follows_length: bool
     sentence: str
@@ -89,6 +98,8 @@ def interval(lo: float | None, hi: float | None) -> str:
 
 def effect_id(concept_id: int, kind: str | None) -> str:
     """What `trace` takes for a concept over all pairs: a response-shift concept is not tested there."""
+    if kind == PATTERN:
+        return f"pattern:{concept_id}"
     return f"concept:{concept_id}" if unit_of(kind) else f"global:{concept_id}"
 
 
@@ -112,9 +123,9 @@ class Labels:
         return mask_slurs(self.concepts.get(concept_id, {}).get("name") or f"concept {concept_id}")
 
     def place(self, view: str, where: int) -> str:
-        if view == "global" or where < 0:
+        if view in OVER_ALL_PAIRS or where < 0:
             return ""
-        names_of, noun = (self.groups, "group") if view == "group" else (self.prompts, "prompt concept")
+        names_of, noun = (self.groups, "group") if view in IN_GROUPS else (self.prompts, "prompt concept")
         return mask_slurs(names_of.get(where, {}).get("name") or f"{noun} {where}")
 
     def unit(self, concept_id: int) -> str:
@@ -159,6 +170,10 @@ class Labels:
             level=judged.level,
             how_sure=judged.sentence,
             cautions=list(judged.cautions),
+            pattern=concept.get("pattern"),
+            share_chosen=finite(concept.get("share_chosen")),
+            share_rejected=finite(concept.get("share_rejected")),
+            per_100_words=finite(concept.get("per_100_words")),
             share_of_pairs=min(1.0, active / self.n_train) if active is not None and self.n_train else None,
             follows_length=correlation is not None and abs(correlation) >= FOLLOWS_LENGTH,
             sentence=in_words(row),
@@ -170,13 +185,13 @@ def in_words(row: Mapping[str, Any]) -> str:
     amplify = row["delta"] > 0
     verb, side = ("amplify", "chosen") if amplify else ("suppress", "rejected")
     sure = is_sure(row)
-    if row["view"] == "global":
+    if row["view"] in OVER_ALL_PAIRS:
         follows = f"Training would {verb} it." if sure else "This may be chance."
         return f"Over all {counted(row['n_in'], 'pair')} the {side} responses show it more. {follows}"
     inside, outside = finite(row["mean_in"]), finite(row["mean_out"])
     place = (
         f"in these {row['n_in']:,} pairs"
-        if row["view"] == "group"
+        if row["view"] in IN_GROUPS
         else f"on the {row['n_in']:,} prompts most about this"
     )
     follows = f"Training would {verb} it there." if sure else "This may be chance."
@@ -222,7 +237,7 @@ def spread(rows: Sequence[dict[str, Any]], limit: int, per_place: int = 2) -> li
     spread_rows = []
     for row in rows:
         place = (row["view"], row["where"])
-        if row["view"] == "global" or taken[place] < per_place:
+        if row["view"] in OVER_ALL_PAIRS or taken[place] < per_place:
             taken[place] += 1
             spread_rows.append(row)
     return spread_rows[:limit]

@@ -9,6 +9,7 @@ NEXT: dict[str, tuple[tuple[str, ...], str]] = {
     "fit": (("audit", "PAIRS"), "PAIRS: what the model will be trained on"),
     "audit": (("trace", "RUN"), "which pairs the row rests on"),
     "empty audit": (("doctor", "RUN"), "what the lens and the data are short of"),
+    "trace of text": (("audit", "SOURCE", "--model", "MODEL", "--dictionary", "DICTIONARY"), "what the model sees too"),
     "doctor": (("trace", "RUN", "1"), "which pairs the first row of the audit rests on"),
     "trace": (("rollouts", "RUN", "--role", "reference"), "what the untrained model says, for the forecast"),
     "describe": (("trace", "RUN", "1"), "the first row of the audit, with its description"),

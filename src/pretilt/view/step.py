@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from pretilt.run import Run
-from pretilt.schema import FEATURES, PAGE_FILE, SUMMARY_FILE
+from pretilt.schema import PAGE_FILE, SUMMARY_FILE
 from pretilt.version import __version__
-from pretilt.view.summary import report_tables
+from pretilt.view.summary import AUDIT_STAGES, report_tables
 
-VERSION = 4  # raise it when a change of code can change the bytes
+VERSION = 5  # raise it when a change of code can change the bytes
 
 
 def write_report(run: Run) -> dict[str, Any]:
@@ -17,10 +17,11 @@ def write_report(run: Run) -> dict[str, Any]:
     from pretilt.view.page.report import build_report
     from pretilt.view.summary import summarise
 
-    reads = ["pairs", FEATURES, "doctor", "concepts", "shifts", "audit", "evidence"]
+    reads = [name for name in AUDIT_STAGES if name in run.manifest["stages"]]
     from pretilt.labels.described import described
 
-    facts = {name: run.manifest[name] for name in ("lens", "settings", "versions", "measurement_id", "source")}
+    recorded = ("lens", "settings", "versions", "measurement_id", "source")
+    facts = {name: run.manifest[name] for name in recorded if name in run.manifest}
     facts |= {"described": names} if (names := described(run)) else {}
     with run.stage("report", version=VERSION, config={"pretilt": __version__}, reads=reads, inputs=facts) as stage:
         if not stage.done:

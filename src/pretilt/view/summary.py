@@ -33,9 +33,13 @@ from pretilt.schema import (
 from pretilt.stats.sure import sure_rows
 from pretilt.text import is_harmful
 from pretilt.view.effects import PLACES, Effect, Labels, n_shown, shortlist
+from pretilt.view.plain_words import opening
 from pretilt.view.tables import ReportTables, n_train
 
 __all__ = ["LISTS", "Effect", "Example", "ReportTables", "Summary", "identity", "summarise"]
+
+
+AUDIT_STAGES = ("pairs", FEATURES, "patterns", "doctor", "concepts", "shifts", "audit", "evidence")
 
 
 @dataclass(frozen=True)
@@ -67,11 +71,14 @@ class Summary:
     """
 
     title: str
+    opening: list[str]
     read: dict[str, Any]
     lens: dict[str, Any]
     trust: dict[str, Any]
     families: dict[str, Any]
     doctor: dict[str, Any]
+    amplified_patterns: list[Effect]
+    suppressed_patterns: list[Effect]
     amplified: list[Effect]
     suppressed: list[Effect]
     amplified_in_groups: list[Effect]
@@ -122,6 +129,7 @@ def _read(tables: ReportTables) -> dict[str, Any]:
         "heldout": pairs.num_rows - n_train(pairs),
         "components": len(pc.unique(pairs["component_id"])),
         "tokens": {span: int(pc.sum(pairs[f"n_{span}_tokens"]).as_py() or 0) for span in SPANS},
+        "unit": "words" if tables.is_text_alone else "tokens",
         "mean_length_difference": float(difference.mean()) if difference.size else None,
         "share_chosen_longer": float((difference > 0).mean()) if difference.size else None,
     }
@@ -219,22 +227,36 @@ def _peak(pieces: Sequence[str], acts: Sequence[float]) -> tuple[str, int]:
     return "".join(pieces), sum(len(p) for p in pieces[:best])
 
 
-def summarise(tables: ReportTables, *, title: str = "", n_global: int = 5, n_local: int = 4) -> Summary:
-    """The first effects of a finished run: per direction `n_global` over all pairs, and `n_local` each in groups and by
-    what the prompt is about, at most two of the same place, so that one striking group does not hide the others."""
+def summarise(
+    tables: ReportTables, *, title: str = "", n_patterns: int = 8, n_global: int = 5, n_local: int = 4
+) -> Summary:
+    """The first effects of a finished run: per direction `n_patterns` patterns and `n_global` concepts over all pairs,
+    and `n_local` each in groups and by what the prompt is about, at most two of the same place, so that one striking
+    group does not hide the others."""
     labels = Labels(tables)
     lists = {
         (place, direction): [labels.effect(row) for row in shortlist(tables, place, direction, limit)]
-        for place, limit in zip(PLACES, (n_global, n_local, n_local), strict=True)
+        for place, limit in zip(PLACES, (n_patterns, n_global, n_local, n_local), strict=True)
         for direction in ("amplify", "suppress")
     }
+    trust, views = _trust(tables), (tables.manifest.get("statistics") or {}).get("views", {})
     return Summary(
         title=title or str(tables.manifest.get("source") or "preference data"),
+        opening=opening(
+            lists["patterns", "amplify"],
+            lists["patterns", "suppress"],
+            trust["sure"],
+            {view: facts.get("smallest_visible") for view, facts in views.items()},
+            n_train(tables.pairs),
+            _families(tables).get("kish_n_eff"),
+        ),
         read=_read(tables),
         lens=identity(tables.manifest),
-        trust=_trust(tables),
+        trust=trust,
         families=_families(tables),
         doctor=_doctor(tables.doctor),
+        amplified_patterns=lists["patterns", "amplify"],
+        suppressed_patterns=lists["patterns", "suppress"],
         amplified=lists["everywhere", "amplify"],
         suppressed=lists["everywhere", "suppress"],
         amplified_in_groups=lists["groups", "amplify"],
@@ -270,5 +292,4 @@ def report_tables(run: Run) -> ReportTables:
 
 def _of_the_audit(run: Run) -> set[str]:
     """Names of the audit's own artifacts; those of later steps would change the page with what is in the folder."""
-    stages = ("pairs", FEATURES, "doctor", "concepts", "shifts", "audit", "evidence")
-    return {name for stage in stages for name in run.manifest["stages"].get(stage, {"files": ()})["files"]}
+    return {name for stage in AUDIT_STAGES for name in run.manifest["stages"].get(stage, {"files": ()})["files"]}

@@ -34,6 +34,11 @@ class ReportTables:
     files: Sequence[str] = ()  # names of the run's artifacts
 
     @property
+    def is_text_alone(self) -> bool:
+        """No lens read the pairs: there are patterns alone, and lengths are words."""
+        return bool((self.manifest.get("settings") or {}).get("no_lens", False))
+
+    @property
     def paper_order(self) -> bool:
         """The lists are ordered as in the paper; otherwise what is sure comes first."""
         return bool((self.manifest.get("settings") or {}).get("paper", False))

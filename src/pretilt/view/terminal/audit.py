@@ -16,10 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from pretilt.pairs.transcript import last_turn
+from pretilt.schema import IN_GROUPS, OVER_ALL_PAIRS
 from pretilt.stats.sure import LEAST_FIRING, SURE_LFSR, SURE_PAIRS, SURE_Q, pairs_missing
 from pretilt.text import counted, one_line, snippet
 from pretilt.view.certainty import sure_text
 from pretilt.view.effects import Effect, interval, signed
+from pretilt.view.plain_words import points, share
 from pretilt.view.summary import Example, Summary
 from pretilt.view.terminal.kit import Page, percent
 from pretilt.view.terminal.preflight import families_in_words, print_preflight
@@ -36,6 +38,9 @@ def print_summary(
     """Print the summary of a finished run. `show_text`: print the example even if the word screen fired."""
     page = Page(console)
     page.heading(f"pretilt · {one_line(summary.title)}", "what training on these pairs would amplify and suppress")
+    page.print()
+    for sentence in summary.opening:
+        page.print(page.text(sentence))
     page.print()
     page.facts(_read_lines(summary) + _trust_lines(summary) + _doctor_lines(summary))
     if not summary.trust["n_tested"]:
@@ -72,7 +77,7 @@ def _read_lines(summary: Summary) -> list[tuple[str, str]]:
     read, lens = summary.read, summary.lens
     n_dropped = sum(read["dropped"].values())
     tokens = read["tokens"]
-    line = f"{counted(read['pairs'], 'pair')}, {sum(tokens.values()):,} tokens"
+    line = f"{counted(read['pairs'], 'pair')}, {sum(tokens.values()):,} {read['unit']}"
     if n_dropped:
         line += f" · {n_dropped:,} of {read['rows_in']:,} rows dropped ({_reasons(read['dropped'])})"
     else:
@@ -84,7 +89,8 @@ def _read_lines(summary: Summary) -> list[tuple[str, str]]:
         parts.append(
             f"dictionary {lens['dictionary']}" + (f" ({lens['n_features']:,} features)" if "n_features" in lens else "")
         )
-    return rows + ([("Lens", " · ".join(parts))] if parts else [])
+    lens_line = " · ".join(parts) or ("none: patterns of the text alone" if read["unit"] == "words" else "")
+    return rows + ([("Lens", lens_line)] if lens_line else [])
 
 
 def _trust_lines(summary: Summary) -> list[tuple[str, str]]:
@@ -102,7 +108,7 @@ def _trust_lines(summary: Summary) -> list[tuple[str, str]]:
     if read["heldout"]:
         lines.append(f"{counted(read['heldout'], 'pair was', 'pairs were')} held out before anything was fitted")
     share = trust["share_one_firing_passes"]
-    if share is not None and trust["disparity"] == "paper":
+    if share is not None and trust["disparity"] == "paper" and read["unit"] == "tokens":
         needed = round(1 / trust["freq_threshold"])
         lines.append(f"{percent(share)} of the responses have under {needed} tokens, where one firing already counts")
     if trust["n_tested"]:
@@ -135,35 +141,58 @@ def _mark(direction: str) -> str:
 
 def _lists(page: Page, summary: Summary) -> None:
     numbers, in_lists = count(1), summary.trust["in_lists"]
+    if any(in_lists["patterns"].values()):
+        page.heading("In the text", "shares of the answers that hold a pattern, over all pairs: grep can recount them")
+        patterns = {"amplify": summary.amplified_patterns, "suppress": summary.suppressed_patterns}
+        _table(page, numbers, patterns, in_lists["patterns"], of_patterns=True)
+    if summary.read["unit"] == "words":
+        _groups(page, summary, numbers)
+        return
     page.heading("Most amplified", "chosen responses show it more, over all pairs")
     _table(page, numbers, {"amplify": summary.amplified}, in_lists["everywhere"])
     page.heading("Most suppressed", "rejected responses show it more, over all pairs")
     _table(page, numbers, {"suppress": summary.suppressed}, in_lists["everywhere"])
-    page.heading("In groups of pairs", "one group against the other groups; at most two of a group")
-    if n := summary.trust["n_silent"]:
-        page.print(f"{counted(n, 'pair')} that no concept sets apart {'is' if n == 1 else 'are'} in no group")
-    in_groups = {"amplify": summary.amplified_in_groups, "suppress": summary.suppressed_in_groups}
-    _table(page, numbers, in_groups, in_lists["groups"])
+    _groups(page, summary, numbers)
     page.heading("When the prompt is about …", "the prompts most about it against all others; at most two of each")
     by_prompt = {"amplify": summary.amplified_by_prompt, "suppress": summary.suppressed_by_prompt}
     _table(page, numbers, by_prompt, in_lists["prompts"])
 
 
+def _groups(page: Page, summary: Summary, numbers: Iterator[int]) -> None:
+    page.heading("In groups of pairs", "one group against the other groups; at most two of a group")
+    if n := summary.trust["n_silent"]:
+        page.print(f"{counted(n, 'pair')} that nothing sets apart {'is' if n == 1 else 'are'} in no group")
+    in_groups = {"amplify": summary.amplified_in_groups, "suppress": summary.suppressed_in_groups}
+    _table(page, numbers, in_groups, summary.trust["in_lists"]["groups"])
+
+
 def _table(
-    page: Page, numbers: Iterator[int], parts: Mapping[str, Sequence[Effect]], in_lists: Mapping[str, int]
+    page: Page,
+    numbers: Iterator[int],
+    parts: Mapping[str, Sequence[Effect]],
+    in_lists: Mapping[str, int],
+    *,
+    of_patterns: bool = False,
 ) -> None:
     """The rows of each direction, numbered. Where nothing is sure that is said, and what follows is dim.
 
-    `in_lists`: of each direction, how many passed the display rules; where no row is given all of them print as 0.
+    `of_patterns`: with the shares of answers instead of q and the phrases. `in_lists`: of each direction, how many
+    passed the display rules; where no row is given all of them print as 0.
     """
     if not any(in_lists[direction] for direction in parts):
         page.print("nothing passed the display rules")
         return
-    wide = page.width >= PHRASES_FROM and any(effect.view == "global" for part in parts.values() for effect in part)
+    wide = (
+        not of_patterns
+        and page.width >= PHRASES_FROM
+        and any(effect.view in OVER_ALL_PAIRS for part in parts.values() for effect in part)
+    )
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False, expand=True)
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("concept", ratio=3, no_wrap=True, overflow=page.overflow)
-    for name in ("effect", "95 % interval", "sure") + (("q",) if page.width >= Q_FROM else ()):
+    last = () if of_patterns or page.width < Q_FROM else ("q",)
+    first = ("chosen", "rejected", "points") if of_patterns else ("effect",)
+    for name in (*first, "95 % interval", "sure", *last):
         table.add_column(name, justify="right", no_wrap=True)
     if wide:
         table.add_column("for example", ratio=2, no_wrap=True, overflow=page.overflow)
@@ -173,14 +202,16 @@ def _table(
         elif not any(effect.is_sure for effect in effects):
             table.add_row(page.text(_mark(direction)), page.text("nothing sure"))
         for effect in effects:
-            cells = _cells(page, next(numbers), effect) + ([page.text(_phrase(effect), "dim")] if wide else [])
+            cells = _cells(page, next(numbers), effect, of_patterns) + (
+                [page.text(_phrase(effect), "dim")] if wide else []
+            )
             table.add_row(*cells, style="" if effect.is_sure else "dim")
     page.print(table)
 
 
-def _cells(page: Page, number: int, effect: Effect) -> list[Text]:
+def _cells(page: Page, number: int, effect: Effect, of_patterns: bool) -> list[Text]:
     name = page.text(one_line(effect.concept))
-    below = [*([_place(effect)] if effect.place else []), effect.hypothesis_id]
+    below = [*([_place(effect)] if effect.place else []), _typed(effect)]
     doubts = _doubts(effect) if effect.is_sure else []
     for line in below + [f"but: {doubt}" for doubt in doubts]:  # one a line: no width cuts them
         name = Text.assemble(name, "\n", page.text(line, "dim"))
@@ -188,13 +219,24 @@ def _cells(page: Page, number: int, effect: Effect) -> list[Text]:
     if not effect.is_sure:
         sure = f"unsure, {sure}" if page.width >= WORDS_FROM else "unsure"
     cells = [page.text(f"{number} {_mark(effect.direction)}"), name]
-    cells.append(page.text(f"{signed(effect.effect)} {effect.unit}".rstrip(), "bold" if effect.is_sure else ""))
+    weight = "bold" if effect.is_sure else ""
+    if of_patterns:
+        shares = [page.text("?" if s is None else share(s)) for s in (effect.share_chosen, effect.share_rejected)]
+        cells += [*shares, page.text(points(effect.effect), weight)]
+        cells += [page.text(f"[{points(effect.lo)}, {points(effect.hi)}]"), page.text(sure)]
+        return cells
+    cells.append(page.text(f"{signed(effect.effect)} {effect.unit}".rstrip(), weight))
     cells += [page.text(interval(effect.lo, effect.hi)), page.text(sure)]
     return cells + ([page.text(_q(effect.q_value))] if page.width >= Q_FROM else [])
 
 
+def _typed(effect: Effect) -> str:
+    """What `trace` takes for it: of a pattern over all pairs its name, which a person remembers."""
+    return f"pattern:{effect.pattern}" if effect.view == "pattern" else effect.hypothesis_id
+
+
 def _place(effect: Effect) -> str:
-    noun = "pairs" if effect.view == "group" else "prompts"
+    noun = "pairs" if effect.view in IN_GROUPS else "prompts"
     statistic = f" ({effect.statistic})" if effect.statistic else ""
     return f"{effect.n_in:,} {noun}{statistic}: {one_line(effect.place)}"
 

@@ -90,7 +90,8 @@ def _length_line(preflight: Mapping[str, Any]) -> list[tuple[str, str]]:
     if mean is None:
         return []
     if round(mean, 1):
-        line = f"chosen is {abs(mean):.1f} tokens {'longer' if mean > 0 else 'shorter'} on average"
+        unit = "tokens" if (preflight.get("tokens") or {}).get("read", 1) else "words"
+        line = f"chosen is {abs(mean):.1f} {unit} {'longer' if mean > 0 else 'shorter'} on average"
     else:
         line = "chosen and rejected are equally long on average"
     line += f" (95 % ± {1.96 * error:.1f})" if error is not None else ""
@@ -115,7 +116,7 @@ def _label_lines(preflight: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _cost_line(preflight: Mapping[str, Any]) -> list[tuple[str, str]]:
     to_read = (preflight.get("tokens") or {}).get("read")
-    if to_read is None:
+    if not to_read:
         return []
     estimate = preflight.get("estimate") or {}
     lo, hi = (finite(estimate.get(f"seconds_{bound}")) for bound in ("low", "high"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -15,17 +16,24 @@ from rich.text import Text
 
 from pretilt.pairs.transcript import last_turn
 from pretilt.run import finite
+from pretilt.schema import OVER_ALL_PAIRS, PATTERN
 from pretilt.stats.sure import is_sure
 from pretilt.text import counted, one_line, snippet, visible
 from pretilt.trace.types import Contribution, EffectTrace, Fired, Lesson, PairTrace, Quote, Trace
 from pretilt.view.certainty import signed, verdict
 from pretilt.view.effects import MOST_UNSURE, interval, unit_of
+from pretilt.view.plain_words import points
 from pretilt.view.terminal.audit import HIDDEN
 from pretilt.view.terminal.kit import Page
 
 _OPEN, _CLOSE = "\ue000", "\ue001"  # private use; none is left in what is printed
 _OWN = str.maketrans({"«": "“", "»": "”", _OPEN: "\ufffd", _CLOSE: "\ufffd"})
-_SETS = {"group": "in the group", "prompt_max": "on prompts about", "prompt_freq": "on prompts about"}
+_SETS = {
+    "group": "in the group",
+    "pattern_group": "in the group",
+    "prompt_max": "on prompts about",
+    "prompt_freq": "on prompts about",
+}
 _SIDES = {"amplify": "chosen", "suppress": "rejected"}
 _LONG_CONTRIBUTION = 3  # lines of a response
 _LONG_PAIR = 10
@@ -93,6 +101,11 @@ def _amount(value: float | None, kind: str, digits: int = 3) -> str:
     return f"{signed(value, digits)} {unit_of(kind)}".rstrip()
 
 
+def _size(value: float | None, kind: str) -> str:
+    """An effect in the unit that it is read in: of a pattern in percentage points of answers."""
+    return f"{points(value)} points" if kind == PATTERN else _amount(value, kind)
+
+
 def _percent(share: float | None) -> str:
     if share is None or not math.isfinite(share):
         return "?"
@@ -121,7 +134,7 @@ def _claim(trace: EffectTrace) -> str:
     if trace.row is None:
         return f"the {side} responses show it more in these pairs; this was not tested"
     sure = is_sure(trace.row)
-    inside = None if trace.view == "global" else finite(trace.row["mean_in"])
+    inside = None if trace.view in OVER_ALL_PAIRS else finite(trace.row["mean_in"])
     if inside and (inside > 0) != (trace.direction == "amplify"):
         less = f"the {other} responses show it more in these pairs too, but less than in the others"
         return less + ("" if sure else "; this may be chance")
@@ -136,20 +149,20 @@ def _figures(trace: EffectTrace) -> list[tuple[str, str]]:
     lines = [("fires on", phrases)] if phrases else []
     shrunken = finite(row.get("posterior_delta"))
     if shrunken is not None:
-        limits = interval(finite(row.get("posterior_lo")), finite(row.get("posterior_hi")))
+        limits = _limits(row, "posterior", kind)
         lines.append(("shrunken", _with_limits(shrunken, kind, limits)))
-    limits = interval(finite(row.get("ci_lo")), finite(row.get("ci_hi")))
+    limits = _limits(row, "ci", kind)
     observed = _with_limits(trace.delta, kind, limits)
     families = f" of {counted(row['family_n'], 'family', 'families')}" if row.get("family_n") is not None else ""
-    if row and trace.view != "global":
-        inside, outside = (_amount(finite(row[f"mean_{side}"]), kind) for side in ("in", "out"))
+    if row and trace.view not in OVER_ALL_PAIRS:
+        inside, outside = (_size(finite(row[f"mean_{side}"]), kind) for side in ("in", "out"))
         the_others = "the other" if row["n_out"] == 1 else f"the {row['n_out']:,} others"
         observed += f": {inside} in {counted(row['n_in'], 'pair')}{families}, {outside} in {the_others}"
     elif row:
         observed += f": mean of {counted(row['n_in'], 'pair')}{families}"
     counts = f"{trace.n_with:,} carry it, {trace.n_against:,} pull the other way, {trace.n_neither:,} do neither"
     lines += [("as observed", observed), ("how sure", _sureness(trace))]
-    lines += [("pairs", f"{counts}; together {_amount(trace.total, kind)}")]
+    lines += [("pairs", f"{counts}; together {_size(trace.total, kind)}")]
     lines += [("carried by", f"the first {_carry(trace.pairs_carry)} of the pairs")]
     families = "family" if trace.n_families == 1 else "families"
     lines += [("", f"the first {_carry(trace.families_carry)} of the {trace.n_families:,} {families}")]
@@ -159,8 +172,16 @@ def _figures(trace: EffectTrace) -> list[tuple[str, str]]:
     return lines
 
 
+def _limits(row: Mapping[str, Any], name: str, kind: str) -> str:
+    """The 95 % interval in the unit of the effect, "" where there is none."""
+    lo, hi = finite(row.get(f"{name}_lo")), finite(row.get(f"{name}_hi"))
+    if kind == PATTERN and lo is not None and hi is not None:
+        return f"[{points(lo)}, {points(hi)}]"
+    return interval(lo, hi)
+
+
 def _with_limits(value: float, kind: str, limits: str) -> str:
-    return _amount(value, kind) + (f", 95 % {limits}" if limits else "")
+    return _size(value, kind) + (f", 95 % {limits}" if limits else "")
 
 
 def _carry(shares: Mapping[float, float]) -> str:
@@ -169,7 +190,7 @@ def _carry(shares: Mapping[float, float]) -> str:
 
 def _sureness(trace: EffectTrace) -> str:
     row, kind = trace.row, trace.kind
-    if row is None and kind.startswith("shift_") and trace.view == "global":
+    if row is None and kind.startswith("shift_") and trace.view in OVER_ALL_PAIRS:
         return "Not tested: a response-shift concept is tested on prompts alone; this is its mean over all pairs."
     if row is None:
         return "Not tested, or not among the hypotheses that a large run keeps."
@@ -282,7 +303,7 @@ def _lessons(page: Page, title: str, lessons: Sequence[Lesson], *, with_place: b
         concept = Text.assemble(page.text(one_line(lesson.concept)), page.text(f"\n{lesson.hypothesis_id}", "dim"))
         cells = [one_line(lesson.place)] if with_place else []
         cells += [
-            _amount(lesson.delta, lesson.kind),
+            _size(lesson.delta, lesson.kind),
             _percent(lesson.share),
             f"{lesson.pair_rank:,}",
             f"{lesson.rank:,}",

@@ -44,7 +44,12 @@ def print_verification(report: Mapping[str, Any], concepts: pa.Table, console: C
     cells = [(view, judged["in_out"]) for view, judged in report["cells"].items() if judged.get("in_out")]
     if cells:
         page.heading("In which context", "inside less outside, within concepts")
-        names = {"group": "groups of pairs", "prompt_max": "prompts, max", "prompt_freq": "prompts, freq"}
+        names = {
+            "group": "groups of pairs",
+            "prompt_max": "prompts, max",
+            "prompt_freq": "prompts, freq",
+            "pattern_group": "groups, patterns",
+        }
         rows = [
             {"name": f"{names[v]}, {counted(judged['judged_sets'], 'set')}", **judged["within"]} for v, judged in cells
         ]
