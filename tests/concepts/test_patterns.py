@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import re
 import subprocess
 import sys
@@ -383,6 +384,14 @@ def test_bundled_patterns_end_in_time_on_hostile_texts(pattern: Pattern) -> None
         start = process_time()
         count([pattern], [text], [text], n_threads=1)
         assert process_time() - start < (0.125 if pattern.expression else 1), text[:20]
+
+
+def test_a_mb_of_marks_is_counted_in_time() -> None:
+    """Marks of every kind in random order, which no automaton has met before: 1 MB, all patterns."""
+    text = "".join(random.Random(3).choices("*`_#|-[](){}<>!?.:;,\n aIs$\\1", k=1 << 20))
+    start = process_time()
+    count(PATTERNS, [text], [text[:1000]], n_threads=1)
+    assert process_time() - start < 15
 
 
 def test_hostile_text_is_rewritten_in_time() -> None:

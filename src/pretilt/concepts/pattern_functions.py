@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 RUN_OF_PROMPT = 8  # words in a row that a response shares with its prompt only by repeating it
 SHORTEST_PROMPT = 4  # words; of a shorter prompt the whole is needed for an answer
-SHORTEST_SENTENCE = 5  # words; shorter ones ("Yes.", "1 cup of sugar") come twice for good reasons
+SHORTEST_SENTENCE = 5  # words with a letter; shorter ones ("Yes.", "1 cup of sugar") come twice for good reasons
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
 _END = re.compile(r"[.!?\n。！？]+")
 _SENTENCE = re.compile(r"[^.!?\n。！？]+")
@@ -66,7 +66,7 @@ def repeats_itself(text: str, prompt: str) -> list[tuple[int, int]]:
     for place in _SENTENCE.finditer(text):
         inner = place[0].strip(_AROUND)
         sentence = inner.lower()
-        if len(sentence.split()) < SHORTEST_SENTENCE:
+        if sum(any(map(str.isalpha, word)) for word in sentence.split()) < SHORTEST_SENTENCE:
             continue
         if sentence in known_sentences:
             start = text.index(inner, place.start())

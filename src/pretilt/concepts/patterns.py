@@ -151,9 +151,9 @@ def without_all(pattern: Pattern, texts: Texts) -> pa.LargeStringArray:
     """The texts as the pattern's rewriter leaves them; nulls stay null. Raises ValueError where it has no rewriter.
 
     Code that the pattern does not read is not changed, though it goes with a sentence that goes. The steps are repeated
-    until nothing changes, so that a second call changes nothing. Where the first character went and a capital stood
-    there, the new first letter is a capital. A text that does not match, or of which nothing would be left, stays as it
-    is.
+    until nothing changes, at most MAX_ROUNDS times, so that a second call changes nothing. Where the first character
+    went and a capital stood there, the new first letter is a capital. A text that does not match, or of which nothing
+    would be left, stays as it is.
     """
     if not pattern.rewriter:
         raise ValueError(f"the pattern '{pattern.name}' has no rewriter")
