@@ -29,16 +29,14 @@ def refused(result: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_the_summary_says_what_was_found_and_where_the_page_is(lens: list[str], tmp_path: Path) -> None:
-    source = write_rows(
-        tmp_path / "pairs.jsonl", [*rows(), {"prompt": "x", "chosen": "same", "rejected": "same"}][:240]
-    )
+    source = write_rows(tmp_path / "pairs.jsonl", rows(90))
     result = in_process("audit", source, "--out", tmp_path / "run", *lens)
     assert result.returncode == 0, result.stderr
     for words in (
         "Pre-flight",
         "Most amplified",
         "Most suppressed",
-        "240 pairs",
+        "90 pairs",
         str(tmp_path / "run" / "report.html"),
     ):
         assert words in result.stdout.replace("\n", " ") or words in result.stdout
@@ -127,7 +125,7 @@ def test_an_unknown_hub_id_while_offline(lens: list[str], tmp_path: Path) -> Non
 
 
 def test_a_model_without_a_chat_template(tmp_path: Path) -> None:
-    model, dictionary = write_lens(tmp_path / "lens", template=False)
+    model, dictionary = write_lens(tmp_path / "lens", template=False, trained=False)
     source = write_rows(tmp_path / "pairs.jsonl", rows(30))
     line = refused(in_process("audit", source, "--out", tmp_path / "run", "--model", model, "--dictionary", dictionary))
     assert "chat template" in line

@@ -134,14 +134,14 @@ SIZES = ["hidden_size", "num_hidden_layers", "num_attention_heads", "intermediat
 @pytest.mark.parametrize("field", SIZES)
 def test_malformed_field_of_config_is_refused_quickly(copy: Path, field: str) -> None:
     config = json.loads((copy / "config.json").read_text())
-    start = time.monotonic()
+    start = time.process_time()
     for value in VALUES:
         (copy / "config.json").write_text(json.dumps(config | {field: value}))
         with pytest.raises(UserError) as caught:
             load_model(copy, layer=1)
         assert "\n" not in str(caught.value)
         assert len(str(caught.value)) < 900
-    assert time.monotonic() - start < 15, "memory was taken for sizes that the weights do not have"
+    assert time.process_time() - start < 15, "memory was taken for sizes that the weights do not have"
 
 
 CODE = '{"model_type": "mine", "auto_map": {"AutoConfig": "configuration_mine.Mine"}}'

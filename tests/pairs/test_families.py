@@ -337,7 +337,7 @@ def test_the_order_of_rows_changes_nothing_but_the_numbers() -> None:
 
 
 def test_hostile_text_is_read_in_linear_time() -> None:
-    n = 200_000
+    n = 60_000
     texts = [
         "",
         "\0",
@@ -353,9 +353,9 @@ def test_hostile_text_is_read_in_linear_time() -> None:
     meta = {"id": 10**30, "prompt_id": "\0", "x" * 5000: 1, "": 2, "hash": "h" * n}
     pairs = [w.pair(text, chosen=text, rejected="no", meta=meta) for text in texts + long]
     pairs += [Pair(0, (), (), ()), Pair(0, (Message("system", "s"),), (Message("tool", "t"),), (Message("x", ""),))]
-    start = time.perf_counter()
+    start = time.process_time()  # of this process alone: other tests run beside it
     made = find_families(pairs, np.arange(len(pairs)))
-    assert time.perf_counter() - start < 30
+    assert time.process_time() - start < 10
     assert made.family_id.size == len(pairs)
     json.dumps(made.report(), allow_nan=False)
     assert find_families([], np.array([], dtype=np.int32)).report()["kish_n_eff"] == 0

@@ -342,9 +342,9 @@ def test_unknown_statistics_are_shown_as_unknown(browser: Browser) -> None:
     assert browser.errors() == []
 
 
-@pytest.mark.parametrize("width", [500, 1280])
-def test_no_finding_is_wider_than_its_card(chromium: Any, tmp_path: Path, width: int) -> None:
-    """Effects of four digits, with their unit, over all pairs and in sets of them."""
+@pytest.fixture(scope="module")
+def wide_numbers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a page whose effects have four digits and a unit, over all pairs and in sets of them."""
     tables = synthetic_tables()
     large = {"posterior_delta": 1.127, "posterior_lo": 0.250, "posterior_hi": 1.871}
     rows = [row | large if row["direction"] == "amplify" else row for row in tables.hypotheses.to_pylist()]
@@ -354,8 +354,14 @@ def test_no_finding_is_wider_than_its_card(chromium: Any, tmp_path: Path, width:
         hypotheses=pa.Table.from_pylist(rows, tables.hypotheses.schema),
         concepts=pa.Table.from_pylist(concepts, tables.concepts.schema),
     )
-    (tmp_path / "report.html").write_text(build_report(widest), encoding="utf-8")
-    browser = Browser(chromium, tmp_path).open(width=width)
+    folder = tmp_path_factory.mktemp("wide-numbers")
+    (folder / "report.html").write_text(build_report(widest), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("width", [500, 1280])
+def test_no_finding_is_wider_than_its_card(chromium: Any, wide_numbers: Path, width: int) -> None:
+    browser = Browser(chromium, wide_numbers).open(width=width)
     first = browser.text("#forest .forest-number").replace("\u202f", " ")
     assert first.startswith("+1.127 sd +0.250 to +1.871 sd")
     assert browser.wider_than_their_card(".forest") == []

@@ -216,10 +216,10 @@ def test_an_excerpt_lies_around_the_strongest_token() -> None:
 
 
 def test_a_huge_text_takes_no_time() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     for text in (" " * 300_000 + "x", "\ue000 " * 150_000, "x" * 300_000):
         excerpt(text, ((0, 1, 1.0),), 100)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_json_has_no_nan() -> None:
