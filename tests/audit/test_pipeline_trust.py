@@ -18,6 +18,7 @@ from pretilt.audit.evidence import make_tracer
 from pretilt.cli.app import main
 from pretilt.errors import UserError
 from pretilt.run import Run
+from pretilt.schema import VIEWS
 from pretilt.settings import AuditSettings
 
 
@@ -33,7 +34,7 @@ def finished(shared_run: pretilt.AuditResult) -> pretilt.AuditResult:
 
 def test_all_views_are_in_one_table(finished: pretilt.AuditResult) -> None:
     views = set(finished.hypotheses["view"].to_pylist())
-    assert views == {"global", "group", "prompt_max", "prompt_freq"}
+    assert views == set(VIEWS)
     kinds = dict(zip(finished.concepts["concept_id"].to_pylist(), finished.concepts["kind"].to_pylist(), strict=True))
     prompts = dict(
         zip(

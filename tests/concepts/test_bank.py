@@ -53,7 +53,8 @@ def table(concepts, **changed):
         "names": [f"c{i}" for i in range(n)],
         "phrases": [["a", "b"]] * n,
         "n_pairs_active": np.arange(n),
-        "prevalence": np.linspace(0, 1, n),
+        "share_chosen": np.linspace(0, 1, n),
+        "share_rejected": np.zeros(n),
         "length_correlation": np.full(n, np.nan),
         "mean_u_paper": np.zeros(n),
         "mean_u_count2": np.zeros(n),
@@ -81,5 +82,5 @@ def test_an_empty_bank_has_a_table_too():
 
 
 def test_a_column_of_the_wrong_length_is_named():
-    with pytest.raises(ValueError, match="'prevalence' has 2 entries for 5 concepts"):
-        table(build_concepts(COMMUNITY, ACTIVE), prevalence=np.zeros(2))
+    with pytest.raises(ValueError, match="'share_rejected' has 2 entries for 5 concepts"):
+        table(build_concepts(COMMUNITY, ACTIVE), share_rejected=np.zeros(2))

@@ -152,7 +152,8 @@ def test_concept_facts_equal_the_dense_reference(seed: int) -> None:
     for m, features in enumerate(columns):
         fires_c, fires_r = c[:, features].any(axis=1), r[:, features].any(axis=1)
         assert facts.n_pairs_active[m] == sum(fires_c | fires_r)
-        assert facts.prevalence[m] == (sum(fires_c) + sum(fires_r)) / 160
+        assert facts.share_chosen[m] == sum(fires_c) / 80
+        assert facts.share_rejected[m] == sum(fires_r) / 80
     for form in audit.FORMS:
         u = dense.disparity(c, n_c, r, n_r, columns, form)
         np.testing.assert_allclose(facts.mean_u[form], u.mean(axis=0), atol=1e-12)

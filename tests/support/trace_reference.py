@@ -24,9 +24,14 @@ class Dense:
         self.act = {side: span.act_max.toarray().astype(float) for side, span in spans.items()}
         self.n_tokens = {side: span.n_tokens for side, span in spans.items()}
         self.sigma = result.run.table("shift_sigma.parquet").to_pydict()
+        self.patterns = result.run.table("patterns.parquet")["pattern"].to_pylist()
+        self.stands = result.run.table("pattern_counts.parquet").to_pydict()
 
     def u(self, concept_id: int, row: int) -> float:
         concept, total = self.concepts[concept_id], 0.0
+        if concept["kind"] == "pattern":
+            column = self.patterns.index(concept["pattern"])
+            return float((self.stands["chosen"][row][column] > 0) - (self.stands["rejected"][row][column] > 0))
         for side, sign in (("chosen", 1), ("rejected", -1)):
             n = int(self.n_tokens[side][row])
             for f in concept["feature_ids"]:
@@ -44,9 +49,9 @@ class Dense:
 
     def shares(self, view: str, where: int, concept_id: int) -> dict[str, float]:
         """pair_id → its part in mean inside - mean outside."""
-        if view == "global":
+        if view in ("global", "pattern"):
             inside, outside = set(self.pair_ids), set()
-        elif view == "group":
+        elif view in ("group", "pattern_group"):
             inside = {p for p in self.pair_ids if self.group[p] == where}
             outside = {p for p in self.pair_ids if self.group[p] not in (0, where)}
         else:

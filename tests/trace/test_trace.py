@@ -18,12 +18,11 @@ from pretilt.api import trace
 from pretilt.audit.evidence import make_tracer
 from pretilt.errors import UserError
 from pretilt.events import Events
+from pretilt.schema import LISTS, OVER_ALL_PAIRS, VIEWS
 from pretilt.settings import AuditSettings
 from pretilt.trace.parts import quotes_of, tokens_of
 from pretilt.trace.types import EffectTrace, PairTrace
 from pretilt.view.summary import summary_of
-
-VIEWS = ("global", "group", "prompt_max", "prompt_freq")
 
 
 def effect(path: Path | pretilt.AuditResult, what: str, **options: Any) -> EffectTrace:
@@ -165,18 +164,18 @@ def test_a_concept_is_its_effect_over_all_pairs(finished: pretilt.AuditResult, d
 def test_what_a_pair_teaches(finished: pretilt.AuditResult, dense: Dense) -> None:
     pair_id = effect(finished, first(finished, "group")["hypothesis_id"], tokens=False).responsible[0].pair.pair_id
     told = lessons(finished, f"pair:{pair_id}", number=100)
-    places = {("group", dense.group[pair_id])}
+    places = {(view, dense.group[pair_id]) for view in ("group", "pattern_group")}
     for member in dense.members:
         if member["pair_id"] == pair_id:
             q = next(
                 t["statistic"] for t in told.prompt_concepts if t["prompt_concept_id"] == member["prompt_concept_id"]
             )
             places.add((f"prompt_{q}", member["prompt_concept_id"]))
-    assert len(places) == 1 + len(told.prompt_concepts)
+    assert len(places) == 2 + len(told.prompt_concepts)
     expected: dict[str, tuple[float, int]] = {}
     rows_of = {row["hypothesis_id"]: row for row in finished.hypotheses.to_pylist()}
     for row in rows_of.values():
-        if row["shown"] and (row["view"] == "global" or (row["view"], row["where"]) in places):
+        if row["shown"] and (row["view"] in OVER_ALL_PAIRS or (row["view"], row["where"]) in places):
             shares = dense.shares(row["view"], row["where"], row["concept_id"])
             sign = np.sign(row["delta"])
             if sign * shares[pair_id] > 1e-9:
@@ -189,8 +188,8 @@ def test_what_a_pair_teaches(finished: pretilt.AuditResult, dense: Dense) -> Non
         assert one.contribution == pytest.approx(share, abs=1e-6) and one.pair_rank == rank
         assert one.share == pytest.approx(one.contribution / row["delta"]) and one.share > 0
         assert (one.direction, one.rank, one.lfsr) == (row["direction"], row["rank"], row["lfsr"])
-    assert {one.hypothesis_id.split(":")[0] for one in told.everywhere} <= {"global"}
-    assert "global" not in {one.hypothesis_id.split(":")[0] for one in told.in_places}
+    assert {one.hypothesis_id.split(":")[0] for one in told.everywhere} <= set(OVER_ALL_PAIRS)
+    assert {one.hypothesis_id.split(":")[0] for one in told.in_places}.isdisjoint(OVER_ALL_PAIRS)
     for some in (told.everywhere, told.in_places):
         sure = [one.lfsr is not None and one.lfsr < 0.05 for one in some]
         assert sure == sorted(sure, reverse=True)
@@ -286,7 +285,7 @@ def test_near_pairs_and_shift_concepts(finished: pretilt.AuditResult) -> None:
 def test_the_number_of_a_printed_row_and_the_row_of_the_source(finished: pretilt.AuditResult, no_lens: None) -> None:
     """Row 3 of the lists as the audit prints them, and again from a file, is the same effect."""
     printed = summary_of(finished.run)
-    ids = [effect.hypothesis_id for effect in (*printed.amplified, *printed.suppressed)]
+    ids = [effect.hypothesis_id for name in LISTS[:4] for effect in getattr(printed, name)]
     for typed in ("3", "#3"):
         assert trace(finished.path, typed, number=1, tokens=False).id == ids[2]
     last = len(ids) + 1  # the first row of the next list

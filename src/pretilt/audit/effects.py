@@ -58,7 +58,8 @@ def statistics_stage(run: Run, settings: AuditSettings, version: int) -> None:
     pairs belong."""
     names = ("disparity", "freq_threshold", "groups", "paper", "seed", "baseline")
     config = {name: getattr(settings, name) for name in names}
-    reads = ["pairs", FEATURES, "concepts", "shifts", "patterns"]
+    has_patterns = "patterns" in run.manifest["stages"] and not settings.paper
+    reads = ["pairs", FEATURES, "concepts", "shifts", *["patterns"] * has_patterns]
     with run.stage("audit", version=version, config=config, reads=reads) as stage:
         if stage.done:
             return
@@ -79,7 +80,7 @@ def statistics_stage(run: Run, settings: AuditSettings, version: int) -> None:
             concepts_rows.append(table)
             prompt_tables.append(prompts)
             members.append(selected)
-        if not settings.paper:
+        if has_patterns:
             of_patterns, table = pattern_views(run, settings, pairs, group_id, first_id=sum(map(len, concepts_rows)))
             views += of_patterns
             large |= {view.view: np.ones(view.concept_ids.size, bool) for view in of_patterns}

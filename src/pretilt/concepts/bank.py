@@ -90,7 +90,6 @@ def concepts_table(
         "phrases": [list(p) for p in phrases],
         "n_pairs_active": n_pairs_active,
         "pattern": [None] * len(concepts),
-        "prevalence": (share_chosen + share_rejected) / 2,
         "share_chosen": share_chosen,
         "share_rejected": share_rejected,
         "per_100_words": [None] * len(concepts),
@@ -104,6 +103,7 @@ def concepts_table(
         if len(values) != len(concepts):
             raise ValueError(f"column '{name}' has {len(values)} entries for {len(concepts)} concepts")
 
+    columns["prevalence"] = (share_chosen + share_rejected) / 2
     return pa.table([pa.array(columns[f.name], type=f.type) for f in CONCEPTS], schema=CONCEPTS)
 
 

@@ -169,7 +169,7 @@ def pair_deltas(run: Run, settings: AuditSettings, bank: Bank, form: ScoreForm) 
 def _pattern_deltas(
     run: Run, settings: AuditSettings, bank: Bank, pairs: pa.Table, train: np.ndarray
 ) -> tuple[PairDeltas, pa.Table]:
-    """`pair_deltas` of a bank of patterns: a score is 1 where the pattern stands in the response, its level is one half.
+    """`pair_deltas` of patterns: a score is 1 where the pattern stands in the response, its level is one half.
     The nuisance covariate is the difference in log length, in words."""
     if not bank.patterns.all():
         raise ValueError("patterns have a reward model of their own: forecast them apart")
