@@ -138,6 +138,30 @@ PATTERN_COUNTS = pa.schema(  # one row per pair, in the order of pairs.parquet
     ]
 )
 
+_teaches = pa.struct(
+    [
+        ("pattern", pa.string()),
+        ("name", pa.string()),
+        ("delta", pa.float64()),  # share of chosen less share of rejected answers that hold it
+        ("error", pa.float64()),  # standard error of delta, families are the unit
+        ("share_chosen", pa.float64()),
+        ("share_rejected", pa.float64()),
+    ]
+)
+
+SOURCES = pa.schema(  # the training pairs of one source, or by one model, alone
+    [
+        ("column", pa.string()),  # "source" | "chosen_model" | "rejected_model"
+        ("value", pa.string()),
+        ("n_pairs", pa.int64()),
+        ("n_families", pa.int64()),
+        ("length_difference", pa.float64()),  # mean, chosen less rejected, in tokens; in words without a lens
+        ("length_error", pa.float64()),
+        ("share_chosen_longer", pa.float64()),
+        ("patterns", pa.list_(_teaches)),  # those that are surely favoured or disfavoured in these pairs, largest first
+    ]
+)
+
 GROUPS = pa.schema(
     [
         ("group_id", pa.int32()),
@@ -312,6 +336,7 @@ MANIFEST = "run.json"  # written last
 PAIRS_FILE, DROPPED_FILE, TOKENS_FILE = "pairs.parquet", "dropped.parquet", "tokens.parquet"
 PREFLIGHT_FILE = "preflight.json"
 PATTERNS_FILE, PATTERN_COUNTS_FILE = "patterns.parquet", "pattern_counts.parquet"
+SOURCES_FILE = "sources.parquet"
 CONCEPTS_FILE, MEMBERSHIP_FILE, COMMUNITIES_FILE = "concepts.parquet", "membership.parquet", "communities.json"
 SHIFTS_FILE, SHIFTS_REPORT, SHIFT_SIGMA_FILE = "shifts.parquet", "shifts.json", "shift_sigma.parquet"
 GROUPS_FILE, GROUP_MEMBERS_FILE, CENTROIDS_FILE = "groups.parquet", "group_members.parquet", "centroids.parquet"

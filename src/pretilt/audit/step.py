@@ -71,6 +71,7 @@ def _audit(
     features_stage(run, settings, lens, events)
     from pretilt.audit.effects import statistics_stage
     from pretilt.audit.evidence import evidence_stage
+    from pretilt.audit.sources import sources_stage
     from pretilt.concepts.pattern_step import patterns_stage
     from pretilt.concepts.step import concepts_stage, shifts_stage
 
@@ -81,6 +82,7 @@ def _audit(
     shifts_stage(run, settings, lens, VERSIONS["shifts"])
     events.say("statistics: what the label selects, everywhere, in groups of pairs and by what the prompt is about")
     statistics_stage(run, settings, VERSIONS["audit"])
+    sources_stage(run, settings)
     evidence_stage(run, settings, lens, VERSIONS["evidence"], events)
     return AuditResult(run)
 

@@ -15,6 +15,7 @@ from pretilt.audit.effects import count_tests
 from pretilt.audit.evidence import evidence_stage
 from pretilt.audit.pattern_effects import pattern_views
 from pretilt.audit.result import AuditResult
+from pretilt.audit.sources import sources_stage
 from pretilt.audit.training_pairs import TrainingPairs
 from pretilt.concepts.group_names import name_groups
 from pretilt.concepts.pattern_step import patterns_stage
@@ -60,6 +61,7 @@ def audit_text(
     patterns_stage(run, settings)
     events.say("statistics: which patterns the label selects, everywhere and in groups of prompts")
     _statistics_stage(run, settings)
+    sources_stage(run, settings)
     evidence_stage(run, settings, None, VERSIONS["evidence"], events)
     return AuditResult(run)
 

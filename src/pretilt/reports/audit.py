@@ -263,6 +263,28 @@ class ExamplePair(Report):
     is_sure: bool
 
 
+class TaughtPattern(Report):
+    pattern: str
+    name: str
+    delta: float
+    error: float
+    share_chosen: float
+    share_rejected: float
+
+
+class SourceRow(Report):
+    """The training pairs of one source, or by one model, alone."""
+
+    column: Literal["source", "chosen_model", "rejected_model"]
+    value: str
+    n_pairs: int
+    n_families: int
+    length_difference: float
+    length_error: float
+    share_chosen_longer: float
+    patterns: list[TaughtPattern]
+
+
 class SummaryReport(Report):
     """summary.json."""
 
@@ -272,6 +294,7 @@ class SummaryReport(Report):
     lens: SummaryLens
     trust: Trust
     families: SummaryFamilies
+    sources: list[SourceRow]
     doctor: SummaryDoctor
     amplified_patterns: list[ListedEffect]
     suppressed_patterns: list[ListedEffect]

@@ -27,6 +27,7 @@ from pretilt.schema import (
     LISTS,
     PREFLIGHT_FILE,
     SILENT_GROUP,
+    SOURCES_FILE,
     SPANS,
     STATISTICS_FILE,
 )
@@ -39,7 +40,7 @@ from pretilt.view.tables import ReportTables, n_train
 __all__ = ["LISTS", "Effect", "Example", "ReportTables", "Summary", "identity", "summarise"]
 
 
-AUDIT_STAGES = ("pairs", FEATURES, "patterns", "doctor", "concepts", "shifts", "audit", "evidence")
+AUDIT_STAGES = ("pairs", FEATURES, "patterns", "doctor", "concepts", "shifts", "audit", "sources", "evidence")
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Summary:
     lens: dict[str, Any]
     trust: dict[str, Any]
     families: dict[str, Any]
+    sources: list[dict[str, Any]]
     doctor: dict[str, Any]
     amplified_patterns: list[Effect]
     suppressed_patterns: list[Effect]
@@ -254,6 +256,7 @@ def summarise(
         lens=identity(tables.manifest),
         trust=trust,
         families=_families(tables),
+        sources=tables.sources.to_pylist() if tables.sources is not None else [],
         doctor=_doctor(tables.doctor),
         amplified_patterns=lists["patterns", "amplify"],
         suppressed_patterns=lists["patterns", "suppress"],
@@ -285,6 +288,7 @@ def report_tables(run: Run) -> ReportTables:
         preflight=run.json(PREFLIGHT_FILE),
         manifest={**facts, "statistics": run.json(STATISTICS_FILE)},
         concentration=run.table(CONCENTRATION_FILE) if run.holds(CONCENTRATION_FILE) else None,
+        sources=run.table(SOURCES_FILE) if run.holds(SOURCES_FILE) else None,
         doctor=run.json(DOCTOR_FILE)["checks"] if run.holds(DOCTOR_FILE) else (),
         files=sorted(_of_the_audit(run)),
     )

@@ -30,6 +30,7 @@ class ReportTables:
     manifest: Mapping[str, Any] = field(default_factory=dict)
     prompt_concepts: pa.Table = field(default_factory=PROMPT_CONCEPTS.empty_table)
     concentration: pa.Table | None = None
+    sources: pa.Table | None = None  # schema SOURCES
     doctor: Sequence[Mapping[str, Any]] = ()
     files: Sequence[str] = ()  # names of the run's artifacts
 

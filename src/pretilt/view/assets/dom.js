@@ -68,23 +68,31 @@ const conceptName = (id) => plain(payload.concepts[id]?.name ?? `concept ${id}`)
 const groupName = (id) => plain(payload.groups[id]?.name ?? `group ${id}`);
 const promptName = (id) => plain(payload.prompts[id]?.name ?? `prompt concept ${id}`);
 const isPrompt = (x) => x.view.startsWith("prompt_");
-const placeName = (x) => (x.view === "global" ? "" : x.view === "group" ? groupName(x.where) : promptName(x.where));
+const overAll = (x) => x.view === "global" || x.view === "pattern";
+const inGroup = (x) => x.view === "group" || x.view === "pattern_group";
+const isPattern = (x) => x.view.startsWith("pattern");
+const placeName = (x) => (overAll(x) ? "" : inGroup(x) ? groupName(x.where) : promptName(x.where));
 const statistic = (x) => (isPrompt(x) ? x.view.slice("prompt_".length) : "");
 const link = (id) => "#h=" + encodeURIComponent(id).replaceAll("%3A", ":");
 const mark = (direction) => h("span", { class: "mark " + direction, "aria-hidden": "true" }, direction === "amplify" ? "▲" : "▼");
 const hidden = (text) => h("span", { class: "sr" }, text);
 // Where a hypothesis holds, as a person says it: "over all pairs", "in 46 pairs: …", "on 40 prompts (max): …".
-const whereWords = (x) => (x.view === "global" ? "over all pairs" : isPrompt(x)
+const whereWords = (x) => (overAll(x) ? (isPattern(x) && sharesWords(x.concept_id)) || "over all pairs" : isPrompt(x)
   ? [`on ${plural(x.n_in, "prompt")} `, h("span", { class: "statistic" }, statistic(x)), " about ", data(placeName(x))] : [`in ${plural(x.n_in, "pair")}: `, data(placeName(x))]);
 
 // u of response-shift concepts counts standard deviations; other effects are differences of shares, without a unit.
 const unit = (x) => ((payload.concepts[x.concept_id]?.kind ?? "").startsWith("shift_") ? "sd" : "");
-const amount = (x, value, digits = 3) => signed(value, digits) + (unit(x) && known(value) ? "\u202fsd" : "");
+// Of a pattern the effect is a difference of two shares of answers, in percentage points.
+const plainAmount = (x, value, digits = 3) => (isPattern(x) && known(value) ? signed(100 * value, 1) : signed(value, digits));
+const amount = (x, value, digits = 3) => plainAmount(x, value, digits) + (!known(value) ? "" : isPattern(x) ? "\u202fpoints" : unit(x) ? "\u202fsd" : "");
+// "in 29 % of chosen and 18 % of rejected answers"; "" where the shares are not known.
+const share = (value) => (100 * value < 9.95 && value > 0 ? `${(100 * value).toFixed(1)} %` : `${(100 * value).toFixed(0)} %`);
+const sharesWords = (id) => { const c = payload.concepts[id]; return c && known(c.share_chosen) && known(c.share_rejected) ? `in ${share(c.share_chosen)} of chosen and ${share(c.share_rejected)} of rejected answers` : ""; };
 // What is shown as the effect: the posterior mean and interval; where there is none, what was observed.
 const shrunk = (x) => known(x.posterior_delta);
 const effect = (x) => (shrunk(x) ? x.posterior_delta : x.delta);
 const ends = (x) => (shrunk(x) ? [x.posterior_lo, x.posterior_hi] : [x.ci_lo, x.ci_hi]);
-const spanWords = (x) => { const [lo, hi] = ends(x); return known(lo) && known(hi) ? `${signed(lo)} to ${amount(x, hi)}` : "not known"; };
+const spanWords = (x) => { const [lo, hi] = ends(x); return known(lo) && known(hi) ? `${plainAmount(x, lo)} to ${amount(x, hi)}` : "not known"; };
 
 // What is sure was decided by the statistics (stats/sure.py); the page repeats it.
 const sure = (x) => x.sure === true;

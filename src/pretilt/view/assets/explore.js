@@ -21,7 +21,7 @@ const ORDER = {
   pairs: ["number of pairs", (a, b) => b.n_in - a.n_in || a.rank - b.rank],
   name: ["name", (a, b) => conceptName(a.concept_id).localeCompare(conceptName(b.concept_id))],
 };
-const VIEWS = { all: "anywhere", global: "over all pairs", group: "in groups of pairs", prompt: "by what the prompt is about" };
+const VIEWS = { all: "anywhere", pattern: "in the text, over all pairs", pattern_group: "in the text, in groups", global: "over all pairs", group: "in groups of pairs", prompt: "by what the prompt is about" };
 const inView = (x, view) => view === "all" || x.view === view || (view === "prompt" && isPrompt(x));
 const placeKey = (x) => (isPrompt(x) ? "prompt:" : x.view + ":") + x.where;
 const largest = {};
@@ -64,7 +64,7 @@ function buildFilters() {
   const select = (name, title, options) => h("label", {}, h("span", {}, title), h("select", { id: "filter-" + name, onchange: change(name) },
     options.map(([value, text]) => h("option", { value, selected: filter[name] === value }, text))));
   const views = ["all", ...new Set(hypotheses.map((x) => (isPrompt(x) ? "prompt" : x.view)))];
-  const places = new Map(hypotheses.filter((x) => x.view !== "global").map((x) => [placeKey(x), (isPrompt(x) ? "prompts about " : "") + placeName(x)]));
+  const places = new Map(hypotheses.filter((x) => !overAll(x)).map((x) => [placeKey(x), (isPrompt(x) ? "prompts about " : "") + placeName(x)]));
   const sorted = [...places].sort((a, b) => a[0].startsWith("prompt") - b[0].startsWith("prompt") || a[1].localeCompare(b[1]));
   fill($("filters"), [
     h("label", { class: "grow" }, h("span", {}, "Search"), h("input", { type: "search", id: "filter-text", placeholder: "word in a name, phrase or group", oninput: change("text"), autocomplete: "off" })),
@@ -79,8 +79,9 @@ function buildFilters() {
 
 function renderScatter() {
   // One unit to an axis: prompts are drawn alone.
+  const text = hypotheses.length > 0 && hypotheses.every(isPattern);
   const all = filter.view === "all" && hypotheses.some((x) => !isPrompt(x));
-  const chosen = all ? ["global", "group"] : filter.view === "prompt" || filter.view === "all" ? ["prompt_max", "prompt_freq"] : [filter.view];
+  const chosen = all ? (text ? ["pattern", "pattern_group"] : ["global", "group"]) : filter.view === "prompt" || filter.view === "all" ? ["prompt_max", "prompt_freq"] : [filter.view];
   const listed = hypotheses.filter((x) => chosen.includes(x.view));
   fill($("scatter"), scatter(listed, chosen.flatMap((v) => payload.points[v] ?? []), (x) => { location.hash = link(x.hypothesis_id); }, $("scatter").clientWidth, listed.length ? unit(listed[0]) : ""));
 }
@@ -118,12 +119,12 @@ function renderPanel() {
   if (!x) return fill(panel, h("p", { class: "empty" }, hypotheses.length ? "Choose a hypothesis on the left." : "There is nothing to open."));
   const rest = hypotheses.filter((y) => y.concept_id === x.concept_id && y !== x).sort((a, b) => sure(b) - sure(a) || Math.abs(effect(b)) - Math.abs(effect(a)));
   fill(panel, 
-    h("div", { class: "panel-top" }, h("p", { class: "kicker" }, mark(x.direction), ` ${x.direction} · `, x.view === "global" ? `over all ${plural(x.n_in, "pair")}` : [x.view === "group" ? "in the group " : "when the prompt is about ", data(placeName(x), "b"), isPrompt(x) ? h("span", {}, " (", term("statistic", statistic(x)), ")") : null, ` · ${plural(x.n_in, "pair")}`]),
+    h("div", { class: "panel-top" }, h("p", { class: "kicker" }, mark(x.direction), ` ${x.direction} · `, overAll(x) ? `over all ${plural(x.n_in, "pair")}` : [inGroup(x) ? "in the group " : "when the prompt is about ", data(placeName(x), "b"), isPrompt(x) ? h("span", {}, " (", term("statistic", statistic(x)), ")") : null, ` · ${plural(x.n_in, "pair")}`]),
       h("button", { type: "button", class: "quiet copy", onclick: copyLink }, "Copy link")),
     data(conceptName(x.concept_id), "h3"),
-    h("p", { class: "sentence" }, h("b", { class: "big" }, amount(x, effect(x))), " ", h("span", { class: "interval" }, spanWords(x)), " ", x.in_words),
+    h("p", { class: "sentence" }, h("b", { class: "big" }, amount(x, effect(x))), " ", h("span", { class: "interval" }, spanWords(x)), " ", x.in_words, overAll(x) && sharesWords(x.concept_id) ? ` It stands ${sharesWords(x.concept_id)}.` : null),
     howSure(x), effectLine(x), concept(x),
-    rest.length ? h("div", { class: "elsewhere" }, h("h4", {}, "The same concept elsewhere"), h("ul", { class: "chips" }, rest.slice(0, 8).map((y) => h("li", {}, h("a", { href: link(y.hypothesis_id) }, mark(y.direction), " ", y.view === "global" ? "over all pairs" : data(placeName(y)), h("b", {}, " " + amount(y, effect(y), 2)), sure(y) ? null : h("small", {}, " unsure")))))) : null,
+    rest.length ? h("div", { class: "elsewhere" }, h("h4", {}, "The same concept elsewhere"), h("ul", { class: "chips" }, rest.slice(0, 8).map((y) => h("li", {}, h("a", { href: link(y.hypothesis_id) }, mark(y.direction), " ", overAll(y) ? "over all pairs" : data(placeName(y)), h("b", {}, " " + amount(y, effect(y), 2)), sure(y) ? null : h("small", {}, " unsure")))))) : null,
     evidence(x));
   afterRender();
 }
@@ -143,6 +144,7 @@ function concept(x) {
   if (!c) return null;
   const forms = [["paper", c.mean_u_paper], ["count ≥ 2", c.mean_u_count2], ["frequency", c.mean_u_freq]].filter(([, v]) => known(v));
   const features = c.feature_ids ?? [];
+  if (c.kind === "pattern") return pattern(x, c);
   const follows = known(c.length_correlation) && Math.abs(c.length_correlation) >= 0.3;
   return h("div", { class: "concept" },
     c.phrases.length ? h("ul", { class: "chips phrases", "aria-label": "Words and phrases on which it fires" }, c.phrases.slice(0, 12).map((p) => h("li", {}, data(plain(p))))) : null,
@@ -154,6 +156,18 @@ function concept(x) {
         h("dt", {}, term("length", "length")), h("dd", {}, `correlation of u with the difference in length: ${signed(c.length_correlation, 2)}`),
         forms.length ? [h("dt", {}, "other forms of u"), h("dd", {}, "mean over all pairs: " + forms.map(([name, v]) => `${name} ${signed(v)}`).join(", "))] : null,
         h("dt", {}, "id"), h("dd", {}, h("code", {}, x.hypothesis_id)))));
+}
+
+// A pattern is what a reader can recount: its shares, its rate, and the id by which the other commands know it.
+function pattern(x, c) {
+  return h("div", { class: "concept" },
+    c.phrases.length ? h("ul", { class: "chips phrases", "aria-label": "Its most frequent matches" }, c.phrases.map((p) => h("li", {}, data(plain(p))))) : null,
+    h("details", {}, h("summary", {}, "About the pattern"),
+      h("dl", { class: "rows" },
+        h("dt", {}, "stands"), h("dd", {}, `${sharesWords(x.concept_id)}; in ${plural(c.n_pairs_active, "pair")} in at least one response`),
+        h("dt", {}, "rate"), h("dd", {}, `${signed(c.per_100_words, 2)} per 100 words, chosen less rejected`),
+        h("dt", {}, term("length", "length")), h("dd", {}, `correlation of u with the difference in length: ${signed(c.length_correlation, 2)}`),
+        h("dt", {}, "id"), h("dd", {}, h("code", {}, `pattern:${c.pattern}`), "; its expression stands in ", h("a", { href: "./patterns.parquet" }, "patterns.parquet")))));
 }
 
 // --- the pairs behind it ----------------------------------------------------------------------------------------------
@@ -172,7 +186,7 @@ function evidence(x) {
   } }, `Show ${plural(rows.length - FIRST_PAIRS, "more pair")}`) : null;
   return h("div", { class: "evidence" }, h("h4", {}, `Responsible pairs: the ${int(rows.length)} that contribute most`),
     h("p", { class: "note" }, `Together they account for ${percent(Math.min(1, share))} of the effect. `,
-      "Tokens on which the concept fires are marked: ", h("span", { class: "ramp" }, h("mark", { class: "a1" }, "weak"), h("mark", { class: "a2" }, "firing"), h("mark", { class: "a3" }, "strong"), h("mark", { class: "a4" }, "strongest"))),
+      isPattern(x) ? "What the pattern matches is marked." : "Tokens on which the concept fires are marked: ", isPattern(x) ? null : h("span", { class: "ramp" }, h("mark", { class: "a1" }, "weak"), h("mark", { class: "a2" }, "firing"), h("mark", { class: "a3" }, "strong"), h("mark", { class: "a4" }, "strongest"))),
     concentration(x), box, more);
 }
 

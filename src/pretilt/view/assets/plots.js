@@ -17,7 +17,7 @@ function forest(rows, words, shown) {
     const point = svg("svg", { x: at(effect(x)), y: "50%", overflow: "visible" }, svg("path", { class: "point", d: triangle(0, 0, 6, x.delta > 0) }));
     const bar = known(lo) && known(hi) ? svg("line", { class: "bar", x1: at(lo), x2: at(hi), y1: "50%", y2: "50%" }) : null;
     const observed = shrunk(x) ? svg("line", { class: "observed", x1: at(x.delta), x2: at(x.delta), y1: "24%", y2: "76%" }) : null;
-    return h("li", { class: `forest-row ${x.direction}${sure(x) ? "" : " doubt"}${x.view === "global" ? "" : " local"}${but(x) ? " tall" : ""}` },
+    return h("li", { class: `forest-row ${x.direction}${sure(x) ? "" : " doubt"}${overAll(x) ? "" : " local"}${but(x) ? " tall" : ""}` },
       h("a", { class: "forest-name", href: link(x.hypothesis_id) }, mark(x.direction), " ", hidden(x.direction + ": "), data(conceptName(x.concept_id)), x.view === "global" ? null : h("small", {}, whereWords(x)), but(x) ? h("small", {}, but(x)) : null),
       svg("svg", { class: "forest-plot", "aria-hidden": "true" }, grid(values), bar, observed, point),
       h("span", { class: "forest-number" }, h("span", {}, h("b", {}, amount(x, effect(x))), " ", h("small", {}, spanWords(x))), gauge(x)));
@@ -38,7 +38,7 @@ function forest(rows, words, shown) {
 // --- one effect: where inside and elsewhere lie, as observed ----------------------------------------------------------------
 function effectLine(x) {
   const [here, there] = [x.mean_in, x.mean_out];
-  if (x.view === "global" || !known(here) || !known(there)) return null;
+  if (overAll(x) || !known(here) || !known(there)) return null;
   const bounds = known(x.ci_lo) && known(x.ci_hi) ? [x.ci_lo, x.ci_hi].map((v) => v + there) : [];
   const reach = 1.5 * Math.max(0.02, ...[here, there, ...bounds].map(Math.abs));
   const at = (v) => `${(50 + (50 * v) / reach).toFixed(3)}%`;
@@ -49,7 +49,7 @@ function effectLine(x) {
     bounds.length ? svg("line", { class: "bar", x1: at(bounds[0]), x2: at(bounds[1]), y1: 37, y2: 37 }) : null,
     svg("circle", { class: "elsewhere-dot", cx: at(there), cy: 37, r: 4.5 }), svg("text", { x: at(there), y: 66, "text-anchor": side(there) }, `elsewhere ${amount(x, there)}`),
     svg("svg", { x: at(here), y: 37, overflow: "visible" }, svg("path", { class: "point", d: triangle(0, 0, 7, x.delta > 0) })),
-    svg("text", { class: "strong-text", x: at(here), y: 15, "text-anchor": side(here) }, `${x.view === "group" ? "in this group" : "on these prompts"} ${amount(x, here)}`),
+    svg("text", { class: "strong-text", x: at(here), y: 15, "text-anchor": side(here) }, `${inGroup(x) ? "in this group" : "on these prompts"} ${amount(x, here)}`),
     svg("text", { x: 0, y: 41 }, "◀ rejected"), svg("text", { x: "100%", y: 41, "text-anchor": "end" }, "chosen ▶"));
 }
 

@@ -6,10 +6,12 @@ const sum = (object) => Object.values(object ?? {}).reduce((a, b) => a + b, 0);
 
 function renderHeader() {
   fill($("title"), data(payload.title));
+  fill($("opening"), payload.opening.map((sentence) => h("p", {}, data(sentence))));
+  for (const id of ["findings", "by-prompt"]) $(id).hidden = read.unit === "words"; // no lens, no features
   const nDropped = sum(read.dropped);
   fill($("facts"), [
     fact("pairs", int(read.pairs), nDropped ? `${int(nDropped)} of ${int(read.rows_in)} rows dropped` : "no row dropped"),
-    fact("tokens", int(sum(read.tokens)), `${int(read.tokens.chosen + read.tokens.rejected)} in responses`),
+    fact(read.unit, int(sum(read.tokens)), `${int(read.tokens.chosen + read.tokens.rejected)} in responses`),
     fact("model", lens.model ? data(String(lens.model)) : null, known(lens.layer) ? `layer ${lens.layer}` : null),
     fact("dictionary", lens.dictionary ? data(String(lens.dictionary)) : null, known(lens.n_features) ? `${int(lens.n_features)} features` : null),
     fact("explains", known(lens.explained_variance) ? percent(lens.explained_variance) : null, known(lens.l0) ? `of the variance; ${lens.l0.toFixed(0)} features per token` : "of the variance"),
@@ -40,13 +42,14 @@ function renderFindings() {
     return some;
   };
   const silent = trust.n_silent;
+  $("text").hidden = !draw("patterns", "patterns", { amplify: "more of the chosen answers hold it", suppress: "more of the rejected answers hold it", axis: "share of chosen answers less that of rejected ones, shrunken, with 95 % interval" }, "");
   const two = "there more than elsewhere; at most two of the same place";
   draw("forest", "everywhere", { amplify: "chosen shows it more", suppress: "rejected shows it more", axis: "mean difference between chosen and rejected, shrunken, with 95 % interval" }, "No effect over all pairs passed the display rules.");
   const grouped = draw("groups", "groups", { amplify: two, suppress: two, axis: "pairs inside the group less those of the other groups, shrunken, with 95 % interval" }, "No group of pairs stands out: there are no groups, or no effect in one passed the display rules.");
   draw("prompts", "prompts", { amplify: two, suppress: two, axis: "these prompts less all others, shrunken, in standard deviations (sd), with 95 % interval" }, "Nothing depends on what the prompt is about, as far as this lens can see: there are no prompt concepts, or no effect passed the display rules.");
   fill($("heat"), grouped ? [h("h3", { class: "sub" }, "Concepts by groups"), h("p", { class: "note" }, `Each column is a group, each row a concept. A triangle is how far the effect inside differs from that in the other groups${silent ? `; ${plural(silent, "pair")} that no concept sets apart ${silent === 1 ? "is" : "are"} in no group` : ""}. Those that can be clicked open with their pairs: what is sure, and the first 25 of each list.`), heat(payload.heat)] : null);
   for (const id of ["filters", "scatter-frame"]) $(id).hidden = !hypotheses.length;
-  const n = trust.n_tested, parts = Object.entries(trust.tested).map(([v, k]) => `${int(k)} ${{ global: "over all pairs", group: "in groups", prompt_max: "by prompt (max)", prompt_freq: "by prompt (freq)" }[v] ?? v}`);
+  const n = trust.n_tested, parts = Object.entries(trust.tested).map(([v, k]) => `${int(k)} ${{ pattern: "patterns", pattern_group: "patterns in groups", global: "over all pairs", group: "in groups", prompt_max: "by prompt (max)", prompt_freq: "by prompt (freq)" }[v] ?? v}`);
   $("explore-lead").textContent = n ? `${plural(n, "hypothesis", "hypotheses")} tested (${parts.join(", ")}), ${int(trust.n_shown)} shown: those with enough pairs and families, and the same sign in both halves of the data. ${trust.n_sure === 1 ? "1 of them is" : `${int(trust.n_sure)} of them are`} sure. Pairs stand with those that are sure and listed, and with the first 25 of each list.` : "Nothing was tested.";
 }
 
@@ -72,10 +75,13 @@ function renderData() {
       flow.map(([name, n, kind]) => h("tr", { class: kind }, h("th", { scope: "row" }, name), h("td", {}, int(n)), h("td", {}, meter(n)))))),
       h("p", { class: "note" }, `${plural(read.heldout, "pair")} held out before anything was fitted.`)),
     card("Length", lengthPlot(payload.lengths, mean),
-      h("p", { class: "note" }, known(mean) ? `${Math.abs(mean) < 0.05 ? "Chosen and rejected are equally long" : `Chosen is ${Math.abs(mean).toFixed(1)} tokens ${mean > 0 ? "longer" : "shorter"}`} on average${known(length.standard_error) ? ` (± ${(1.96 * length.standard_error).toFixed(1)})` : ""}; chosen is longer in ${percent(longer)} of the pairs. Tokens of chosen minus tokens of rejected; the ends hold the rest.` : "")),
+      h("p", { class: "note" }, known(mean) ? `${Math.abs(mean) < 0.05 ? "Chosen and rejected are equally long" : `Chosen is ${Math.abs(mean).toFixed(1)} ${read.unit} ${mean > 0 ? "longer" : "shorter"}`} on average${known(length.standard_error) ? ` (± ${(1.96 * length.standard_error).toFixed(1)})` : ""}; chosen is longer in ${percent(longer)} of the pairs. Tokens of chosen minus tokens of rejected; the ends hold the rest.` : "")),
     card("Copies and labels", h("dl", { class: "rows numbers" }, copies.map(([n, name]) => [h("dt", {}, name), h("dd", {}, int(n))]))),
     models.length ? card("Who wrote them", table(["chosen", "rejected", "pairs"], models.slice(0, 8).map((m) => [data(String(m.chosen ?? "?")), data(String(m.rejected ?? "?")), int(m.pairs)])),
       models.length > 8 || other ? h("p", { class: "note" }, `${plural(other + models.slice(8).reduce((n, m) => n + m.pairs, 0), "pair")} by ${plural(combinations - Math.min(8, models.length), "other combination")}`) : null) : null,
+    payload.sources.length ? card("What each source alone would teach", table(["", "", "pairs", `longer, ${read.unit}`, "surely, in points of answers"], payload.sources.map((s) => [{ source: "source", chosen_model: "chosen by", rejected_model: "rejected by" }[s.column], data(s.value), int(s.n_pairs), `${signed(s.length_difference, 0)} ± ${(1.96 * s.length_error).toFixed(0)}`,
+      s.patterns.length ? s.patterns.map((p, i) => [i ? ", " : "", `${signed(100 * p.delta, 1)} `, data(p.name)]) : "–"])),
+      h("p", { class: "note" }, "Pairs of one source, or by one model, against zero. Sources are not compared with each other: their prompts differ too.")) : null,
     trouble.length || (preflight.notes ?? []).length ? card("Notes", h("ul", {}, trouble.map(([kind, n]) => h("li", {}, `Chat template, ${plural(n, "pair")}: `, data(kind))), (preflight.notes ?? []).map((note) => h("li", {}, data(String(note)))))) : null,
   ]);
 }
@@ -84,8 +90,8 @@ function renderLimits() {
   const needed = Math.round(1 / trust.freq_threshold);
   const limits = [
     "These are hypotheses. They say what the labels select for, as this lens sees it; whether a training run follows depends on its length, its learning rate and on what the model can express.",
-    "What the dictionary has no feature for cannot be seen here.",
-    known(trust.share_one_firing_passes) && trust.disparity === "paper" ? `A feature counts as present when it fires on more than ${percent(trust.freq_threshold)} of a response. ${percent(trust.share_one_firing_passes)} of the responses have fewer than ${needed} tokens, where one firing is enough: effects then also follow length.` : null,
+    read.unit === "words" ? "No model read these pairs: only what a pattern matches can be seen here." : "What the dictionary has no feature for, and no pattern matches, cannot be seen here.",
+    known(trust.share_one_firing_passes) && trust.disparity === "paper" && read.unit === "tokens" ? `A feature counts as present when it fires on more than ${percent(trust.freq_threshold)} of a response. ${percent(trust.share_one_firing_passes)} of the responses have fewer than ${needed} tokens, where one firing is enough: effects then also follow length.` : null,
     trust.paper ? "The lists are in the paper's order, by size in the weaker half of the data, sure or not: near-duplicates and chance can lead it." : "The lists begin with what is sure, largest first in standard deviations of the concept. The first of a list is still selected: expect what families that did not select it show, not more.",
     "Sure is about the data: whether the labels really select for it. That training then follows is a forecast, which this page does not make.",
     ...payload.cuts,

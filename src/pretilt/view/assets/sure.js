@@ -39,7 +39,7 @@ function ladder(x) {
     return h("div", { class: "ladder-row " + x.direction + (row.main ? " main" : "") + (known(row.lo) ? " tall" : "") },
       h("dt", {}, term(row.id, row.name)),
       svg("svg", { class: "ladder-plot", "aria-hidden": "true" }, grid(), known(row.lo) && known(row.hi) ? svg("line", { class: "bar", x1: at(row.lo), x2: at(row.hi), y1: "50%", y2: "50%" }) : null, found.map((v) => shape(row, v))),
-      h("dd", {}, h(row.main ? "b" : "span", {}, words), known(row.lo) && known(row.hi) ? h("small", {}, `95 %: ${signed(row.lo)} to ${amount(x, row.hi)}`) : null));
+      h("dd", {}, h(row.main ? "b" : "span", {}, words), known(row.lo) && known(row.hi) ? h("small", {}, `95 %: ${plainAmount(x, row.lo)} to ${amount(x, row.hi)}`) : null));
   };
   return h("div", {}, h("dl", { class: "ladder" }, rows.map(line),
     h("div", { class: "ladder-row axis", "aria-hidden": "true" }, h("span", {}), svg("svg", { class: "ladder-plot" }, values.map((v) => svg("text", { x: at(v), y: 13, "text-anchor": "middle" }, tickText(v)))), h("span", {}))),
@@ -50,7 +50,7 @@ const small = (p) => (!known(p) ? "not known" : p < 0.001 ? "< 0.001" : p < 0.1 
 
 function figures(x) {
   const stat = (id, name, value, note) => h("div", {}, h("dt", {}, term(id, name)), h("dd", {}, value, note ? h("small", {}, note) : null));
-  const local = x.view !== "global", place = local ? "inside" : "in all";
+  const local = !overAll(x), place = local ? "inside" : "in all";
   return h("dl", { class: "stats" },
     stat("sure", "sign is right", gauge(x), known(x.lfsr) ? `chance of a wrong one, or of none: ${small(x.lfsr)}` : null),
     stat("q", "q", small(x.q_value), `of ${int(payload.trust.n_tested)} tests`),

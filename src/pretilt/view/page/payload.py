@@ -32,12 +32,15 @@ from pretilt.schema import (
     MANIFEST,
     MEMBERSHIP_FILE,
     PAIRS_FILE,
+    PATTERN_COUNTS_FILE,
+    PATTERNS_FILE,
     PREFLIGHT_FILE,
     PROMPT_CONCEPTS_FILE,
     PROMPT_MEMBERS_FILE,
     SHIFT_SIGMA_FILE,
     SHIFTS_FILE,
     SHIFTS_REPORT,
+    SOURCES_FILE,
     STATISTICS_FILE,
     SUMMARY_FILE,
     TOKENS_FILE,
@@ -52,7 +55,7 @@ from pretilt.view.summary import Summary
 from pretilt.view.tables import ReportTables, rounded
 
 DIRECTIONS = ("amplify", "suppress")
-FINDINGS = {"everywhere": 8, "groups": 6, "prompts": 6}  # rows of the lists at the top, per direction
+FINDINGS = {"patterns": 8, "everywhere": 8, "groups": 6, "prompts": 6}  # rows of the lists at the top, per direction
 DROPPED_ROWS = 200
 NUMBERS = (
     "mean_in", "mean_out", "delta", "ci_lo", "ci_hi", "se_moderated", "z", "cohens_d", "delta_a", "delta_b",
@@ -66,6 +69,9 @@ FILES = {
     DROPPED_FILE: "rows that were not read, with row number and reason",
     TOKENS_FILE: "the exact token ids, and which of them are content",
     "features/": "per shard and span, the features that fire: counts and maxima",
+    PATTERNS_FILE: "the patterns of the text that were counted, with their expressions",
+    PATTERN_COUNTS_FILE: "how often each pattern stands in each response",
+    SOURCES_FILE: "what each source, and each model that wrote responses, would teach by itself",
     CONCEPTS_FILE: "concepts: names, features, prevalence, global effects",
     GROUPS_FILE: "groups of pairs: names, sizes",
     GROUP_MEMBERS_FILE: "which pair is in which group",
@@ -134,6 +140,7 @@ def _fixed(tables: ReportTables, summary: Summary) -> dict[str, Any]:
     stages = tables.manifest.get("stages") or {}
     return {
         "title": summary.title,
+        "opening": list(summary.opening),
         "read": facts["read"],
         "lens": facts["lens"],
         "trust": facts["trust"],
@@ -141,6 +148,7 @@ def _fixed(tables: ReportTables, summary: Summary) -> dict[str, Any]:
         "dropped": {"n": tables.dropped.num_rows, "rows": tables.dropped.slice(0, DROPPED_ROWS).to_pylist()},
         "lengths": length_histogram(tables.pairs),
         "families": facts["families"],
+        "sources": facts["sources"],
         "doctor": [dict(check) for check in tables.doctor],
         "files": _files(stages, tables.files),
         "versions": tables.manifest.get("versions") or {},

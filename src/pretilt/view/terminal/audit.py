@@ -29,6 +29,7 @@ from pretilt.view.terminal.preflight import families_in_words, print_preflight
 __all__ = ["HIDDEN", "print_preflight", "print_summary"]
 
 HIDDEN = "[hidden: --show-text]"
+SOURCES_SHOWN = 6  # rows of each kind
 Q_FROM, WORDS_FROM, PHRASES_FROM = 76, 90, 100  # columns of text from which there is room for these
 
 
@@ -53,6 +54,8 @@ def print_summary(
         _lists(page, summary)
         page.print()
         page.facts(_reading(summary))
+    if summary.sources:
+        _sources(page, summary)
     if summary.example:
         _example(page, summary.example, show_text)
     if report is not None:
@@ -273,6 +276,30 @@ def _reading(summary: Summary) -> list[tuple[str, str]]:
     if summary.trust["paper"]:
         lines.append(("order", "the paper's: size in the weaker half of the data, sure or not"))
     return lines
+
+
+def _sources(page: Page, summary: Summary) -> None:
+    """What each source alone would teach; the page has those that are left out here."""
+    titles = {"source": "source", "chosen_model": "chosen by", "rejected_model": "rejected by"}
+    page.heading(
+        "By source", f"pairs of one source or one model alone; longer: {summary.read['unit']}, chosen less rejected"
+    )
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False, expand=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("", ratio=1, no_wrap=True, overflow=page.overflow)
+    for name in ("pairs", "longer"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("surely teaches, in points of answers", ratio=2, no_wrap=True, overflow=page.overflow)
+    for column, title in titles.items():
+        rows = [row for row in summary.sources if row["column"] == column]
+        for row in rows[:SOURCES_SHOWN]:
+            taught = ", ".join(f"{points(p['delta'])} {one_line(p['name'])}" for p in row["patterns"][:3]) or "–"
+            longer = f"{row['length_difference']:+.0f} ± {1.96 * row['length_error']:.0f}"
+            cells = (title, one_line(row["value"]), f"{row['n_pairs']:,}", longer, taught)
+            table.add_row(*map(page.text, cells))
+        if len(rows) > SOURCES_SHOWN:
+            table.add_row("", page.text(f"and {len(rows) - SOURCES_SHOWN:,} more in the report", "dim"))
+    page.print(table)
 
 
 def _example(page: Page, example: Example, show_text: bool) -> None:
