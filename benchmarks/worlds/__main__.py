@@ -31,7 +31,7 @@ import tables
 import world
 
 CONTROLS = ("P2", "P12", "S2")  # worlds that carry the controls, of their first seed
-DICTIONARY = {"n_features": 512, "active": 12, "epochs": 6}
+DICTIONARY = {"features": 512, "active": 12, "epochs": 6}
 LAYER = 2
 WORLDS = {"small": plants.WORLDS, "smollm2": smollm2.WORLDS, "demo": smollm2.DEMO, "real": smollm2.REAL}
 TRAITS = {
