@@ -1,6 +1,7 @@
 # make demo   set up a virtual environment and audit the bundled planted pairs with the bundled lens
 # make test   the tests          make lint   ruff and mypy          make bench   speed, memory, bytes on disk
 # make smoke  the wheel on a machine that has nothing of it yet     make resolve  the constraints on every Python at hand
+# make results   the tables of docs/results from benchmarks/results
 # make bench SIZE=1   the steps after the harvest at the paper's size, not a tenth of it: 6 GB of disk, half an hour
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ SIZE   ?= 0.1
 WORKERS ?= logical --maxprocesses 4
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test smoke resolve lint bench format clean
+.PHONY: demo test smoke resolve lint bench results format clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.core: pyproject.toml constraints.txt
@@ -53,6 +54,10 @@ format: $(VENV)/.dev
 bench: $(VENV)/.dev
 	@HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/harvest.py --pairs src/pretilt/demo/data/demo-a.jsonl.gz --limit 300
 	@$(BIN)/python benchmarks/scale.py --size $(SIZE)
+
+# The tables of docs/results from what the benchmarks stored. Needs no environment.
+results:
+	@$(PYTHON) scripts/results.py
 
 clean:
 	rm -rf $(VENV) demo-run

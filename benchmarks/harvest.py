@@ -6,6 +6,7 @@ response read twice, in batches of the same token budget, by length as ours are.
 repetitions; CPU time is given beside the clock's, because it holds on a shared machine. Prints JSON.
 
     python benchmarks/harvest.py --pairs RUN [--model MODEL --layer L --dictionary FOLDER]
+    python benchmarks/harvest.py --pairs RUN --batch-tokens 1024 4096 --store     # the table of docs/results/speed.md
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from stored import store
 
 from pretilt.lens.dictionary import Dictionary
 from pretilt.lens.harvest import harvest
@@ -53,7 +55,8 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--limit", type=int, help="a random sample of so many pairs")
     parser.add_argument("--repeat", type=int, default=3, help="repetitions (default: %(default)s)")
-    parser.add_argument("--batch-tokens", type=int, default=1024, help="token budget (default: %(default)s)")
+    parser.add_argument("--batch-tokens", type=int, nargs="+", default=[1024], help="token budgets (default: 1024)")
+    parser.add_argument("--store", action="store_true", help="keep the table for the documentation")
     parser.add_argument("--pairs-per-shard", type=int, default=256, help="(default: %(default)s)")
     parser.add_argument("--threads", type=int, help="torch threads (default: torch's own choice)")
     parser.add_argument("--device", default="cpu")
@@ -135,7 +138,15 @@ def main() -> None:
         dictionary = load_dictionary(args.dictionary, device=args.device)
     lens = Lens(model, args.layer, dictionary)
     lens.packs, measure(lens, Rows.from_table(tokens.slice(0, 4)))  # warm up
+    reports = [compare(args, lens, tokens, batch_tokens) for batch_tokens in args.batch_tokens]
+    for report in reports:
+        print(json.dumps(report, indent=2))
+    if args.store:
+        store("speed", "harvest", *table_of(reports))
 
+
+def compare(args: argparse.Namespace, lens: Lens, tokens: pa.Table, batch_tokens: int) -> dict[str, Any]:
+    """Bare forward, harvest and reading twice over all shards, `args.repeat` times, under one token budget."""
     seconds: dict[str, list[tuple[float, float]]] = {"bare": [], "harvest": [], "twice": []}
     disk = dict.fromkeys(PARTS, 0)
     n_tokens = n_twice = 0
@@ -143,23 +154,23 @@ def main() -> None:
         for start in range(0, len(tokens), args.pairs_per_shard):
             part = tokens.slice(start, args.pairs_per_shard)
             rows = Rows.from_table(part)
-            seconds["bare"].append(bare_forward(lens, rows, args.batch_tokens))
+            seconds["bare"].append(bare_forward(lens, rows, batch_tokens))
             with tempfile.TemporaryDirectory() as folder:
                 out = Shards(Path(folder), "benchmark", PARTS)
-                whole = {"pairs_per_shard": len(part), "batch_tokens": args.batch_tokens}
+                whole = {"pairs_per_shard": len(part), "batch_tokens": batch_tokens}
                 seconds["harvest"].append(timed(partial(harvest, part, lens, out, **whole)))
                 if repetition == 0:
                     for name in PARTS:
                         disk[name] += out.path(name, 0).stat().st_size
                     n_tokens += rows.n_tokens
                     n_twice += rows.n_tokens + sum(ids[0].size for ids in rows.ids)
-            seconds["twice"].append(timed(partial(measure, lens, rows, pack=False, batch_tokens=args.batch_tokens)))
+            seconds["twice"].append(timed(partial(measure, lens, rows, pack=False, batch_tokens=batch_tokens)))
             print({name: [round(t, 2) for t in times[-1]] for name, times in seconds.items()}, file=sys.stderr)
 
     report: dict[str, Any] = {
         "device": args.device,
         "threads": torch.get_num_threads(),
-        "batch_tokens": args.batch_tokens,
+        "batch_tokens": batch_tokens,
         "packed": lens.packs,
         "n_pairs": len(tokens),
         "n_tokens": n_tokens,
@@ -179,7 +190,22 @@ def main() -> None:
         }
     report["peak_memory_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     report["disk_bytes"] = {**disk, "total": sum(disk.values())}
-    print(json.dumps(report, indent=2))
+    return report
+
+
+def table_of(reports: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the documentation's table: two columns, clock and CPU time, for every token budget."""
+    head, columns = [""], []
+    for report in reports:
+        head += [f"{report['batch_tokens']:,}, by the clock", "by CPU time"]
+        columns += [report["wall"], report["cpu"]]
+    rows = {
+        "bare forward to the layer, tokens per second": ("bare_tokens_per_second", ",.0f"),
+        "harvest (encoding, pooling, writing as well)": ("harvest_tokens_per_second", ",.0f"),
+        "harvest / bare (goal 0.90)": ("harvest_over_bare", ".2f"),
+        "harvest / prompt + response read twice, pairs per second (goal 1.4)": ("harvest_over_twice", ".2f"),
+    }
+    return head, [[title, *(format(column[key], form) for column in columns)] for title, (key, form) in rows.items()]
 
 
 if __name__ == "__main__":

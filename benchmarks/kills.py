@@ -3,7 +3,8 @@
     python benchmarks/kills.py --out runs/kills --kills 40      # seed 0; the bundled lens on the demo's first 24 pairs
 
 Every trial kills the command with SIGKILL after a time drawn uniformly from that of the undisturbed run, again and
-again until it ends by itself; then every artifact's hash must be that of the undisturbed run. Prints one line.
+again until it ends by itself; then every artifact's hash must be that of the undisturbed run. Prints one line;
+`--store` keeps it for docs/results/interruption.md.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from stored import store
 
 COMMAND = [sys.executable, "-m", "pretilt", "demo", "--limit", "24", "--out"]
 
@@ -32,6 +34,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--kills", type=int, default=40, help="how many kills in all")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--store", action="store_true", help="keep the table for the documentation")
     arguments = parser.parse_args()
     rng = np.random.default_rng(arguments.seed)
     shutil.rmtree(arguments.out, ignore_errors=True)
@@ -65,6 +68,9 @@ def main() -> None:
     print(
         f"{kills} kills in {runs} runs of {seconds:.0f} s: {different} runs with other bytes, {failed} that ended badly"
     )
+    if arguments.store:
+        head = ["kills", "runs", "seconds of an undisturbed run", "runs with other bytes", "runs that ended badly"]
+        store("interruption", "kills", head, [[kills, runs, f"{seconds:.0f}", different, failed]])
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Chosen and rejected of a finished audit are swapped by whole families, at random
 (groups, prompt concepts) and the concepts stay, since none of them reads the label; every test is computed anew. Under
 such flips no effect is true, so a false discovery rate of 5 % asks that at most 5 % of the flips have any q <= 0.05.
 
-    python benchmarks/null_flips.py RUN --flips 200
+    python benchmarks/null_flips.py RUN --flips 200             # --store keeps the table for docs/results/noise.md
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from stored import store
 
 from pretilt.audit.evidence import scores_of
 from pretilt.audit.result import open_run
@@ -33,6 +35,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="run folder of a finished audit")
     parser.add_argument("--flips", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--store", action="store_true", help="keep the table for the documentation")
     arguments = parser.parse_args()
     views = read_views(arguments.run)
     rng = np.random.default_rng(arguments.seed)
@@ -50,7 +53,7 @@ def main() -> None:
         found["q"] += least <= 0.05
         found["lfsr"] += sure > 0
         found["share_beyond_1.96"].append(beyond)
-    report = {
+    report: dict[str, Any] = {
         "flips": arguments.flips,
         "tests": int(sum(sets.n_in.size * u.shape[1] for u, sets in views.values())),
         "share_of_flips_with_any_q_at_most_0.05": found["q"] / arguments.flips,
@@ -60,6 +63,23 @@ def main() -> None:
         ),
     }
     print(json.dumps(report, indent=1))
+    if arguments.store:
+        store("noise", "null-flips", ["", "share", "goal"], table_of(report))
+
+
+def table_of(report: dict[str, Any]) -> list[list[str]]:
+    """The rows of the documentation's table: shares of flips, then shares of cells in every view."""
+    rows = [
+        ["flips with any q ≤ 0.05", _percent(report["share_of_flips_with_any_q_at_most_0.05"]), "≤ 8 %"],
+        ["flips with any lfsr < 0.05", _percent(report["share_of_flips_with_any_lfsr_below_0.05"]), ""],
+    ]
+    for view, share in report["share_of_cells_beyond_1.96"].items():
+        rows.append([f"cells with |z| > 1.96, {view}", _percent(share), "5 %"])
+    return rows
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.1f} %"
 
 
 def read_views(path: Path) -> dict[str, tuple[np.ndarray, Sets]]:

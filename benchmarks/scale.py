@@ -15,6 +15,7 @@ Not in it: reading texts and naming (prompts here have eight words, and their na
 JSON. `--size 1` needs 6 GB of disk.
 
     python benchmarks/scale.py [--size 0.1] [--out FOLDER]
+    python benchmarks/scale.py --size 1 --store       # after one of --size 0.1: the table of docs/results/speed.md
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from typing import Any
 
 import numpy as np
 from scale_data import Size, generate
+from stored import store
 
 from pretilt.audit import effects as statistics
 from pretilt.concepts import shifts
@@ -53,6 +55,7 @@ from pretilt.stats.sets import Sets
 from pretilt.stats.sums import cell_sums
 
 SETTINGS = AuditSettings().resolved()
+REPORT = "report.json"  # in the run's folder: what was measured
 NAIVE_GROUPS = 16  # measured; the time of all groups follows, since every group takes the same
 
 
@@ -236,10 +239,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where the run folder is kept (default: runs/scale-SIZE)")
     usual = [name for name in STAGES if name != "paper-graph"]
     parser.add_argument("--only", nargs="+", choices=STAGES, default=usual, help="steps (default: all but paper-graph)")
+    parser.add_argument("--store", action="store_true", help="keep the table for the documentation; with --size 1")
     parser.add_argument("--here", choices=STAGES, help="one step in this process, without a table; to profile it")
     args = parser.parse_args()
     size = Size(n_pairs=round(Size.n_pairs * args.size))
     folder = args.out or Path("runs") / f"scale-{args.size:g}"
+    if args.store and not ((args.out or Path("runs/scale-1")).with_name("scale-0.1") / REPORT).exists():
+        parser.error("--store needs a finished run of --size 0.1 beside this one")
     if args.here:
         print(json.dumps(measure(args.here, folder)))
         return
@@ -263,6 +269,44 @@ def main() -> None:
         for part, (seconds, peak) in one["parts"].items():
             print(f"  {part:19} {seconds:9} {'':9} {peak:9}", flush=True)
     print(json.dumps(report, indent=2))
+    (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if args.store:
+        tenth = folder.with_name("scale-0.1") / REPORT
+        store("speed", "scale", *table_of(report, json.loads(tenth.read_text(encoding="utf-8"))))
+
+
+def table_of(whole: dict[str, Any], tenth: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the documentation's table, from the reports of both sizes, which must hold the three steps."""
+    head = ["step", "seconds", "CPU seconds", "peak MiB", "a tenth of the pairs: seconds, CPU seconds, peak MiB"]
+
+    def cells(report: dict[str, Any], steps: tuple[str, ...]) -> tuple[str, str, str]:
+        parts = [report[step] for step in steps]
+        return (f"{sum(part['seconds'] for part in parts):,.0f}", f"{sum(part['cpu_seconds'] for part in parts):,.0f}",
+                f"{max(part['peak_mib'] for part in parts):,}")  # fmt: skip
+
+    steps = {
+        "prompt and response-shift concepts, both statistics": ("shifts",),
+        "groups, all statistics of four views, to the tables": ("statistics",),
+        "together (goal 900 s, 8 GB)": ("shifts", "statistics"),
+    }
+    rows = [[title, *cells(whole, names), ", ".join(cells(tenth, names))] for title, names in steps.items()]
+    for title, part in (
+        ("the paper's statistics of the groups alone: sums per cell", "ours"),
+        ("the same, group by group with boolean masks on dense scores", "naive"),
+    ):
+        figures = [_naive_cells(report["naive"], part) for report in (whole, tenth)]
+        rows.append([title, figures[0][0], "", figures[0][1], ", , ".join(figures[1])])
+    return head, rows
+
+
+def _naive_cells(report: dict[str, Any], part: str) -> tuple[str, str]:
+    """Seconds and peak MiB of one of the two ways; of the masks those of all groups, with what was measured."""
+    seconds, peak_mib = report["parts"][part]
+    if part == "ours":
+        return f"{seconds:.1f}", f"{peak_mib:,}"
+    groups = report["found"]
+    whole = f"{groups['naive_seconds_for_all_groups']:,.0f}"
+    return f"{whole} ({groups['measured']} groups measured: {seconds:.1f})", f"{peak_mib:,}"
 
 
 if __name__ == "__main__":

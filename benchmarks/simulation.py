@@ -7,6 +7,7 @@ row parity, against the default order.
 
     python benchmarks/simulation.py                       # the ten seeds that are reported
     python benchmarks/simulation.py --seeds 0 1           # the two that the defaults were developed on
+    python benchmarks/simulation.py --concepts 200 --store    # and the table of docs/results/noise.md
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from stored import store
 
 from pretilt.stats.columns import BLOCK_VALUES, Columns
 from pretilt.stats.contrast import contrasts
@@ -111,6 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="*", default=list(range(10, 20)))
     parser.add_argument("--concepts", type=int, default=814)
+    parser.add_argument("--store", action="store_true", help="keep the table for the documentation")
     arguments = parser.parse_args()
     report: dict[str, Any] = {"seeds": arguments.seeds, "concepts": arguments.concepts, "block_values": BLOCK_VALUES}
     for name, families in (("families", True), ("independent", False)):
@@ -123,6 +127,40 @@ def main() -> None:
                               "min": float(np.min([r[key] for r in rows])),
                               "max": float(np.max([r[key] for r in rows]))} for key in keys}  # fmt: skip
     print(json.dumps(report, indent=1))
+    if arguments.store:
+        store("noise", "simulation", ["", "families", "independent rows", "goal"], table_of(report))
+
+
+def table_of(report: dict[str, Any]) -> list[list[str]]:
+    """The rows of the documentation's table: mean over seeds [least, most] in either kind of world."""
+    worlds = [report[name] for name in ("families", "independent")]
+
+    def spread(key: str, number: Callable[[float], str], unit: str = "") -> list[str]:
+        return [
+            f"{number(world[key]['mean'])}{unit} [{number(world[key]['min'])}, {number(world[key]['max'])}]"
+            for world in worlds
+        ]
+
+    def percent(share: float) -> str:
+        return f"{share * 100:.1f}"
+
+    def count(value: float) -> str:
+        return f"{value:,.0f}"
+
+    top = ("top_estimate", "top_posterior", "top_truth")
+    return [
+        [f"null among the first {TOP}, default order", *spread("null_in_top_default", percent, " %"), "≤ 2 %"],
+        [f"null among the first {TOP}, the paper's key", *spread("null_in_top_paper", percent, " %"), ""],
+        [f"null among the first {TOP}, Welch |z|", *spread("null_in_top_z", percent, " %"), ""],
+        ["false discoveries among q ≤ 0.05", *spread("false_discovery_proportion", percent, " %"), "≤ 7 %"],
+        ["wrong signs among lfsr < 0.05", *spread("false_sign_proportion", percent, " %"), ""],
+        ["cells with q ≤ 0.05", *spread("claimed", count), ""],
+        ["coverage of the 95 % interval, all cells", *spread("coverage_all", percent, " %"), "90–98 %"],
+        [f"coverage of the 95 % posterior interval, first {TOP}",
+         *spread("coverage_top_posterior", percent, " %"), "90–98 %"],
+        [f"first {TOP}: estimate / posterior / truth",
+         *(" / ".join(f"{world[key]['mean']:.3f}" for key in top) for world in worlds), ""],
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
-"""Take the pictures of the docs from a finished demo: python scripts/pictures.py demo-run
+"""Take the pictures of the docs from finished runs, in headless Chromium.
 
-The report is opened in headless Chromium with the first amplified hypothesis chosen, as a reader would click it.
+    python scripts/pictures.py demo-run                                    # report.png and report-hypothesis.png
+    python scripts/pictures.py --verification runs/worlds/small/P2-1/run   # verification.png
+
+The report is opened with the first amplified hypothesis chosen, as a reader would click it.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
-import sys
 import time
 from pathlib import Path
 
@@ -28,8 +31,8 @@ def open_browser(height: int) -> webdriver.Chrome:
     return webdriver.Chrome(options=options, service=Service(driver))
 
 
-def main() -> None:
-    run = Path(sys.argv[1]).resolve()
+def take_report(run: Path) -> None:
+    """report.png, the findings, and report-hypothesis.png, the panel of the first one."""
     first = json.loads((run / "summary.json").read_text())["amplified"][0]["hypothesis_id"]
 
     # The findings, from the top of the page.
@@ -45,6 +48,24 @@ def main() -> None:
     time.sleep(1)
     browser.find_element(By.ID, "panel").screenshot(str(DOCS / "report-hypothesis.png"))
     browser.quit()
+
+
+def take_verification(run: Path) -> None:
+    """verification.png: the verdict, its figures, and every concept as it was said and seen."""
+    browser = open_browser(1600)
+    browser.get((run / "verification.html").as_uri())
+    time.sleep(1)
+    browser.save_screenshot(str(DOCS / "verification.png"))
+    browser.quit()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of a finished run")
+    parser.add_argument("--verification", action="store_true", help="its verification, in place of its report")
+    arguments = parser.parse_args()
+    take = take_verification if arguments.verification else take_report
+    take(arguments.run.resolve())
 
 
 if __name__ == "__main__":

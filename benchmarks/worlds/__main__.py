@@ -7,6 +7,7 @@
     python benchmarks/worlds --out runs/worlds --subject demo --seeds 0     # the bundled planted set A, the same way
     python benchmarks/worlds --out runs/worlds --subject real --source hh.jsonl --pairs 500 --seeds 0
     python benchmarks/worlds --out runs/worlds --tables                     # the tables of what is finished
+    python benchmarks/worlds --out runs/worlds --tables --store             # and into docs/results/worlds.md
 
 Every world is data, forecast, DPO run and rollouts by the product's own commands. Interrupt it at any moment: what is
 finished is skipped, what was begun goes on. Defaults are chosen on dev-on and dev-off of seed 0; the others are
@@ -30,7 +31,7 @@ import tables
 import world
 
 CONTROLS = ("P2", "P12", "S2")  # worlds that carry the controls, of their first seed
-DICTIONARY = {"n_features": 512, "active": 12, "epochs": 6}
+DICTIONARY = {"features": 512, "active": 12, "epochs": 6}
 LAYER = 2
 WORLDS = {"small": plants.WORLDS, "smollm2": smollm2.WORLDS, "demo": smollm2.DEMO, "real": smollm2.REAL}
 TRAITS = {
@@ -118,6 +119,7 @@ def main() -> None:
         "--no-controls", action="store_true", help=f"of {', '.join(CONTROLS)}: several hours with SmolLM2"
     )
     parser.add_argument("--tables", action="store_true", help="only print the tables of what is finished")
+    parser.add_argument("--store", action="store_true", help="keep the tables for the documentation")
     given = parser.parse_args()
     known = WORLDS[given.subject]
     if unknown := sorted(set(given.worlds or ()) - set(known)):
@@ -126,7 +128,10 @@ def main() -> None:
         parser.error("--subject real and --source FILE go together")
     if not given.tables:
         run(given, known)
-    print(tables.text(given.out, known, given.subject, TRAITS[given.subject]))
+    printed = tables.tables_of(given.out, known, given.subject, TRAITS[given.subject])
+    print("\n\n".join(map(str, printed)) or "No world is finished.")
+    if given.store:
+        tables.keep(printed, given.subject)
 
 
 def run(given: Any, known: dict[str, plants.World]) -> None:

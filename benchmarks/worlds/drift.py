@@ -7,13 +7,14 @@ drift that labels do not cause stands in the mean over exchanges; chance has eit
 
     python benchmarks/worlds/drift.py runs/worlds/small/P12-1 --exchanges 8
 
-Prints a table; drift.json holds it. Interrupted, it goes on.
+Prints a table; drift.json holds it, and --store keeps it for docs/results/worlds.md. Interrupted, it goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ from pretilt.settings import AuditSettings
 from pretilt.verify.inputs import stored_forecast
 from pretilt.verify.observed import Observed, realised
 from pretilt.verify.sets import headline_of, label_null, masks
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+from stored import store
 
 FIRST = 1000  # label seed of the first exchange; below are those of the forecast's own shuffles
 
@@ -85,6 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("world", type=Path, help="folder of a finished world")
     parser.add_argument("--exchanges", type=int, default=8)
+    parser.add_argument("--store", action="store_true", help="keep the table for the documentation")
     given = parser.parse_args()
     seeds = range(FIRST, FIRST + given.exchanges)
     roles = [exchange(given.world, seed) for seed in seeds]
@@ -127,6 +133,12 @@ def main() -> None:
             + " |"
         )
     print(json.dumps({name: value for name, value in told.items() if name != "exchanges"}, indent=1))
+    if given.store:
+        head = ["exchange", "R² of the true forecast", "p of 99", "R² of the forecast from these very labels",
+                "size of the shift, true training = 1"]  # fmt: skip
+        keys = ("r2_true_forecast", "p_of_99", "r2_its_own_forecast", "size")
+        cells = [["–" if row[key] is None else f"{row[key]:.2f}".replace("-", "−") for key in keys] for row in rows]
+        store("worlds", "exchanges", head, [[str(number), *line] for number, line in enumerate(cells, 1)])
 
 
 if __name__ == "__main__":

@@ -157,6 +157,18 @@ def test_benchmarks_import_what_there_is(path: Path) -> None:
                 assert hasattr(module, alias.name) or f"{node.module}.{alias.name}" in MODULES, alias.name
 
 
+def test_the_dictionary_of_the_planted_worlds_is_fitted_by_options_that_there_are() -> None:
+    from pretilt.settings import FitSettings
+
+    tree = ast.parse((ROOT / "benchmarks" / "worlds" / "__main__.py").read_text(encoding="utf-8"))
+    (options,) = [
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "DICTIONARY"
+    ]
+    assert FitSettings.load(**options).features == options["features"]
+
+
 @pytest.mark.parametrize("path", [*(ROOT / "scripts").glob("*.sh"), ROOT / "Makefile"], ids=lambda p: p.name)
 def test_scripts_import_what_there_is(path: Path) -> None:
     for module, name in re.findall(r"from (pretilt[\w.]*) import (\w+)", path.read_text(encoding="utf-8")):

@@ -1,4 +1,9 @@
-"""Train a dictionary on a layer's activations or on text, save it with its learned threshold, and measure it."""
+"""Train a dictionary on a layer's activations or on text, save it with its learned threshold, and measure it.
+
+The trainer is pretilt's own and not SAELens' because it explains about as much of the activations in a quarter of the
+CPU time (0.762 of the variance; SAELens 0.73, or 0.768 from the same start: docs/results/dictionary.md), and because a
+killed training ends with the same bytes.
+"""
 
 from __future__ import annotations
 
