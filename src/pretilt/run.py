@@ -43,7 +43,7 @@ from pretilt.schema import MANIFEST
 __all__ = ["Progress", "Run", "Shards", "Stage", "content_hash", "file_hash"]
 __all__ += ["write_json", "write_table", "write_text", "writing"]
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 _COMMANDS = (
     (r"forecast", "forecast {run}"),
     (r"labels", "describe {run}"),

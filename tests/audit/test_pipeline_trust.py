@@ -48,7 +48,8 @@ def test_all_views_are_in_one_table(finished: pretilt.AuditResult) -> None:
         if q in ("max", "freq"):
             assert (prompts[row["where"]], kinds[row["concept_id"]]) == (q, f"shift_{q}")
         else:
-            assert kinds[row["concept_id"]] in ("community", "feature")
+            of_view = ("pattern",) if row["view"].startswith("pattern") else ("community", "feature")
+            assert kinds[row["concept_id"]] in of_view
     assert finished.hypotheses.num_rows == sum(finished.run.json("statistics.json")["n_tested"].values())
 
 
@@ -56,9 +57,9 @@ def test_contributions_sum_to_the_effect_in_every_view(finished: pretilt.AuditRe
     table = finished.hypotheses
     settings = AuditSettings(**finished.run.manifest["settings"])
     picked = []
-    for view in ("global", "group", "prompt_max", "prompt_freq"):
+    for view in VIEWS:
         picked += table.filter(pc.and_(pc.equal(table["view"], view), table["shown"])).slice(0, 12).to_pylist()
-    assert {row["view"] for row in picked} == {"global", "group", "prompt_max", "prompt_freq"}
+    assert {row["view"] for row in picked} == set(VIEWS)
     tracer = make_tracer(finished.run, settings, sorted({row["concept_id"] for row in picked}))
     for row in picked:
         shares = tracer.contributions(row["view"], row["where"], row["concept_id"])

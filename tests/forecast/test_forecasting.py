@@ -25,7 +25,7 @@ from pretilt.forecast.inputs import concept_bank, pair_deltas, pairs_of_prompts,
 from pretilt.forecast.step import ForecastResult
 from pretilt.rollouts.step import open_rollouts
 from pretilt.run import Run, file_hash, write_json
-from pretilt.schema import FORECAST, FORECAST_HALVES, FORECAST_SHUFFLED
+from pretilt.schema import FORECAST, FORECAST_HALVES, FORECAST_SHUFFLED, IN_GROUPS, OVER_ALL_PAIRS, VIEWS
 from pretilt.settings import AuditSettings
 
 DRAWS = 30
@@ -384,11 +384,12 @@ def test_a_real_audit_with_real_rollouts(shared_run: Any, tmp_path: Path) -> Non
         if of_audit[concept] is not None:
             assert mean == pytest.approx(of_audit[concept], abs=1e-12)
     # So are the means in sets; and the contrasts of prompt concepts (in those of groups the audit has no silent pairs).
-    audited = {(h["view"], h["where"], h["concept_id"]): h for h in run.hypotheses.to_pylist() if h["view"] != "global"}
+    in_sets = [h for h in run.hypotheses.to_pylist() if h["view"] not in OVER_ALL_PAIRS]
+    audited = {(h["view"], h["where"], h["concept_id"]): h for h in in_sets}
     cells = {(c["view"], c["where"], c["concept_id"]): c for c in paper.table.to_pylist() if c["view"] != "global"}
-    assert audited.keys() <= cells.keys() and {view for view, _, _ in audited} == {"group", "prompt_max", "prompt_freq"}
+    assert audited.keys() <= cells.keys() and {view for view, _, _ in audited} == set(VIEWS) - set(OVER_ALL_PAIRS)
     for place, hypothesis in audited.items():
         assert cells[place]["n_in"] == hypothesis["n_in"]
         assert cells[place]["mean"] == pytest.approx(hypothesis["mean_in"], abs=1e-6)
-        if place[0] != "group":
+        if place[0] not in IN_GROUPS:
             assert cells[place]["contrast"] == pytest.approx(hypothesis["delta"], abs=1e-6)

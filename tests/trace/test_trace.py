@@ -48,8 +48,10 @@ def test_contributions_sum_to_delta_in_every_view(finished: pretilt.AuditResult)
     assert seen == set(VIEWS)
 
 
-@pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("direction", ["amplify", "suppress"])
+@pytest.mark.parametrize(
+    ("direction", "view"),
+    [(d, v) for v in VIEWS for d in ("amplify", "suppress") if (d, v) != ("suppress", "pattern")],  # it has none
+)
 def test_a_trace_against_the_dense_reference(
     finished: pretilt.AuditResult, dense: Dense, view: str, direction: str
 ) -> None:

@@ -144,7 +144,7 @@ def pair_deltas(run: Run, settings: AuditSettings, bank: Bank, form: ScoreForm) 
     if not train.any():
         raise UserError("the run holds no training pair", file=run.path / PAIRS_FILE)
     if bank.patterns.any():
-        return _pattern_deltas(run, settings, bank, pairs.filter(pa.array(train)), train)
+        return _with_patterns(run, settings, bank, form)
     score = _Scorer(run, settings, bank, form)
 
     def measure(block: PairBlock) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -166,18 +166,25 @@ def pair_deltas(run: Run, settings: AuditSettings, bank: Bank, form: ScoreForm) 
     return PairDeltas.of(u, family, nuisance=length[:, None], level=level), table.select(["pair_id"])
 
 
-def _pattern_deltas(
-    run: Run, settings: AuditSettings, bank: Bank, pairs: pa.Table, train: np.ndarray
-) -> tuple[PairDeltas, pa.Table]:
-    """`pair_deltas` of patterns: a score is 1 where the pattern stands in the response, its level is one half.
-    The nuisance covariate is the difference in log length, in words."""
-    if not bank.patterns.all():
-        raise ValueError("patterns have a reward model of their own: forecast them apart")
+def _with_patterns(run: Run, settings: AuditSettings, bank: Bank, form: ScoreForm) -> tuple[PairDeltas, pa.Table]:
+    """`pair_deltas` of a bank that holds patterns: 1 where one stands in the response; its level is one half.
+
+    The nuisance covariate of patterns alone is the difference in log length in words: it needs no tokens.
+    """
+    train = train_rows(run)
+    pairs = run.table(PAIRS_FILE, ["pair_id", "family_id"]).filter(pa.array(train))
     counts = pattern_counts(run, settings).take(train)
-    longer = log_length(counts.chosen_words) - log_length(counts.rejected_words)
     u = counts.u[:, _pattern_columns(run, bank, counts.names)].astype(np.float64)
-    family, level = pairs["family_id"].to_numpy(), np.full(len(bank), 0.5)
-    return PairDeltas.of(u, family, nuisance=longer[:, None], level=level), pairs.select(["pair_id"])
+    level = np.full(u.shape[1], 0.5)
+
+    if bank.patterns.all():
+        nuisance = (log_length(counts.chosen_words) - log_length(counts.rejected_words))[:, None]
+    else:
+        of_features, _ = pair_deltas(run, settings, bank.take(~bank.patterns), form)
+        nuisance, feature_level = of_features.nuisance, of_features.level
+        u = np.concatenate([of_features.u, u], axis=1)  # patterns are the bank's last
+        level = np.concatenate([np.zeros(0) if feature_level is None else feature_level, level])
+    return PairDeltas.of(u, pairs["family_id"].to_numpy(), nuisance=nuisance, level=level), pairs.select(["pair_id"])
 
 
 def _pattern_columns(run: Run, bank: Bank, names: Sequence[str]) -> list[int]:

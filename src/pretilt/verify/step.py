@@ -126,7 +126,8 @@ def verify_run(
     controls = [r for r in ("after-zero-step", "after-shuffled") if features_stage(r) in run.manifest["stages"]]
     scored = [s for s in run.manifest["stages"] if s.startswith((f"rollouts-{before}-own", f"rollouts-{before}-other"))]
     answered = map(features_stage, dict.fromkeys([before, role, *controls]))
-    reads = ["pairs", "features", "patterns", "audit", *answered, *scored]
+    of_audit = [name for name in ("pairs", "features", "patterns", "audit") if name in run.manifest["stages"]]
+    reads = [*of_audit, *answered, *scored]
     files = (FORECAST_FILE, FORECAST_REPORT, FORECAST_HALVES_FILE, FORECAST_SHUFFLED_FILE)
     inputs = {
         "forecast": {f: file_hash(run.path / f) for f in files if (run.path / f).exists()},

@@ -236,7 +236,7 @@ def _concentration(table: pa.Table | None, listed: set[str]) -> dict[str, dict[s
 
 
 def _concept(concept: Mapping[str, Any]) -> dict[str, Any]:
-    figures = {k: v for k, v in concept.items() if k not in ("concept_id", "name", "phrases")}
+    figures = {k: v for k, v in concept.items() if k not in ("concept_id", "name", "phrases") and v is not None}
     name = concept["name"] or f"concept {concept['concept_id']}"
     return {**figures, "name": label(name), "phrases": [label(p) for p in concept["phrases"] or []]}
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pretilt.run import jsonable
-from pretilt.schema import SILENT_GROUP
+from pretilt.schema import IN_GROUPS, SILENT_GROUP
 from pretilt.text import mask_slurs
 from pretilt.verify.cells import MIN_PROMPTS
 from pretilt.view.page.report import STYLES, static_page
@@ -65,7 +65,7 @@ def _points(table: pa.Table, forecast: pa.Table, kind: Mapping[int, str]) -> tup
     kinds = np.array([kind[i] for i in observed["concept_id"].to_pylist()])
     keep = np.ones(len(observed), bool)
     left_out = {}
-    for drawn_kind in ("feature", "shift_max", "shift_freq"):
+    for drawn_kind in ("feature", "shift_max", "shift_freq", "pattern"):
         of_kind = np.flatnonzero(kinds == drawn_kind)
         if of_kind.size > MAX_POINTS:
             gone = np.random.default_rng(0).choice(of_kind, of_kind.size - MAX_POINTS, replace=False)
@@ -108,14 +108,15 @@ def _places(table: pa.Table, tables: Mapping[str, pa.Table], n: int = 8) -> dict
         return dict(zip(*(tables[table][column].to_pylist() for column in (key, "name")), strict=True))
 
     prompt_names = by_id("prompt_concepts", "prompt_concept_id")
-    names = {"group": by_id("groups", "group_id"), "prompt_max": prompt_names, "prompt_freq": prompt_names}
+    group_names = by_id("groups", "group_id")
+    names = {**dict.fromkeys(IN_GROUPS, group_names), "prompt_max": prompt_names, "prompt_freq": prompt_names}
     concept = by_id("concepts", "concept_id")
     cells_of = {}
     for view, places in names.items():
         rows = table.filter(pc.and_(pc.equal(table["view"], view), pc.equal(table["resolved"], True)))
         rows = rows.filter(pc.and_(pc.is_valid(rows["predicted"]), pc.greater(rows["se"], 0)))
         rows = rows.filter(pc.greater_equal(rows["n_prompts"], MIN_PROMPTS))
-        if view == "group":
+        if view in IN_GROUPS:
             rows = rows.filter(pc.not_equal(rows["where"], SILENT_GROUP))
         size = np.abs(rows["observed"].to_numpy() / rows["se"].to_numpy())
         rows = rows.take(pa.array(np.argsort(-size, kind="stable")[:n]))

@@ -164,7 +164,7 @@ def _lists(page: Page, summary: Summary) -> None:
 def _groups(page: Page, summary: Summary, numbers: Iterator[int]) -> None:
     page.heading("In groups of pairs", "one group against the other groups; at most two of a group")
     if n := summary.trust["n_silent"]:
-        page.print(f"{counted(n, 'pair')} that nothing sets apart {'is' if n == 1 else 'are'} in no group")
+        page.print(f"{counted(n, 'pair')} that no concept sets apart {'is' if n == 1 else 'are'} in no group")
     in_groups = {"amplify": summary.amplified_in_groups, "suppress": summary.suppressed_in_groups}
     _table(page, numbers, in_groups, summary.trust["in_lists"]["groups"])
 

@@ -28,7 +28,7 @@ RUNGS = {
     "converged": "training to the optimum",
     "tilt": "the optimum, tilted exactly on sampled answers",
 }
-_KINDS = {"community": "", "shift_max": "by strength", "shift_freq": "by frequency"}
+_KINDS = {"pattern": "in the text", "community": "", "shift_max": "by strength", "shift_freq": "by frequency"}
 
 
 @dataclass(frozen=True)
@@ -184,6 +184,7 @@ def _made_from(report: Mapping[str, Any]) -> list[tuple[str, str]]:
 _FAMILIES = {
     "features": "communities and features",
     "shift_max": "shifts by strength",
+    "patterns": "patterns of the text",
     "shift_freq": "shifts by frequency",
 }
 
