@@ -77,6 +77,20 @@ def open_run(run: AnyRun) -> AuditResult:
     return open_folder(run if isinstance(run, str | Path) else getattr(run, "run", run).path)
 
 
+def _read_by_a_lens(run: AnyRun, command: str) -> Run:
+    """The run. Raises UserError for one that was audited without a lens: the command needs tokens and a model."""
+    from pretilt.errors import UserError
+
+    folder = open_run(run).run
+    if folder.manifest.get("settings", {}).get("no_lens"):
+        raise UserError(
+            f"`pretilt {command}` needs a lens, and this run was audited with --no-lens",
+            file=folder.path,
+            fix="Audit the pairs into another folder with --model and --dictionary",
+        )
+    return folder
+
+
 @with_options(AuditSettings)
 def audit(
     source: Any,
@@ -139,7 +153,7 @@ def doctor(run: AnyRun, *, events: Events | None = None) -> DoctorResult:
     from pretilt.audit.doctor import checkup
     from pretilt.audit.result import DoctorResult
 
-    folder = open_run(run).run
+    folder = _read_by_a_lens(run, "doctor")
     return DoctorResult(folder, checkup(folder, events=events))
 
 
@@ -193,7 +207,7 @@ def describe(
     from pretilt.labels.step import describe_run
     from pretilt.view.step import write_report
 
-    folder, events = open_run(run).run, watching(events)
+    folder, events = _read_by_a_lens(run, "describe"), watching(events)
     result = describe_run(
         folder, DescribeSettings.load(**options), refresh=refresh, yes=yes, confirm=confirm, events=events
     )
@@ -238,9 +252,9 @@ def rollouts(
     from pretilt.rollouts.step import rollouts_run
 
     return rollouts_run(
-        open_run(run).run, role, model, revision=revision, base_url=base_url, endpoint_model=endpoint_model,
-        api_key_env=api_key_env, concurrency=concurrency, device=device, dtype=dtype, replace=replace, reuse=reuse,
-        events=events, **options,
+        _read_by_a_lens(run, "rollouts"), role, model, revision=revision, base_url=base_url,
+        endpoint_model=endpoint_model, api_key_env=api_key_env, concurrency=concurrency, device=device, dtype=dtype,
+        replace=replace, reuse=reuse, events=events, **options,
     )  # fmt: skip
 
 
@@ -278,7 +292,7 @@ def train(
     from pretilt.train.step import train_run
 
     options = options if model is None else {**options, "model": str(model)}
-    return train_run(open_run(run).run, config=config, out=out, events=events, **options)
+    return train_run(_read_by_a_lens(run, "train"), config=config, out=out, events=events, **options)
 
 
 @with_options(VerifySettings)
@@ -293,4 +307,6 @@ def verify(run: AnyRun, *, events: Events | None = None, **options: Any) -> Veri
     from pretilt.verify.step import verify_run
     from pretilt.view.page.verification_page import build_verification_page
 
-    return verify_run(open_run(run).run, build_verification_page, VerifySettings.load(**options), events=events)
+    return verify_run(
+        _read_by_a_lens(run, "verify"), build_verification_page, VerifySettings.load(**options), events=events
+    )

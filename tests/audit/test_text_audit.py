@@ -150,10 +150,11 @@ def test_as_typed_and_without_torch(tmp_path: Path) -> None:
 
 
 def test_commands_that_need_a_lens_say_so(audited: pretilt.AuditResult) -> None:
-    for command in ("doctor", "rollouts"):
+    for command in ("doctor", "describe", "rollouts", "train", "verify"):
         done = in_process(command, audited.path)
-        assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, command
-        assert "--no-lens" in done.stderr or "lens" in done.stderr
+        assert done.returncode == 2 and done.stderr.count("\n") == 1, command
+        assert f"`pretilt {command}` needs a lens, and this run was audited with --no-lens" in done.stderr
+        assert "Audit the pairs into another folder with --model and --dictionary" in done.stderr
 
 
 def test_too_few_pairs(tmp_path: Path) -> None:

@@ -42,4 +42,5 @@ def forecast(
         print(shown_json(result.report))
     else:
         print_forecast(forecast_told(result), console.out)
-        console.say(next_step("forecast", run))
+        is_text = result.report["measurement_id"] is None
+        console.say(next_step("trace of text" if is_text else "forecast", run))

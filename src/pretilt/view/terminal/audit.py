@@ -226,11 +226,18 @@ def _cells(page: Page, number: int, effect: Effect, of_patterns: bool) -> list[T
     if of_patterns:
         shares = [page.text("?" if s is None else share(s)) for s in (effect.share_chosen, effect.share_rejected)]
         cells += [*shares, page.text(points(effect.effect), weight)]
-        cells += [page.text(f"[{points(effect.lo)}, {points(effect.hi)}]"), page.text(sure)]
-        return cells
-    cells.append(page.text(f"{signed(effect.effect)} {effect.unit}".rstrip(), weight))
-    cells += [page.text(interval(effect.lo, effect.hi)), page.text(sure)]
+        return [*cells, page.text(_points_interval(effect)), page.text(sure)]
+    if effect.pattern is not None:
+        cells += [page.text(f"{points(effect.effect)} points", weight), page.text(_points_interval(effect))]
+    else:
+        cells += [page.text(f"{signed(effect.effect)} {effect.unit}".rstrip(), weight)]
+        cells += [page.text(interval(effect.lo, effect.hi))]
+    cells.append(page.text(sure))
     return cells + ([page.text(_q(effect.q_value))] if page.width >= Q_FROM else [])
+
+
+def _points_interval(effect: Effect) -> str:
+    return "" if effect.lo is None or effect.hi is None else f"[{points(effect.lo)}, {points(effect.hi)}]"
 
 
 def _typed(effect: Effect) -> str:
