@@ -21,6 +21,7 @@ from stored import store
 from pretilt.audit.evidence import scores_of
 from pretilt.audit.result import open_run
 from pretilt.lens.blocks import train_rows
+from pretilt.schema import IN_GROUPS, OVER_ALL_PAIRS
 from pretilt.settings import AuditSettings
 from pretilt.stats.columns import Columns
 from pretilt.stats.moderated import moderate
@@ -106,9 +107,9 @@ def read_views(path: Path) -> dict[str, tuple[np.ndarray, Sets]]:
         concepts = sorted(set(here["concept_id"].to_pylist()))
         scores = scores_of(result.run, settings, concepts, train)
         u = np.stack([scores[c][0] for c in concepts], axis=1)
-        if view == "global":
+        if view in OVER_ALL_PAIRS:
             sets = Sets.everything(family)
-        elif view == "group":
+        elif view in IN_GROUPS:
             sets = Sets.groups(group_id, family)
         else:
             rows: dict[int, list[int]] = {}
