@@ -116,7 +116,18 @@ def test_a_frequent_word_is_no_name_when_the_concept_fires_on_it_no_more_than_an
 def test_punctuation_and_line_breaks_are_shown():
     corpus = Corpus([sentence("\n\n", "- ", "**", f"word{i}", "**", seed=i) for i in range(8)])
     by_feature = corpus.names({0: ["**"], 1: ["\n\n"], 2: ["- "]})
-    assert '"**"' in by_feature[0][0] and '"⏎"' in by_feature[1][0] and '"-"' in by_feature[2][0]
+    assert '"**"' in by_feature[0][0] and "⏎" in by_feature[1][0] and "-" in by_feature[2][0]
+
+
+def test_function_words_alone_are_no_name_and_stand_behind_words_that_say_something():
+    corpus = Corpus([sentence(" the", " quartz", " of", seed=i) for i in range(10)])
+    of_phrase, of_word = (name for name, _ in corpus.names({0: [" the", " of"], 1: [" the", " quartz"]}))
+    assert of_phrase == "the quartz of"
+    assert of_word.startswith('"quartz"') and '"the"' not in of_word
+    order = np.random.default_rng(0)
+    corpus = Corpus([[str(w) for w in order.permutation([" the", " of", " and", " to", " in"])] for _ in range(12)])
+    ((name, phrases),) = corpus.names({0: [" the", " of"]})
+    assert name.startswith("no readable name · ") and '"the"' in name and len(name) <= 48 and "the" in phrases
 
 
 def test_contractions_are_whole():

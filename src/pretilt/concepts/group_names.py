@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import scipy.sparse as sp
@@ -52,6 +53,14 @@ _ENGLISH_EXTRA = {  # fillers of chat that scikit-learn's list lacks
     ),
     *("things", "something", "make", "get", "good", "use", "need", "tell", "sure", "say", "said"),
 }
+
+
+@cache
+def function_words() -> frozenset[str]:
+    """English words that tell nothing of what a text is about, in small letters."""
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+    return ENGLISH_STOP_WORDS | _ENGLISH_EXTRA
 
 
 def name_groups(
@@ -122,9 +131,9 @@ def name_sets(
 
 def _count_terms(prompts: Sequence[str], max_words: int) -> tuple[list[str], sp.csr_array]:
     """The terms, and the (n_prompts, n_terms) 0/1 matrix of which prompt holds which."""
-    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer
+    from sklearn.feature_extraction.text import CountVectorizer
 
-    stop = ENGLISH_STOP_WORDS | _ENGLISH_EXTRA
+    stop = function_words()
 
     def analyse(prompt: str) -> list[str]:
         words = _WORD.findall(prompt.casefold().replace("’", "'"))[-max_words:]

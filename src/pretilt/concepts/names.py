@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 
 from pretilt.concepts.bank import feature_lists
+from pretilt.concepts.group_names import function_words
 from pretilt.concepts.log_odds import log_odds
-from pretilt.concepts.readable import NAME_CAP, make_unique, readable, shorten
+from pretilt.concepts.readable import NAME_CAP, UNNAMED, make_unique, readable, shorten
 from pretilt.concepts.token_contexts import LOST, TokenContexts
 from pretilt.schema import Concepts
 
@@ -28,6 +29,7 @@ _CANDIDATES = 24  # vocabulary entries looked at per concept
 _TOKENS, _PHRASES = 6, 4  # kept per concept; a name shows up to three and one
 _PRIOR_FIRINGS = 20.0
 _PEAKS = 256  # places read per concept
+_PLAIN_PUNCTUATION = set(".,;:'\"’“”()[]{}-–—␣⏎ ")
 _FAINT = 0.1  # a token whose weight is below this share of the best one's is noise
 
 
@@ -237,7 +239,18 @@ def _overlap(a: str, b: str) -> bool:
 
 
 def _compose(words: list[str], phrases: list[tuple[str, float]]) -> str:
-    """`"link", "https" · visit https://`: up to three tokens, and the phrase if it is what the places share."""
+    """`"link", "https" · visit https://`: up to three tokens, and the phrase if it is what the places share.
+
+    Words that say something come alone; where there is none, a phrase that holds one; else the name says that it is no
+    name, with the tokens behind it.
+    """
+    telling = [word for word in words if _says_something(word)]
+    if words and not telling:
+        said_by_phrase = [p for p, _ in phrases if any(map(_says_something, p.split()))]
+        if said_by_phrase:
+            return shorten(said_by_phrase[0])
+        return _unnamed(words)
+    words = telling
     shown = [f'"{shorten(word, 20)}"' for word in words[:3]]
     named = {word.casefold() for word in words[:3]}
     candidates = [
@@ -258,6 +271,25 @@ def _compose(words: list[str], phrases: list[tuple[str, float]]) -> str:
             return shorten(tokens)
         shown.pop()
     return shorten(phrases[0][0]) if phrases else ""
+
+
+def _says_something(word: str) -> bool:
+    """No function word, no bare punctuation: marks such as ** or # say something."""
+    text = word.strip("…").casefold()
+    if any(character.isalnum() for character in text):
+        return text.strip(string.punctuation) not in function_words()
+    return not set(text) <= _PLAIN_PUNCTUATION
+
+
+def _unnamed(words: list[str]) -> str:
+    """`no readable name · "the", "a"`, with as many tokens as fit."""
+    name = UNNAMED
+    for i, word in enumerate(words[:3]):
+        longer = f'{name}{", " if i else " · "}"{shorten(word, 12)}"'
+        if len(longer) > NAME_CAP:
+            break
+        name = longer
+    return name
 
 
 def _fallback(features: list[int]) -> str:

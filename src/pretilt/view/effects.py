@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pretilt.concepts.readable import UNNAMED
 from pretilt.run import finite
 from pretilt.schema import IN_GROUPS, LISTED, OVER_ALL_PAIRS, PATTERN
 from pretilt.stats.sure import is_sure
@@ -259,10 +260,15 @@ def prints_as_zero(row: Mapping[str, Any]) -> bool:
 def shortlist(tables: ReportTables, place: str, direction: str, limit: int) -> list[dict[str, Any]]:
     """What is told first of one of PLACES: at most `limit` rows, at most two of a group or prompt concept.
 
-    Only what is sure; where nothing is, the first three of the list that are not printed as 0. In the paper's order,
-    the list as it stands.
+    Only what is sure, concepts without a readable name last; where nothing is sure, the first three of the list that
+    are not printed as 0. In the paper's order, the list as it stands.
     """
-    rows = spread(shown_rows(tables, PLACES[place], direction, min(50 * limit, LISTED)), limit)
+    rows = shown_rows(tables, PLACES[place], direction, min(50 * limit, LISTED))
+    if not tables.paper_order:
+        is_unnamed = pc.starts_with(tables.concepts["name"], UNNAMED)
+        unnamed = set(tables.concepts.filter(is_unnamed)["concept_id"].to_pylist())
+        rows.sort(key=lambda row: (not is_sure(row), row["concept_id"] in unnamed))
+    rows = spread(rows, limit)
     sure_rows = [row for row in rows if is_sure(row)]
     if not sure_rows:
         return [row for row in rows if not prints_as_zero(row)][:MOST_UNSURE]
