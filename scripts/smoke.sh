@@ -49,8 +49,10 @@ with open("pairs.jsonl", "w") as out:
 PAIRS
 pretilt audit pairs.jsonl --out audited --json --despite-doctor >summary.json || fail "the audit ended with status $?"
 [ -s audited/report.html ] && python -m json.tool summary.json >/dev/null || fail "the audit left no report"
+pretilt audit pairs.jsonl --no-lens --out text >/dev/null || fail "the audit without a lens ended with status $?"
+[ -s text/report.html ] || fail "the audit without a lens left no report"
 pretilt forecast demo-run >/dev/null || fail "the forecast ended with status $?"
-say "audit and forecast"
+say "audit, audit without a lens, and forecast"
 
 # refused EXTRA COMMAND...: status 2 and one line that names the extra and the command that installs it
 refused() {

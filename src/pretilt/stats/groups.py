@@ -2,6 +2,9 @@
 
 Grouping reads s, which is blind to the label, and the tests read u: so the tests are not circular (arXiv 2606.12360).
 Fitted on training pairs; held-out pairs get their group from the stored centroids and the stored silent cut-off.
+
+scikit-learn's KMeans on the same unit rows takes 1.2 to 2.2 times as long (950 rows × 517, 20,000 × 814, one and two
+threads) for an equal mean cosine (.463 to .467, .447 to .448), and wants 32-bit indices: hence k-means of our own.
 """
 
 from __future__ import annotations
