@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -225,3 +226,14 @@ def test_offline_and_without_a_home(lens: dict[str, Any], tmp_path: Path) -> Non
     command += ["--model", lens["model"], "--dictionary", lens["dictionary"]]
     shown = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert json.loads(shown.stdout)["read"]["pairs"] > 0
+
+
+def test_a_source_that_is_not_there_is_refused_before_a_lens_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any) -> None:
+        raise AssertionError("a lens was asked")
+
+    monkeypatch.setattr(importlib.import_module("pretilt.audit.step"), "choose_lens", never)
+    with pytest.raises(UserError, match=r"no such file or folder.*nowhere\.jsonl"):
+        pretilt.audit(tmp_path / "nowhere.jsonl", out=tmp_path / "run")

@@ -14,6 +14,7 @@ from pretilt.lens.choice import LensChoice, choose_lens, harvest_estimate
 from pretilt.lens.step import features_stage
 from pretilt.lock import working
 from pretilt.pairs.chat import reading_hash
+from pretilt.pairs.load import check_source
 from pretilt.pairs.step import pairs_stage
 from pretilt.run import Run
 from pretilt.schema import PREFLIGHT_FILE
@@ -35,6 +36,7 @@ def run_audit(
 ) -> AuditResult:
     """The steps of `pretilt.audit` in order, all but the page; see there."""
     settings = (settings or AuditSettings.load(**options)).resolved()
+    check_source(source)  # before a lens is loaded, which takes ten seconds
     events = watching(events)
     run = Run(Path(out) if out is not None else Path("runs") / _slug(source))
     if settings.no_lens:

@@ -153,6 +153,7 @@ def load_rows(
     if not isinstance(source, (str, Path)):
         return _in_memory(source, split, limit)
 
+    check_source(source)
     text = str(source)
     path = Path(text).expanduser()
     if _exists(path):
@@ -165,8 +166,7 @@ def load_rows(
         return LoadedRows(lambda: dataset_rows(dataset, text), description=text, info=info, file=text, limit=limit)
 
     name = parse_hub_name(text)
-    if name is None or isinstance(source, Path) or _is_meant_as_path(text):
-        raise UserError("no such file or folder", file=path, fix="Give a path that exists or a Hub id like org/name")
+    assert name is not None, "check_source let it through"
     name = HubName(
         name.id,
         _single_value(config, name.config, "config", text),
@@ -180,6 +180,18 @@ def load_rows(
     return LoadedRows(
         lambda: dataset_rows(dataset, name.id), description=description, info=info, file=name.id, limit=limit
     )
+
+
+def check_source(source: Any) -> None:
+    """Raise UserError for a path that does not exist. Whether a dataset is on the Hub its reading will tell."""
+    if not isinstance(source, (str, Path)):
+        return
+    text = str(source)
+    path = Path(text).expanduser()
+    if _exists(path) or is_hub_file(text):
+        return
+    if parse_hub_name(text) is None or isinstance(source, Path) or _is_meant_as_path(text):
+        raise UserError("no such file or folder", file=path, fix="Give a path that exists or a Hub id like org/name")
 
 
 def _exists(path: Path) -> bool:
