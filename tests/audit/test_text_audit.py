@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,17 @@ def test_nothing_is_sure_of_shuffled_labels(tmp_path: Path) -> None:
     opening = " ".join(result.summary["opening"])
     assert opening.startswith("Nothing that stands in the text of the answers is surely favoured")
     assert re.search(r"a difference of \d+\.\d percentage points .* four of five cases", opening)
+
+
+def test_the_difference_that_would_have_been_seen_is_that_of_the_first_test_of_its_view(tmp_path: Path) -> None:
+    source = write_planted(tmp_path / "pairs.jsonl", planted_rows())
+    result = pretilt.audit(source, out=tmp_path / "run", no_lens=True, baseline="shuffled-labels")
+    statistics = result.run.json("statistics.json")
+    rows = [row for row in result.hypotheses.to_pylist() if row["view"] == "pattern"]
+    assert len(rows) == statistics["n_tested"]["pattern"] and min(row["q_value"] for row in rows) > 0.05
+    needed = NormalDist().inv_cdf(1 - 0.05 / 2 / (len(rows) * 2))  # two views
+    expected = (needed + NormalDist().inv_cdf(0.8)) * np.median([row["se_moderated"] for row in rows])
+    assert statistics["views"]["pattern"]["smallest_visible"] == pytest.approx(expected)
 
 
 def test_the_trace_marks_what_matched(audited: pretilt.AuditResult) -> None:

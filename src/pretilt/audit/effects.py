@@ -101,7 +101,7 @@ def count_tests(tested: Hypotheses, views: list[ViewStatistics]) -> dict[str, An
             "share_null": round(float(v.mixture.weight[v.mixture.tau == 0].sum()), 4),
             "n_sure": tested.n_sure[v.view],
             "mean_icc": round(float(v.moderated.icc.mean()), 4) if v.moderated.icc.size else None,
-            "smallest_visible": smallest_visible(v, sum(tested.n_tested.values())),
+            "smallest_visible": smallest_visible(v, n_views=len(views)),
         }
         for v in views
     }

@@ -46,8 +46,8 @@ def patterns_stage(run: Run, settings: AuditSettings) -> None:
 
 def answer_text(messages: Sequence[Mapping[str, Any]]) -> str:
     """What the assistant says in a response, or all of it where no turn is the assistant's."""
-    own = [m["content"] or "" for m in messages if m["role"] == "assistant"]
-    return "\n\n".join(own or [m["content"] or "" for m in messages])
+    of_assistant = [m["content"] or "" for m in messages if m["role"] == "assistant"]
+    return "\n\n".join(of_assistant or [m["content"] or "" for m in messages])
 
 
 def question(messages: Sequence[Mapping[str, Any]]) -> str:

@@ -71,16 +71,16 @@ class ViewStatistics:
         return lo * sd, hi * sd
 
 
-def smallest_visible(stats: ViewStatistics, n_tests: int) -> float | None:
-    """|delta| that would be called sure in four of five cases, at the median standard error of the view; None if empty.
+def smallest_visible(stats: ViewStatistics, n_views: int) -> float | None:
+    """|delta| whose q would be at most SURE_Q in four of five cases, at the median error of the view; None if empty.
 
-    In units of u. |z| has to pass the smallest one that is sure here; where none is, that of the best of `n_tests`
-    tests, all views together.
+    In units of u. |z| has to pass the smallest one whose q is so small here. Where there is none, the first step of
+    Benjamini-Hochberg within the view, times the `n_views` views (`hypotheses`): SURE_Q / (tests of the view · views).
     """
     errors = stats.moderated.se[np.isfinite(stats.moderated.se) & (stats.moderated.se > 0)]
     if not errors.size:
         return None
-    needed = stats.sure_z if np.isfinite(stats.sure_z) else float(norm.isf(SURE_Q / 2 / max(n_tests, 1)))
+    needed = stats.sure_z if np.isfinite(stats.sure_z) else float(norm.isf(SURE_Q / 2 / (stats.lfsr.size * n_views)))
     return float((needed + norm.ppf(POWER)) * np.median(errors))
 
 

@@ -86,7 +86,7 @@ const unit = (x) => ((payload.concepts[x.concept_id]?.kind ?? "").startsWith("sh
 const plainAmount = (x, value, digits = 3) => (isPattern(x) && known(value) ? signed(100 * value, 1) : signed(value, digits));
 const amount = (x, value, digits = 3) => plainAmount(x, value, digits) + (!known(value) ? "" : isPattern(x) ? "\u202fpoints" : unit(x) ? "\u202fsd" : "");
 // "in 29 % of chosen and 18 % of rejected answers"; "" where the shares are not known.
-const share = (value) => (100 * value < 9.95 && value > 0 ? `${(100 * value).toFixed(1)} %` : `${(100 * value).toFixed(0)} %`);
+const share = (value) => (value > 0 && value < 0.0005 ? "under 0.1 %" : 100 * value < 9.95 && value > 0 ? `${(100 * value).toFixed(1)} %` : `${(100 * value).toFixed(0)} %`);
 const sharesWords = (id) => { const c = payload.concepts[id]; return c && known(c.share_chosen) && known(c.share_rejected) ? `in ${share(c.share_chosen)} of chosen and ${share(c.share_rejected)} of rejected answers` : ""; };
 // What is shown as the effect: the posterior mean and interval; where there is none, what was observed.
 const shrunk = (x) => known(x.posterior_delta);
