@@ -156,7 +156,7 @@ SOURCES = pa.schema(  # the training pairs of one source, or by one model, alone
         ("n_pairs", pa.int64()),
         ("n_families", pa.int64()),
         ("length_difference", pa.float64()),  # mean, chosen less rejected, in tokens; in words without a lens
-        ("length_error", pa.float64()),
+        ("length_error", pa.float64()),  # standard error, families are the unit; null where there is one
         ("share_chosen_longer", pa.float64()),
         ("patterns", pa.list_(_teaches)),  # those that are surely favoured or disfavoured in these pairs, largest first
     ]

@@ -15,9 +15,10 @@ from pretilt.concepts.pattern_step import PatternCounts, pattern_counts, stored_
 from pretilt.run import Run
 from pretilt.schema import PAIRS_FILE, SOURCES, SOURCES_FILE
 from pretilt.settings import AuditSettings
+from pretilt.stats.clustered import mean_errors
 from pretilt.stats.sure import LEAST_FIRING, SURE_PAIRS, SURE_Q
 
-VERSION = 1  # raise it when a change of code can change the bytes
+VERSION = 2  # raise it when a change of code can change the bytes
 COLUMNS = ("source", "chosen_model", "rejected_model")
 MOST_VALUES, MOST_PATTERNS = 50, 5  # values of a column, the most frequent; patterns of a row, the largest
 
@@ -52,14 +53,14 @@ def _frequent(values: list[str | None]) -> list[tuple[str, np.ndarray]]:
     return [(str(names[k]), np.flatnonzero(code == k)) for k in order[:MOST_VALUES]]
 
 
-def _measures(pairs: TrainingPairs, rows: np.ndarray) -> dict[str, float | int]:
+def _measures(pairs: TrainingPairs, rows: np.ndarray) -> dict[str, float | int | None]:
     length = pairs.length_difference[rows].astype(np.float64)
-    mean, error = _mean_and_error(length[:, None], pairs.family[rows])
+    error = float(mean_errors(length[:, None], pairs.family[rows])[0])
     return {
         "n_pairs": rows.size,
         "n_families": int(np.unique(pairs.family[rows]).size),
-        "length_difference": float(mean[0]),
-        "length_error": float(error[0]),
+        "length_difference": float(length.mean()),
+        "length_error": None if np.isnan(error) else error,
         "share_chosen_longer": float((length > 0).mean()),
     }
 
@@ -70,7 +71,8 @@ def _teaches(
     """The patterns whose mean u of these pairs is surely not 0, largest first; none below SURE_PAIRS families."""
     of_rows = counts.take(rows)
     family = pairs.family[rows]
-    mean, error = _mean_and_error(of_rows.u.astype(np.float64), family)
+    u = of_rows.u.astype(np.float64)
+    mean, error = u.mean(axis=0), mean_errors(u, family)
     z = np.divide(mean, error, out=np.zeros(mean.size), where=error > 0)
     n_active = ((of_rows.chosen > 0) | (of_rows.rejected > 0)).sum(axis=0)
     sure = (np.abs(z) >= smallest_z) & (n_active >= LEAST_FIRING) & (np.unique(family).size >= SURE_PAIRS)
@@ -88,14 +90,3 @@ def _teaches(
             for k in first
         ]
     }
-
-
-def _mean_and_error(values: np.ndarray, family: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Column means [M] and their standard errors with families as the unit; an error of one family is 0: not known."""
-    n, mean = len(values), values.mean(axis=0)
-    names, code = np.unique(family, return_inverse=True)
-    sums = np.zeros((names.size, values.shape[1]))
-    np.add.at(sums, code, values - mean)
-    if names.size < 2:
-        return mean, np.zeros(mean.size)
-    return mean, np.sqrt((sums**2).sum(axis=0) * names.size / (names.size - 1)) / n

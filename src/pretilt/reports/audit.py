@@ -280,7 +280,7 @@ class SourceRow(Report):
     n_pairs: int
     n_families: int
     length_difference: float
-    length_error: float
+    length_error: Number  # null: the pairs are one family
     share_chosen_longer: float
     patterns: list[TaughtPattern]
 

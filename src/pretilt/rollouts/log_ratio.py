@@ -17,6 +17,7 @@ from pretilt.models.language import LanguageModel
 from pretilt.models.logprob import log_probs
 from pretilt.rollouts.sampling import SAMPLES
 from pretilt.run import Progress, Shards
+from pretilt.stats.clustered import mean_errors
 
 LOGPROB = "logprob"
 
@@ -97,8 +98,6 @@ def divergence(
     kl = float(by_prompt.mean())
     family_of = np.zeros(n_prompts, family.dtype)
     family_of[prompt] = family
-    _, number = np.unique(family_of, return_inverse=True)
-    sums = np.bincount(number, by_prompt - kl)
-    error = float(np.sqrt((sums**2).sum() * sums.size / (sums.size - 1)) / n_prompts) if sums.size > 1 else float("nan")
+    error = float(mean_errors(by_prompt[:, None], family_of)[0])
     tokens = float((np.bincount(prompt, n_tokens, n_prompts) / k).mean())
-    return Divergence(kl, error, kl / tokens if tokens else float("nan"), n_prompts, int(sums.size))
+    return Divergence(kl, error, kl / tokens if tokens else float("nan"), n_prompts, np.unique(family_of).size)

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from pretilt.stats.clustered import mean_errors
+
 LINEAR = 0.4  # mean σ(−margin) at or above which the regime is linear
 SATURATING = 0.3  # below which it is saturating
 NOISE_ROLLOUTS = 1000
@@ -89,7 +91,7 @@ def measures(margins: Margins, beta: float, loss_type: str) -> dict[str, Any]:
     margin = margins.of_loss(beta, loss_type)
     values = (
         margin.mean(),
-        _family_se(margin, margins.family_id),
+        mean_errors(margin[:, None], margins.family_id)[0],
         _weight(margin).mean(),
         (margin > 0).mean() + (margin == 0).mean() / 2,
         chosen.mean(),
@@ -141,13 +143,3 @@ def _weight(margin: np.ndarray) -> np.ndarray:
 
     weight: np.ndarray = expit(-margin)
     return weight
-
-
-def _family_se(values: np.ndarray, family_id: np.ndarray) -> float:
-    """Standard error of the mean when families are independent, not pairs; NaN for fewer than two families."""
-    _, family = np.unique(family_id, return_inverse=True)
-    n_families = int(family.max(initial=-1)) + 1
-    if n_families < 2:
-        return math.nan
-    sums = np.bincount(family, weights=values - values.mean())
-    return float(np.sqrt((sums**2).sum() * n_families / (n_families - 1)) / values.size)

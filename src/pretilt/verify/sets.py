@@ -15,6 +15,7 @@ import numpy as np
 from pretilt.forecast.baselines import length_slopes, prevalence_only
 from pretilt.forecast.uncertainty import Interval, law_error, predictive
 from pretilt.stats.agreement import Figure, correlation, signed_square
+from pretilt.stats.clustered import mean_errors
 from pretilt.verify.cell_errors import cell_errors, resolving
 from pretilt.verify.cells import MIN_PROMPTS, CellJudgement, cell_shifts, judge_cells
 from pretilt.verify.inputs import CELL_VIEWS, Cells, Forecast, Seen
@@ -151,12 +152,10 @@ def _calibrated(forecast: Forecast, outcome: Seen, keep: np.ndarray) -> Calibrat
 
 def _scale_error(observed: Observed, predicted: np.ndarray, keep: np.ndarray, square: float) -> float:
     """Standard error of the fitted scale, near-duplicate prompts as one unit; NaN for fewer than two units."""
-    n, g = len(observed.shift), observed.n_units
-    if g < 2 or not square > 0:
+    if not square > 0:
         return float("nan")
     by_prompt = observed.shift[:, keep] @ predicted[keep] / square  # the scale is their mean
-    sums = np.bincount(observed.unit, by_prompt - by_prompt.mean(), minlength=g)
-    return float(np.sqrt(g / (g - 1) * (sums @ sums)) / n)
+    return float(mean_errors(by_prompt[:, None], observed.unit)[0])
 
 
 def _inside(value: np.ndarray, interval: Interval) -> np.ndarray:

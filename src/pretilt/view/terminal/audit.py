@@ -301,7 +301,8 @@ def _sources(page: Page, summary: Summary) -> None:
         rows = [row for row in summary.sources if row["column"] == column]
         for row in rows[:SOURCES_SHOWN]:
             taught = ", ".join(f"{points(p['delta'])} {one_line(p['name'])}" for p in row["patterns"][:3]) or "–"
-            longer = f"{row['length_difference']:+.0f} ± {1.96 * row['length_error']:.0f}"
+            error = row["length_error"]
+            longer = f"{row['length_difference']:+.0f} ± {'?' if error is None else f'{1.96 * error:.0f}'}"
             cells = (title, one_line(row["value"]), f"{row['n_pairs']:,}", longer, taught)
             table.add_row(*map(page.text, cells))
         if len(rows) > SOURCES_SHOWN:
