@@ -22,6 +22,7 @@ from pretilt.settings import (
     ForecastSettings,
     RolloutSettings,
     Settings,
+    ShapeSettings,
     VerifySettings,
 )
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from pretilt.lens.fit_step import FitResult
     from pretilt.rollouts.step import RolloutResult
     from pretilt.run import Run
+    from pretilt.shape.plan import Plan
+    from pretilt.shape.step import ShapeResult
     from pretilt.trace.step import Trace
     from pretilt.train.step import TrainResult
     from pretilt.verify.step import VerifyResult
@@ -270,6 +273,55 @@ def forecast(run: AnyRun, *, replace: bool = False, events: Events | None = None
     from pretilt.forecast.step import forecast_run
 
     return forecast_run(open_run(run).run, ForecastSettings.load(**options), replace=replace, events=events)
+
+
+@with_options(ShapeSettings)
+def shape(
+    run: AnyRun,
+    plan: str | Path | dict[str, Any] | Plan,
+    *,
+    name: str | None = None,
+    compare: bool = False,
+    events: Events | None = None,
+    **options: Any,
+) -> ShapeResult:
+    """Compile a plan to actions on pairs, and say what it changes: for every concept, before training, and sealed.
+
+    `plan`: a plan.yaml, or what it holds as a mapping. `name`: of the compiled plan, by default the file's stem.
+    `compare`: every method that applies, side by side, for each item of the plan.
+
+        plan = {"items": [{"suppress": "pattern:bold", "to": "base"}]}
+        pretilt.shape("runs/pairs", plan).to_pandas()
+    """
+    from pretilt.shape.step import shape_run
+
+    options_given = ShapeSettings.load(**options)
+    return shape_run(open_run(run).run, plan, options_given, name=name, compare=compare, events=events)
+
+
+def mark(
+    run: AnyRun,
+    decision: str,
+    target: str,
+    *,
+    plan: str | Path = "plan.yaml",
+    method: str | None = None,
+    to: str | None = None,
+    strength: float | None = None,
+    gate: str | None = None,
+    note: str = "",
+) -> Path:
+    """Write one decision about a concept, an effect or a set of pairs into a plan, and return the plan's path.
+
+    `decision`: "suppress", "amplify", "keep" or "protect". A decision about the same target takes the place of the
+    one before. Raises UserError for a target that the run does not hold, and writes nothing then.
+
+        pretilt.mark("runs/pairs", "suppress", "pattern:bold", to="base")
+    """
+    from pretilt.shape.mark import mark_item
+
+    values = {"method": method, "to": to, "strength": strength, "gate": gate, "note": note or None}
+    return mark_item(open_run(run).run, Path(plan), decision, target, values)
 
 
 def train(

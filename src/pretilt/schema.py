@@ -286,6 +286,36 @@ FORECAST_SHUFFLED = pa.schema(  # the declared rung on labels shuffled by family
     [("draw", pa.int16()), ("concept_id", pa.int32()), ("value", pa.float64())]
 )
 
+ACTIONS = pa.schema(  # a compiled plan: what is done to which training pair (docs/shaping.md)
+    [
+        ("pair_id", pa.string()),
+        ("item", pa.int16()),  # of the plan, from 1
+        ("action", pa.string()),  # "drop" | "weight" | "swap" | "rewrite" | "mask" | "offset"
+        ("amount", pa.float64()),  # weight: factor on the gradient; offset: added to the margin beta D
+        ("side", pa.string()),  # rewrite and mask: "chosen" | "rejected", as pairs.parquet has them
+        ("start", pa.int32()),  # mask: first token in the ids of the response
+        ("stop", pa.int32()),  # mask: the token after the last
+        ("text", pa.string()),  # rewrite: the response that takes the place of the old one
+        ("reason", pa.string()),  # in a few words
+    ]
+)
+
+WHAT_IF = pa.schema(  # what a plan changes, one row per concept of the bank; over all pairs
+    [
+        ("concept_id", pa.int32()),
+        ("family", pa.string()),  # whose reward model it shares: "patterns", "features", "shift_by_max", …
+        ("role", pa.string()),  # "target" | "protected" | "kept" | "side effect"
+        ("item", pa.int16()),  # of the plan whose target or decision it is, from 1; null for side effects
+        ("plain", pa.float64()),  # shift without the plan, the declared rung
+        ("shaped", pa.float64()),  # shift under the plan
+        ("change", pa.float64()),  # shaped - plain
+        ("change_lo", pa.float64()),  # 95 %, families of pairs and prompts drawn again
+        ("change_hi", pa.float64()),
+        ("sure", pa.bool_()),  # the interval leaves out 0
+        ("base_rate", pa.float64()),  # share of the untrained model's answers that express it; null without any
+    ]
+)
+
 VERIFICATION = pa.schema(  # did the forecast come true: one row per (view, where, concept) of forecast.parquet
     [
         ("view", pa.string()),  # "global" | "group" | "prompt_max" | "prompt_freq"
@@ -346,6 +376,8 @@ DOCTOR_FILE, CONCENTRATION_FILE = "doctor.json", "concentration.parquet"  # show
 SUMMARY_FILE, PAGE_FILE, LABELS_FILE = "summary.json", "report.html", "labels.parquet"
 FORECAST_FILE, FORECAST_REPORT = "forecast.parquet", "forecast.json"
 FORECAST_HALVES_FILE, FORECAST_SHUFFLED_FILE = "forecast_halves.parquet", "forecast_shuffled.parquet"
+ACTIONS_FILE, WHAT_IF_FILE, SHAPE_REPORT, PLAN_FILE = "actions.parquet", "what_if.parquet", "shape.json", "plan.yaml"
+SHAPE_FOLDER = "shape"  # of a run: a folder for every plan
 TRAINED_FOLDER, TRAIN_REPORT = "trained", "train.json"  # in the run, unless another folder is named
 MARGINS_FILE = "margins.parquet"
 # Of a role or with a name: rollouts-<role>.json, verification-<name>.json.

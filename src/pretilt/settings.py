@@ -263,6 +263,22 @@ class ForecastSettings(Settings):
     seed: int | None = option(None, "Seed of the bootstrap. Default: the run's.", JUDGING, ge=0, le=2**32 - 1)
 
 
+class ShapeSettings(Settings):
+    """Options of `pretilt shape`. What is not given is as in the run's forecast, where it has one."""
+
+    rung: Literal["mean", "one_step", "converged"] | None = option(
+        None, "Predictor of the change. Default: that of the forecast, else as `pretilt forecast` chooses it.", JUDGING
+    )
+    form: Literal["presence", "paper", "count2", "freq"] | None = option(
+        None, "What a response's score is. Default: that of the forecast, else presence.", JUDGING
+    )
+    rollouts: str | None = option(
+        None, "Role of the untrained model's rollouts. Default: that of the forecast, else as there.", JUDGING
+    )
+    draws: int = option(100, "Draws of the bootstrap.", JUDGING, ge=2, le=1 << 20)
+    seed: int | None = option(None, "Seed of the bootstrap. Default: the run's.", JUDGING, ge=0, le=2**32 - 1)
+
+
 class VerifySettings(Settings):
     """Options of `pretilt verify`."""
 

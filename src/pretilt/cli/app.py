@@ -15,8 +15,10 @@ from pretilt.cli.describe import describe
 from pretilt.cli.doctor import doctor
 from pretilt.cli.fit import fit
 from pretilt.cli.forecast import forecast
+from pretilt.cli.mark import mark
 from pretilt.cli.options import PanelCommand
 from pretilt.cli.rollouts import rollouts
+from pretilt.cli.shape import shape
 from pretilt.cli.trace import trace
 from pretilt.cli.train import train
 from pretilt.cli.verify import verify
@@ -39,7 +41,7 @@ _INTERRUPTED = 130  # the exit status of a process that Ctrl-C ended
 
 
 # In the order of the work: a training that comes before the forecast costs its seal.
-for command in (demo, fit, audit, doctor, trace, describe, rollouts, forecast, train, verify):
+for command in (demo, fit, audit, doctor, trace, describe, rollouts, forecast, mark, shape, train, verify):
     app.command(cls=PanelCommand)(command)
 
 

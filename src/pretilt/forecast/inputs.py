@@ -103,7 +103,7 @@ def concept_bank(run: Run) -> Bank:
     return Bank(table["concept_id"].to_numpy().astype(np.int32), kind).take(keep)
 
 
-class _Scorer:
+class Scorer:
     """c(y) of the concepts of features of a bank, [N, M'] in its order: those that are no patterns."""
 
     def __init__(self, run: Run, settings: AuditSettings, bank: Bank, form: ScoreForm) -> None:
@@ -145,7 +145,7 @@ def pair_deltas(run: Run, settings: AuditSettings, bank: Bank, form: ScoreForm) 
         raise UserError("the run holds no training pair", file=run.path / PAIRS_FILE)
     if bank.patterns.any():
         return _with_patterns(run, settings, bank, form)
-    score = _Scorer(run, settings, bank, form)
+    score = Scorer(run, settings, bank, form)
 
     def measure(block: PairBlock) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         longer = log_length(block.chosen.n_tokens) - log_length(block.rejected.n_tokens)
@@ -174,7 +174,7 @@ def _with_patterns(run: Run, settings: AuditSettings, bank: Bank, form: ScoreFor
     train = train_rows(run)
     pairs = run.table(PAIRS_FILE, ["pair_id", "family_id"]).filter(pa.array(train))
     counts = pattern_counts(run, settings).take(train)
-    u = counts.u[:, _pattern_columns(run, bank, counts.names)].astype(np.float64)
+    u = counts.u[:, pattern_columns(run, bank, counts.names)].astype(np.float64)
     level = np.full(u.shape[1], 0.5)
 
     if bank.patterns.all():
@@ -187,7 +187,7 @@ def _with_patterns(run: Run, settings: AuditSettings, bank: Bank, form: ScoreFor
     return PairDeltas.of(u, pairs["family_id"].to_numpy(), nuisance=nuisance, level=level), pairs.select(["pair_id"])
 
 
-def _pattern_columns(run: Run, bank: Bank, names: Sequence[str]) -> list[int]:
+def pattern_columns(run: Run, bank: Bank, names: Sequence[str]) -> list[int]:
     """Where the bank's patterns stand among the counted ones."""
     table = run.table(CONCEPTS_FILE, ["concept_id", "pattern"])
     name_of = dict(zip(table["concept_id"].to_pylist(), table["pattern"].to_pylist(), strict=True))
@@ -197,7 +197,7 @@ def _pattern_columns(run: Run, bank: Bank, names: Sequence[str]) -> list[int]:
 def _pattern_scores(run: Run, bank: Bank, samples: pa.Table) -> np.ndarray:
     """1.0 where a pattern of the bank stands in a rollout, else 0.0, [R, number of patterns]."""
     patterns = stored_patterns(run)
-    chosen = [list(patterns.values())[i] for i in _pattern_columns(run, bank, list(patterns))]
+    chosen = [list(patterns.values())[i] for i in pattern_columns(run, bank, list(patterns))]
     pairs = run.table(PAIRS_FILE, ["pair_id", "prompt"])
     is_asked = pc.is_in(pairs["pair_id"], pc.unique(samples["pair_id"]))
     prompts = {row["pair_id"]: question(row["prompt"]) for row in pairs.filter(is_asked).to_pylist()}
@@ -219,7 +219,7 @@ def rollouts_of(run: Run, role: str, bank: Bank, form: ScoreForm) -> Rollouts:
     if not keep.any():
         raise UserError(f"none of the rollouts '{role}' could be read", file=run.path)
     of_features = bank.take(~bank.patterns)
-    scores = [_Scorer(run, settings_of(run), of_features, form)(features)] if len(of_features) else []
+    scores = [Scorer(run, settings_of(run), of_features, form)(features)] if len(of_features) else []
     scores += [_pattern_scores(run, bank, samples)] if bank.patterns.any() else []  # they are the bank's last
     return Rollouts.of(
         np.concatenate(scores, axis=1)[keep],

@@ -9,7 +9,8 @@ ridge is chosen by the log-loss on families that the fit did not see.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -91,6 +92,19 @@ class BradleyTerry:
         nuisance = np.zeros(self.left_out.size)
         nuisance[~self.left_out] = coefficients
         return w, nuisance
+
+    def changed(self, pairs: PairDeltas, turned: np.ndarray) -> BradleyTerry:
+        """The regression of the same deltas under other weights and offsets; `turned` bool [n]: labels exchanged.
+
+        It shares the columns and the preconditioner, and fits start from the last fit: what a plan changes in a few
+        pairs costs a few products.
+        """
+        other = copy(self)
+        other.pairs = pairs
+        if turned.any():
+            other._design = replace(self._design, x=self._design.x * np.where(turned, -1.0, 1.0)[:, None])
+        other._start = dict(self._start)
+        return other
 
     def held_out(self, ridges: Sequence[float] = RIDGES, n_folds: int = N_FOLDS, seed: int = 0) -> HeldOut:
         """Cross-validation by families, from the strongest ridge on, until three in a row have not helped.

@@ -145,3 +145,17 @@ def assign_pair_ids(pairs: Sequence[Pair]) -> list[Pair]:
         copy = n_copies[base]
         identified.append(replace(pair, pair_id=base if copy == 1 else PairId(f"{base}-{copy}")))
     return identified
+
+
+def with_response(pair: Pair, side: str, text: str) -> Pair:
+    """The pair with another text in the one answer of `side` ("chosen" or "rejected"); its `pair_id` stays.
+
+    Raises ValueError for a response of several answers: which of them a text would replace is not known.
+    """
+    messages: tuple[Message, ...] = getattr(pair, side)
+    place = [i for i, message in enumerate(messages) if message.role == "assistant"] or list(range(len(messages)))
+    if len(place) != 1:
+        raise ValueError(f"pair {pair.pair_id} has {len(place)} answers in its {side} response")
+    changed = replace(messages[place[0]], content=text)
+    response = (*messages[: place[0]], changed, *messages[place[0] + 1 :])
+    return replace(pair, chosen=response) if side == "chosen" else replace(pair, rejected=response)

@@ -49,6 +49,15 @@ class SealedForecast(Report):
     sealed_before_training: bool
 
 
+class SealedWhatIf(Report):
+    """What a plan was predicted to change, also of a plan that was replaced."""
+
+    name: str
+    sha256: str
+    written: str
+    sealed_before_training: bool
+
+
 class Manifest(Report):
     """run.json. Its own hash, `sha256`, was checked and taken off before it is read."""
 
@@ -62,3 +71,4 @@ class Manifest(Report):
     measurement_id: str | None = None
     lens: LensCard | None = None
     forecasts: list[SealedForecast] = Field(default_factory=list)
+    what_ifs: list[SealedWhatIf] = Field(default_factory=list)

@@ -15,6 +15,8 @@ NEXT: dict[str, tuple[tuple[str, ...], str]] = {
     "describe": (("trace", "RUN", "1"), "the first row of the audit, with its description"),
     "rollouts": (("forecast", "RUN"), "seal what training will do, before it begins"),
     "forecast": (("train", "RUN"), "train on these pairs"),
+    "mark": (("shape", "RUN"), "what it would change, before training"),
+    "shape": (("train", "RUN"), "train under the plan"),
     "train": (("verify", "RUN"), "did it come true?"),
     "verify": (("trace", "RUN"), "which pairs taught it"),
 }

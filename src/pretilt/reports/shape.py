@@ -1,0 +1,95 @@
+"""shape.json: what a plan does to the pairs, what it is predicted to change, and its seal."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pretilt.reports.base import Number, Report
+
+
+class CandidateReport(Report):
+    """One method for an item, alone."""
+
+    method: str
+    strength: Number
+    reached: Number  # share of the target's shift without the plan that is left
+    is_exhausted: bool  # it cannot go further
+    side_effect: Number  # root mean square change of the family's other concepts, per change of the target
+    protected_effect: Number
+    pairs: int
+    needs: str  # of the trainer
+    refusal: str  # why it cannot be used, "" where it can
+
+
+class ItemReport(Report):
+    """One decision of the plan. Numbers of its concept are null for a set of pairs; shifts are of the declared rung."""
+
+    number: int  # in the plan, from 1
+    decision: Literal["suppress", "amplify", "keep", "protect"]
+    target: str
+    name: str
+    gate: str | None
+    concept_id: int | None
+    pairs_inside: int  # training pairs in the target's place and the gate
+    method: str | None
+    strength: Number
+    unit: str | None  # of the strength
+    wanted: Number  # share of the shift without the plan that is to be left
+    reached: Number  # share that is left, of the whole plan
+    is_exhausted: bool
+    pairs_touched: int
+    plain: Number
+    shaped: Number
+    change: Number
+    change_lo: Number
+    change_hi: Number
+    compared: list[CandidateReport]
+
+
+class Coverage(Report):
+    """What the actions touch."""
+
+    pairs: int
+    touched: int
+    dropped: int
+    left: int  # pairs with any weight
+    weight_left: float  # mean weight
+    by_item: dict[str, int]
+    overlaps: dict[str, int]  # "1 and 2" → pairs that both touch
+    conflicts: dict[str, int]  # in words → pairs
+    conflicting_pairs: list[str]  # some of them
+
+
+class FamilyEffects(Report):
+    """Changes of one family of concepts, targets aside."""
+
+    concepts: int
+    sure: int  # whose interval leaves out 0
+    rms_change: Number
+    rms_plain: Number
+    reliability: Number  # share of the changes' variance that is not noise of the pairs and answers: a ceiling of R²
+
+
+class ShapeReport(Report):
+    """shape.json."""
+
+    format_version: int
+    name: str
+    pairs_sha256: str  # of pairs.parquet
+    measurement_id: str | None
+    plan: dict[str, Any]
+    form: str
+    rung: Literal["mean", "one_step", "converged"]
+    rollouts: str | None  # role of the answers that the forecast was made from
+    eta: float
+    draws: int
+    seed: int
+    items: list[ItemReport]
+    coverage: Coverage
+    effects: dict[str, FamilyEffects]
+    needs: list[str]  # of the trainer
+    actions_sha256: str
+    sha256: str  # of what_if.parquet: the seal
+    written: str
+    sealed_before_training: bool
+    pretilt: str

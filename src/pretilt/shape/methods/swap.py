@@ -1,0 +1,15 @@
+"""Exchange chosen and rejected in the pairs that teach a concept (suppress), or that teach against it (amplify)."""
+
+from __future__ import annotations
+
+from pretilt.shape.actions import Action
+from pretilt.shape.methods.work import Work
+
+UNIT = "share of the teaching pairs exchanged, the strongest first, 0 to 1"
+
+
+def rows(work: Work, strength: float) -> list[Action]:
+    """Exchanged pairs."""
+    teaching = work.teaching(against=not work.suppresses)
+    reason = f"taught {'' if work.suppresses else 'against '}{work.target.name}"
+    return [Action(row, work.number, "swap", reason=reason) for row in work.first(teaching, strength)]

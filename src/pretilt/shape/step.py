@@ -1,0 +1,350 @@
+"""`shape`: a plan compiled to actions, and what it changes, computed before training and sealed like a forecast."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from pretilt.errors import UserError
+from pretilt.events import Events, watching
+from pretilt.forecast.uncertainty import Interval
+from pretilt.lock import writes
+from pretilt.result import Result
+from pretilt.rollouts.step import BEFORE, features_stage, samples_stage
+from pretilt.run import Run, file_hash
+from pretilt.schema import (
+    ACTIONS_FILE,
+    FEATURES,
+    FORECAST_REPORT,
+    PAIRS_FILE,
+    PLAN_FILE,
+    SHAPE_FOLDER,
+    SHAPE_REPORT,
+    WHAT_IF,
+    WHAT_IF_FILE,
+)
+from pretilt.settings import ShapeSettings, settings_of
+from pretilt.shape.plan import Plan, dump_plan, load_plan, plan_of
+from pretilt.text import counted
+from pretilt.version import __version__
+
+if TYPE_CHECKING:
+    from pretilt.forecast.ladder import Rung
+    from pretilt.shape.actions import Changes
+    from pretilt.shape.compile import Solved
+    from pretilt.shape.data import ShapeData
+    from pretilt.shape.what_if import Shift, WhatIf
+
+FORMAT_VERSION = 1
+VERSION = 1  # raise it when a change of code can change the bytes
+REFERENCE = "reference"
+WHAT_IFS = "what_ifs"  # of run.json: every what-if that was ever sealed
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True, repr=False)
+class ShapeResult(Result):
+    """A compiled plan; `report` is shape.json."""
+
+    run: Run
+    name: str
+    report: dict[str, Any]
+
+    @property
+    def headline(self) -> str:
+        coverage = self.report["coverage"]
+        touched = f"{coverage['touched']:,} of {counted(coverage['pairs'], 'pair')} touched"
+        reached = [f"{item['name']} {item['reached']:.0%} left" for item in self.report["items"] if item["reached"]]
+        return f"{self.run.path}: plan '{self.name}', {touched}" + (f"; {', '.join(reached[:3])}" if reached else "")
+
+    @property
+    def folder(self) -> Path:
+        """Where the plan, its actions and the what-if lie."""
+        return self.run.path / SHAPE_FOLDER / self.name
+
+    @property
+    def table(self) -> pa.Table:
+        """Schema WHAT_IF."""
+        return self.run.table(file_of(self.name, WHAT_IF_FILE))
+
+    @property
+    def actions(self) -> pa.Table:
+        """Schema ACTIONS."""
+        return self.run.table(file_of(self.name, ACTIONS_FILE))
+
+
+def file_of(name: str, file: str) -> str:
+    """The path in the run of a file of the plan `name`."""
+    return f"{SHAPE_FOLDER}/{name}/{file}"
+
+
+def stage_of(name: str) -> str:
+    """The stage of the plan `name`."""
+    return f"shape-{name}"
+
+
+def open_shape(run: Run, name: str) -> ShapeResult:
+    """A plan that `shape_run` has compiled. Raises UserError for one that the run does not hold, or that is damaged."""
+    if stage_of(name) not in run.manifest["stages"]:
+        held = [stage.removeprefix("shape-") for stage in run.manifest["stages"] if stage.startswith("shape-")]
+        raise UserError(
+            f"the run holds no compiled plan '{name}'", file=run.path,
+            why=f"it has {', '.join(held) or 'none'}", fix="Run `pretilt shape RUN --plan plan.yaml` first",
+        )  # fmt: skip
+    return ShapeResult(run, name, run.json(file_of(name, SHAPE_REPORT)))
+
+
+@writes("shape")
+def shape_run(
+    run: Run,
+    plan: str | Path | dict[str, Any] | Plan,
+    options: ShapeSettings,
+    *,
+    name: str | None = None,
+    compare: bool = False,
+    events: Events | None = None,
+) -> ShapeResult:
+    """Compile a plan to actions and predict what it changes; both are written into the run and sealed.
+
+    `plan`: a file, a mapping as the file holds it, or a `Plan`. `name`: of the compiled plan, by default the file's
+    stem. `compare`: also every other method for each item. Raises UserError for every mistake of the plan, with its
+    line, and where nothing would be left to train on.
+    """
+    events = watching(events)
+    if not isinstance(plan, Plan):
+        plan = plan_of(plan) if isinstance(plan, dict) else load_plan(plan)
+    name = _name(name, plan)
+    if "audit" not in run.manifest["stages"]:
+        raise UserError(
+            "the audit of this run has not finished", file=run.path, fix="Run `pretilt audit` again: it continues"
+        )
+    pairs = file_hash(run.file(PAIRS_FILE))
+    if plan.pairs is not None and not (len(plan.pairs) >= 8 and pairs.startswith(plan.pairs)):
+        raise UserError(
+            "the plan was written for other pairs", file=plan.path,
+            why=f"its pairs are {plan.pairs[:12]}, those of {run.path} are {pairs[:12]}",
+            fix="Give the run of the plan, or take `pairs:` out of it if the names mean the same here",
+        )  # fmt: skip
+    config = _config(run, options, plan, compare)
+    stages = run.manifest["stages"]
+    reads = [
+        solution for solution in ("pairs", FEATURES, "concepts", "shifts", "patterns", "audit") if solution in stages
+    ]
+    if config["rollouts"] is not None:
+        reads += [samples_stage(config["rollouts"]), features_stage(config["rollouts"])]
+    inputs = {"files": _files_named(plan), "measurement": run.manifest.get("measurement_id")}
+    with run.stage(stage_of(name), version=VERSION, config=config, reads=reads, inputs=inputs) as stage:
+        if not stage.done:
+            shaping = _Shaping(run, plan, name, config, events)
+            stage.write(file_of(name, ACTIONS_FILE), shaping.actions)
+            stage.write(file_of(name, WHAT_IF_FILE), shaping.table)
+            stage.write_text(file_of(name, PLAN_FILE), dump_plan(plan))
+            seal = file_hash(run.path / file_of(name, WHAT_IF_FILE))
+            report = {**shaping.report(pairs), **_sealed_at(run, name, seal), "pretilt": __version__}
+            report["actions_sha256"] = file_hash(run.path / file_of(name, ACTIONS_FILE))
+            stage.write_json(file_of(name, SHAPE_REPORT), report)
+    _record(run, name)
+    return open_shape(run, name)
+
+
+def _name(name: str | None, plan: Plan) -> str:
+    stem = plan.path.stem.lower() if plan.path is not None else "plan"
+    name = name or (stem if _NAME.fullmatch(stem) else "plan")
+    if not _NAME.fullmatch(name):
+        raise UserError(f"'{name}' cannot name a plan", fix="Use small letters, digits, - and _, for example less-bold")
+    return name
+
+
+def _config(run: Run, options: ShapeSettings, plan: Plan, compare: bool) -> dict[str, Any]:
+    """Everything that decides the bytes; what is not given is as in the sealed forecast."""
+    forecast = run.json(FORECAST_REPORT) if run.holds(FORECAST_REPORT) else {}
+    role = options.rollouts or forecast.get("rollouts")
+    if role is None and not forecast:
+        role = next((r for r in (REFERENCE, BEFORE) if features_stage(r) in run.manifest["stages"]), None)
+    if role is not None and features_stage(role) not in run.manifest["stages"]:
+        raise UserError(
+            f"the run holds no rollouts '{role}'", file=run.path, fix=f"Run `pretilt rollouts RUN --role {role}` first"
+        )
+    rung = options.rung or forecast.get("rung") or ("mean" if role is None else "converged")
+    seed = options.seed if options.seed is not None else settings_of(run).seed
+    return {
+        "plan": plan.identity,
+        "form": options.form or forecast.get("form", "presence"),
+        "rung": "converged" if rung == "tilt" else rung,  # the tilt is of samples, which no plan changes
+        "rollouts": role,
+        "eta": float(forecast.get("eta", 1.0)),
+        "draws": options.draws,
+        "seed": seed,
+        "compare": compare,
+    }
+
+
+def _files_named(plan: Plan) -> dict[str, str]:
+    """Hash of every list of pairs that the plan names."""
+    names = [text for item in plan.items for text in (item.target, item.gate) if text and text.startswith("pairs:")]
+    paths = {name: Path(name.removeprefix("pairs:").strip()) for name in names}
+    return {name: file_hash(path) for name, path in paths.items() if path.is_file()}
+
+
+def _sealed_at(run: Run, name: str, sha256: str) -> dict[str, Any]:
+    for entry in run.manifest.get(WHAT_IFS, []):
+        if (entry["name"], entry["sha256"]) == (name, sha256):
+            return {"sha256": sha256, **{key: entry[key] for key in ("written", "sealed_before_training")}}
+    written = datetime.now(UTC).isoformat(timespec="seconds")
+    begun = any(run.path.glob("*/train.json"))
+    return {"sha256": sha256, "written": written, "sealed_before_training": not begun}
+
+
+def _record(run: Run, name: str) -> None:
+    """Put the seal into run.json, unless it stands there; called again, it mends what a kill prevented."""
+    report = run.json(file_of(name, SHAPE_REPORT))
+    entry = {key: report[key] for key in ("name", "sha256", "written", "sealed_before_training")}
+    entries = list(run.manifest.get(WHAT_IFS, []))
+    if entry not in entries:
+        run.record(WHAT_IFS, [*entries, entry])
+
+
+class _Shaping:
+    """One plan on one run: solved, compiled, and forecast with intervals."""
+
+    def __init__(self, run: Run, plan: Plan, name: str, config: dict[str, Any], events: Events) -> None:
+        from pretilt.shape.actions import Changes, actions_table
+        from pretilt.shape.compile import candidates, solve, works
+        from pretilt.shape.data import ShapeData
+        from pretilt.shape.reading import reread
+        from pretilt.shape.what_if import WhatIf
+
+        self.run, self.plan, self.name, self.config = run, plan, name, config
+        self.data: ShapeData = ShapeData(run, config["form"], config["rollouts"], events)
+        rung: Rung = config["rung"]
+        self.what_if: WhatIf = WhatIf(self.data, rung, config["eta"], config["seed"])
+        items, self.roles = works(self.what_if, plan)
+        self.solved: list[Solved] = solve(self.what_if, plan, items)
+        self.compared = {
+            solution.work.number: solution.compared
+            or (candidates(self.what_if, solution.work) if config["compare"] else ())
+            for solution in self.solved
+        }
+        self.all_actions = [action for solution in self.solved for action in solution.actions]
+        self.changes: Changes = Changes.of(self.all_actions, len(self.data))
+        if self.solved and not (self.changes.weight > 0).any():
+            raise UserError(
+                "the plan leaves no pair to train on", file=plan.path,
+                why=f"its actions drop all {len(self.data):,} training pairs", fix="Give a smaller strength",
+            )  # fmt: skip
+        self.actions = actions_table(self.all_actions, self.data.sets.pair_ids)
+        reading = reread(self.data, self.changes)
+        self.shifts: dict[str, Shift] = self.what_if.shifts(self.changes, reading)
+        self.sd = {
+            name: family.drawn_change(self.changes, reading, config["draws"], config["seed"])
+            for name, family in self.what_if.families.items()
+        }
+        self.table = self._table()
+
+    def _table(self) -> pa.Table:
+        """Schema WHAT_IF, by concept."""
+        rows = []
+        for name, shift in self.shifts.items():
+            family = self.what_if.families[name].family
+            interval = Interval(shift.change, self.sd[name])
+            base = None if family.rollouts is None else _base_rates(family)
+            for m, concept in enumerate(family.bank.concept_ids.tolist()):
+                role, item = self.roles.get(concept, ("side effect", None))
+                rows.append(
+                    {
+                        "concept_id": concept, "family": name, "role": role, "item": item,
+                        "plain": shift.plain[m], "shaped": shift.shaped[m], "change": shift.change[m],
+                        "change_lo": interval.lo[m], "change_hi": interval.hi[m],
+                        "sure": bool(interval.sign_known[m]),
+                        "base_rate": None if base is None else base[m],
+                    }
+                )  # fmt: skip
+        return pa.Table.from_pylist(sorted(rows, key=lambda row: row["concept_id"]), WHAT_IF)
+
+    def report(self, pairs: str) -> dict[str, Any]:
+        """Schema ShapeReport, but for the seal."""
+        from pretilt.run import jsonable
+        from pretilt.shape.actions import coverage
+        from pretilt.shape.methods import METHODS
+
+        signs = {solution.work.number: 1 if solution.work.suppresses else -1 for solution in self.solved}
+        covered = coverage(self.all_actions, signs, len(self.data))
+        covered["conflicting_pairs"] = [self.data.sets.pair_ids[row] for row in covered.pop("conflicting_rows")]
+        report: dict[str, Any] = jsonable(
+            {
+                "format_version": FORMAT_VERSION,
+                "name": self.name,
+                "pairs_sha256": pairs,
+                "measurement_id": self.run.manifest.get("measurement_id"),
+                "plan": self.plan.as_yaml(),
+                **{key: self.config[key] for key in ("form", "rung", "rollouts", "eta", "draws", "seed")},
+                "items": self._items(covered["by_item"]),
+                "coverage": covered,
+                "effects": self._effects(),
+                "needs": sorted({METHODS[solution.method].needs for solution in self.solved if solution.actions}),
+            }
+        )
+        return report
+
+    def _items(self, touched: dict[str, int]) -> list[dict[str, Any]]:
+        from dataclasses import asdict
+
+        from pretilt.shape.methods import METHODS
+
+        by_concept = {row["concept_id"]: row for row in self.table.to_pylist()}
+        solved = {solution.work.number: solution for solution in self.solved}
+        items = []
+        for number, item in enumerate(self.plan.items, 1):
+            target = self.data.sets.target(item.target, line=item.line, file=self.plan.path)
+            row = by_concept.get(target.concept_id) if target.concept_id is not None else None
+            solution = solved.get(number)
+            numbers = {
+                key: row[key] if row else None for key in ("plain", "shaped", "change", "change_lo", "change_hi")
+            }
+            items.append(
+                {
+                    "number": number, "decision": item.decision, "target": item.target, "name": target.name,
+                    "gate": item.gate, "concept_id": target.concept_id,
+                    "pairs_inside": int((solution.work.inside if solution else target.rows).sum()),
+                    "method": solution.method if solution else None,
+                    "strength": solution.strength if solution else None,
+                    "unit": METHODS[solution.method].unit if solution else None, "wanted": item.share,
+                    "reached": row["shaped"] / row["plain"] if row and row["plain"] and solution else None,
+                    "is_exhausted": bool(solution and solution.is_exhausted),
+                    "pairs_touched": touched.get(str(number), 0),
+                    **numbers,
+                    "compared": [asdict(candidate) for candidate in self.compared.get(number, ())],
+                }
+            )  # fmt: skip
+        return items
+
+    def _effects(self) -> dict[str, dict[str, Any]]:
+        """Of every family without the targets."""
+        effects = {}
+        for name, shift in self.shifts.items():
+            ids = self.what_if.families[name].family.bank.concept_ids.tolist()
+            keep = np.array([self.roles.get(concept, ("", 0))[0] != "target" for concept in ids], bool)
+            change, sd, plain = shift.change[keep], self.sd[name][keep], shift.plain[keep]
+            size, noise = float(np.mean(change**2)) if keep.any() else 0.0, float(np.mean(sd**2)) if keep.any() else 0.0
+            effects[name] = {
+                "concepts": int(keep.sum()),
+                "sure": int(Interval(change, sd).sign_known.sum()),
+                "rms_change": float(np.sqrt(size)),
+                "rms_plain": float(np.sqrt(np.mean(plain**2))) if keep.any() else None,
+                "reliability": max(0.0, 1 - noise / size) if size > 0 and np.isfinite(noise) else None,
+            }
+        return effects
+
+
+def _base_rates(family: Any) -> np.ndarray:
+    """Share of the untrained model's answers that express each concept, [M]."""
+    from pretilt.forecast.expression import expression
+
+    level = family.pairs.level
+    return expression(family.rollouts, 0.0 if level is None else level).prevalence

@@ -1,0 +1,152 @@
+"""A compiled plan on the terminal: what each decision does, what it would change, and what else would move."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pretilt.labels.described import named_table
+from pretilt.shape.step import ShapeResult
+from pretilt.text import counted, mask_slurs, one_line
+from pretilt.view.certainty import signed
+from pretilt.view.effects import effect_id
+from pretilt.view.terminal.kit import Page, percent
+
+LISTED = 8  # side effects of either direction
+FEW_LEFT = 0.5  # share of the pairs' weight below which a plan is a different dataset
+
+
+def print_shape(result: ShapeResult, console: Console) -> None:
+    """One screen."""
+    page, report = Page(console), result.report
+    page.heading(f"pretilt · plan '{result.name}'", "what it does to the pairs, and what training would then do")
+    page.print()
+    page.facts(_coverage(report))
+    page.heading("Decisions", "the shift that is left of the concept's own, and what it took")
+    _items(page, report)
+    for item in report["items"]:
+        if item["compared"]:
+            _compared(page, item)
+    rows = _side_effects(result)
+    page.heading("What else would move", "changes by the plan, in units of the typical shift of their kind")
+    if not rows:
+        page.print("nothing surely: no other concept's change is larger than what chance alone could make")
+    else:
+        _effects(page, rows)
+    page.print()
+    page.facts(_reading(report))
+    page.print()
+
+
+def _coverage(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    coverage = report["coverage"]
+    rows = [
+        ("Pairs", f"{coverage['touched']:,} of {counted(coverage['pairs'], 'training pair')} touched, "
+                  f"{coverage['dropped']:,} left out"),
+    ]  # fmt: skip
+    if coverage["weight_left"] < FEW_LEFT:
+        rows.append(("", f"only {percent(coverage['weight_left'])} of the data's weight is left: a short training"))
+    for items, n in coverage["overlaps"].items():
+        rows.append(("Overlap", f"items {items} touch the same {counted(n, 'pair')}"))
+    for words, n in coverage["conflicts"].items():
+        rows.append(("Conflict", f"{words}, in {counted(n, 'pair')}"))
+    if report["needs"]:
+        rows.append(("Trainer", "; ".join(report["needs"])))
+    return rows
+
+
+def _items(page: Page, report: Mapping[str, Any]) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False, expand=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("decision", ratio=1, overflow="fold")
+    for name in ("method", "pairs", "plain", "shaped", "left"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for item in report["items"]:
+        name = one_line(mask_slurs(item["name"]))
+        words = Text.assemble(page.text(f"{item['decision']} {name}"), page.text(f"\n{item['target']}", "dim"))
+        if item["gate"]:
+            words.append_text(page.text(f" only in {item['gate']}", "dim"))
+        method = "" if item["method"] is None else f"{item['method']} {item['strength']:g}"
+        left = "" if item["reached"] is None else f"{item['reached']:.0%}"
+        cells = [method, f"{item['pairs_touched']:,}", signed(item["plain"]), signed(item["shaped"]), left]
+        table.add_row(page.text(str(item["number"])), words, *(page.text(cell) for cell in cells))
+    page.print(table)
+    for item in report["items"]:
+        if item["is_exhausted"]:
+            page.print(f"{item['number']}: '{item['method']}' cannot go further; compare the methods with --compare")
+
+
+def _compared(page: Page, item: Mapping[str, Any]) -> None:
+    page.heading(f"Methods for {item['target']}", "alone; side effect: change of others per change of the target")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False, expand=True)
+    table.add_column("method", no_wrap=True)
+    for name in ("strength", "left", "pairs", "side effect"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("the trainer needs", ratio=1, overflow="fold")
+    for method in item["compared"]:
+        if method["refusal"]:
+            blank = [page.text("")] * 4
+            table.add_row(page.text(method["method"], "dim"), *blank, page.text(one_line(method["refusal"]), "dim"))
+            continue
+        left = "" if method["reached"] is None else f"{method['reached']:.0%}"
+        side = "" if method["side_effect"] is None else f"{method['side_effect']:.3f}"
+        cells = [method["method"], f"{method['strength']:g}", left, f"{method['pairs']:,}", side, method["needs"]]
+        mark = "bold" if method["method"] == item["method"] else ""
+        table.add_row(*(page.text(cell, mark) for cell in cells))
+    page.print(table)
+
+
+def _side_effects(result: ShapeResult) -> list[dict[str, Any]]:
+    """Sure changes of concepts that are no target, protected ones first; in units of their family's typical shift."""
+    names = {row["concept_id"]: row for row in named_table(result.run, "concepts").to_pylist()}
+    effects = result.report["effects"]
+    rows = []
+    for row in result.table.to_pylist():
+        if row["role"] == "target" or not (row["sure"] or row["role"] == "protected"):
+            continue
+        size = effects[row["family"]]["rms_plain"] or 1.0
+        concept = names[row["concept_id"]]
+        rows.append(
+            {
+                **row, "name": concept["name"], "kind": concept["kind"],
+                **{key: row[key] / size for key in ("plain", "change", "change_lo", "change_hi")},
+            }
+        )  # fmt: skip
+    first = [row for row in rows if row["role"] == "protected"]
+    unprotected = sorted((row for row in rows if row["role"] != "protected"), key=lambda row: -abs(row["change"]))
+    return first + unprotected[: 2 * LISTED]
+
+
+def _effects(page: Page, rows: list[dict[str, Any]]) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False, expand=True)
+    table.add_column("")
+    table.add_column("concept", ratio=1, no_wrap=True, overflow=page.overflow)
+    for name in ("change", "95 % interval", "without plan"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        note = f"\n{effect_id(row['concept_id'], row['kind'])}"
+        note += {"protected": " · protected", "kept": " · kept"}.get(row["role"], "")
+        concept = Text.assemble(page.text(one_line(mask_slurs(row["name"] or ""))), page.text(note, "dim"))
+        limits = f"[{signed(row['change_lo'], 2)}, {signed(row['change_hi'], 2)}]"
+        cells = [signed(row["change"], 2), limits, signed(row["plain"], 2)]
+        mark = page.text("▲" if row["change"] > 0 else "▼")
+        table.add_row(mark, concept, *(page.text(cell) for cell in cells))
+    page.print(table)
+
+
+def _reading(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    ceilings = [
+        f"{name.replace('_', ' ')} {effect['reliability']:.2f} ({effect['sure']:,} of {effect['concepts']:,} sure)"
+        for name, effect in report["effects"].items() if effect["reliability"] is not None
+    ]  # fmt: skip
+    when = "before training" if report["sealed_before_training"] else "written AFTER a training in this run had begun"
+    return [
+        ("Ceiling", f"share of the side effects that is not chance: {', '.join(ceilings) or 'nothing moves'}"),
+        ("Predicted", f"rung {report['rung']}, scores by {report['form']}; sizes are relative until one trained model"),
+        ("", "has calibrated them; shares that are left, signs and ratios mean something"),
+        ("Sealed", f"{report['sha256'][:12]} at {report['written']}, {when}"),
+    ]
