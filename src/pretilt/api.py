@@ -330,6 +330,7 @@ def train(
     model: str | Path | None = None,
     config: str | Path | None = None,
     out: str | Path | None = None,
+    plan: str | Path | dict[str, Any] | Plan | ShapeResult | None = None,
     events: Events | None = None,
     **options: Any,
 ) -> TrainResult:
@@ -337,14 +338,22 @@ def train(
 
     `options` are the names of `trl.DPOConfig`, and `lora`, `shuffled_labels`, `label_seed`, `regime_pairs`, over those
     of the YAML file `config`. `model`: by default the run's own. `out`: the model folder, `trained` in the run by
-    default. Interrupted, the same call goes on from its last checkpoint.
+    default. `plan`: a plan, or what `shape` returned; it is compiled and its what-if sealed first, and the model goes
+    into `trained-<name>`. Interrupted, the same call goes on from its last checkpoint.
 
         pretilt.train("runs/pairs", beta=0.1, learning_rate=5e-6, lora={"r": 16}).report["regime"]["words"]
     """
     from pretilt.train.step import train_run
 
     options = options if model is None else {**options, "model": str(model)}
-    return train_run(_read_by_a_lens(run, "train"), config=config, out=out, events=events, **options)
+    folder = _read_by_a_lens(run, "train")
+    compiled = None
+    if plan is not None:
+        from pretilt.shape.step import ShapeResult, compiled_plan
+
+        shaped = plan if isinstance(plan, ShapeResult) else shape(folder, plan, events=events)
+        compiled, folder = compiled_plan(shaped), open_run(folder).run
+    return train_run(folder, config=config, out=out, plan=compiled, events=events, **options)
 
 
 @with_options(VerifySettings)

@@ -13,11 +13,11 @@ from pretilt.errors import UserError
 from pretilt.events import Events
 from pretilt.forecast.preference import BradleyTerry
 from pretilt.run import Run
-from pretilt.shape.actions import Action, Changes, coverage
 from pretilt.shape.data import ShapeData
 from pretilt.shape.methods import METHODS
 from pretilt.shape.step import ShapeResult
 from pretilt.shape.what_if import FamilyWhatIf, WhatIf
+from pretilt.train.actions import Action, Changes, coverage
 
 
 @pytest.fixture(scope="module")

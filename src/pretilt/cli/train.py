@@ -23,6 +23,7 @@ def train(
     shuffled_labels: Annotated[
         bool, typer.Option("--shuffled-labels", help="Swap chosen and rejected for half of the families: a control.")
     ] = False,
+    plan: Annotated[Path | None, typer.Option(help="Train under this plan (docs/shaping.md).")] = None,
     as_json: Json = False,
 ) -> None:
     """Train a model on the run's training pairs with TRL's own DPOTrainer, and say in which regime it ended.
@@ -41,10 +42,12 @@ def train(
         options[name] = parse_yaml(value, f"--set {entry}")
     if shuffled_labels:
         options["shuffled_labels"] = True
-    result = api.train(run, model=model, config=config, out=out, events=console, **options)
+    result = api.train(run, model=model, config=config, out=out, plan=plan, events=console, **options)
     if as_json:
         print(shown_json(result.report))
     else:
         console.lines(f"{result.path}\n{result.report['regime']['words']}")
-        elsewhere = [] if out is None else ["--trained", str(result.path)]
+        elsewhere = [] if out is None and plan is None else ["--trained", str(result.path)]
+        if plan is not None:
+            elsewhere += ["--after", str(result.path)]
         console.say(next_step("train", run, *elsewhere))

@@ -62,6 +62,26 @@ class ForecastSeal(Report):
     written: str
 
 
+class PlanOfTraining(Report):
+    """The compiled plan that was trained under, and when what it changes was foretold."""
+
+    name: str
+    actions_sha256: str
+    what_if_sha256: str
+    written: str
+
+
+class Applied(Report):
+    """What the training loss was given, counted there and held against the plan."""
+
+    pairs: int  # that are left to train on
+    passed: int  # that went through the loss since the training was begun or resumed
+    passes: int  # times a pair did
+    offsets: int
+    weights: int
+    masked_tokens: int
+
+
 class TrainReport(Report):
     """train.json: the identity of the training when it begins; when it is finished, also what came of it."""
 
@@ -75,6 +95,8 @@ class TrainReport(Report):
     labels: ShuffledLabels | None = None
     max_length: int | None = None
     settings: TrainSettings | None = None
+    plan: PlanOfTraining | None = None
+    applied: Applied | None = None
     model_name: str | None = None
     source: str | None = None
     measurement_id: str | None = None

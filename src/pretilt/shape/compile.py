@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pretilt.errors import UserError
-from pretilt.shape.actions import Action, Changes
 from pretilt.shape.methods import METHODS
 from pretilt.shape.methods.work import Work
 from pretilt.shape.plan import Plan
 from pretilt.shape.reading import reread
 from pretilt.shape.what_if import WhatIf
+from pretilt.train.actions import Action, Changes
 
 HALVINGS = 24  # of the interval in which a strength is sought
 LARGEST = 64.0  # log-odds; an offset of that size leaves nothing of a pair's pull

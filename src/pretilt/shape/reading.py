@@ -16,8 +16,8 @@ from pretilt.lens.blocks import SpanRows
 from pretilt.pairs.pair import Drop, Pair, with_response
 from pretilt.pairs.tables import pairs_from_table
 from pretilt.schema import PAIRS_FILE, TOKENS_FILE
-from pretilt.shape.actions import SIDES, Changes
 from pretilt.shape.data import ConceptFamily, ShapeData
+from pretilt.train.actions import SIDES, Changes
 
 
 @dataclass(frozen=True)

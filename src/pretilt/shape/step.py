@@ -36,10 +36,11 @@ from pretilt.version import __version__
 
 if TYPE_CHECKING:
     from pretilt.forecast.ladder import Rung
-    from pretilt.shape.actions import Changes
     from pretilt.shape.compile import Solved
     from pretilt.shape.data import ShapeData
     from pretilt.shape.what_if import Shift, WhatIf
+    from pretilt.train.actions import Changes
+    from pretilt.train.step import CompiledPlan
 
 FORMAT_VERSION = 1
 VERSION = 1  # raise it when a change of code can change the bytes
@@ -153,6 +154,21 @@ def shape_run(
     return open_shape(run, name)
 
 
+def compiled_plan(result: ShapeResult) -> CompiledPlan:
+    """What training needs of a compiled plan. Raises UserError for one whose files are damaged."""
+    from pretilt.lens.blocks import train_rows
+    from pretilt.train.actions import Changes, read_actions
+    from pretilt.train.step import CompiledPlan
+
+    pair_ids = result.run.table(PAIRS_FILE, ["pair_id"]).filter(pa.array(train_rows(result.run)))["pair_id"].to_pylist()
+    report = result.report
+    identity = {
+        "what_if_sha256": report["sha256"],
+        **{key: report[key] for key in ("name", "actions_sha256", "written")},
+    }
+    return CompiledPlan(result.name, Changes.of(read_actions(result.actions, pair_ids), len(pair_ids)), identity)
+
+
 def _name(name: str | None, plan: Plan) -> str:
     stem = plan.path.stem.lower() if plan.path is not None else "plan"
     name = name or (stem if _NAME.fullmatch(stem) else "plan")
@@ -214,11 +230,11 @@ class _Shaping:
     """One plan on one run: solved, compiled, and forecast with intervals."""
 
     def __init__(self, run: Run, plan: Plan, name: str, config: dict[str, Any], events: Events) -> None:
-        from pretilt.shape.actions import Changes, actions_table
         from pretilt.shape.compile import candidates, solve, works
         from pretilt.shape.data import ShapeData
         from pretilt.shape.reading import reread
         from pretilt.shape.what_if import WhatIf
+        from pretilt.train.actions import Changes, actions_table
 
         self.run, self.plan, self.name, self.config = run, plan, name, config
         self.data: ShapeData = ShapeData(run, config["form"], config["rollouts"], events)
@@ -270,8 +286,8 @@ class _Shaping:
     def report(self, pairs: str) -> dict[str, Any]:
         """Schema ShapeReport, but for the seal."""
         from pretilt.run import jsonable
-        from pretilt.shape.actions import coverage
         from pretilt.shape.methods import METHODS
+        from pretilt.train.actions import coverage
 
         signs = {solution.work.number: 1 if solution.work.suppresses else -1 for solution in self.solved}
         covered = coverage(self.all_actions, signs, len(self.data))

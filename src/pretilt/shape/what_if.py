@@ -22,9 +22,9 @@ from threadpoolctl import threadpool_limits
 from pretilt.forecast.ladder import Ladder, Rung
 from pretilt.forecast.preference import BradleyTerry, Preference
 from pretilt.forecast.samples import PairDeltas
-from pretilt.shape.actions import Changes
 from pretilt.shape.data import ConceptFamily, ShapeData, ladder_of
 from pretilt.shape.reading import Reread, reread
+from pretilt.train.actions import Changes
 
 DRAWS = 100
 WHAT_IF_RUNGS: tuple[Rung, ...] = ("mean", "one_step", "converged")

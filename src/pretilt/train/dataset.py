@@ -18,11 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pretilt.errors import UserError
-from pretilt.pairs.pair import Message, Pair
+from pretilt.pairs.pair import Message, Pair, with_response
 from pretilt.pairs.shuffle import swapped
 from pretilt.pairs.tables import pairs_from_table
 from pretilt.run import Run
 from pretilt.schema import PAIRS_FILE, SPANS
+from pretilt.train.actions import SIDES, Changes
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -35,12 +36,16 @@ class TrainingPairs:
     """What is trained on and what is held out, in the order of pairs.parquet; `heldout` is None where nothing is.
 
     `swapped_ids` are the pairs of either whose labels were exchanged, `family_id` maps every pair_id to its family.
+    Under a plan `rewritten_ids` and `masked_ids` are pairs with another text and with tokens that leave the loss, and
+    the training pairs have the columns of `shaped.py`.
     """
 
     train: Dataset
     heldout: Dataset | None
     swapped_ids: frozenset[str]
     family_id: Mapping[str, int]
+    rewritten_ids: frozenset[str] = frozenset()
+    masked_ids: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,9 @@ class Account:
         }
 
 
-def training_pairs(run: Run, *, label_seed: int | None = None) -> TrainingPairs:
-    """The pairs of a run. With `label_seed` chosen and rejected change places for a random half of the families.
+def training_pairs(run: Run, *, label_seed: int | None = None, changes: Changes | None = None) -> TrainingPairs:
+    """The pairs of a run. With `label_seed` chosen and rejected change places for a random half of the families; with
+    `changes` the training pairs are as a plan has them (by their rows among the training pairs).
 
     The coins are those of the audit's shuffled-label baseline: the same seed swaps the same pairs there and here.
     Raises UserError for a folder that is no run or has no pairs, and where every pair is held out.
@@ -88,6 +94,11 @@ def training_pairs(run: Run, *, label_seed: int | None = None) -> TrainingPairs:
             fix="Audit again with a smaller --holdout",
         )
     ids = table["pair_id"].to_pylist()
+    family_id = dict(zip(ids, table["family_id"].to_pylist(), strict=True))
+    if changes is not None:
+        shaped = _shaped(table.filter(pa.array(train)), changes)
+        heldout = pairs_from_table(table.filter(pa.array(~train)))
+        return replace(shaped, heldout=preference_dataset(heldout) if heldout else None, family_id=family_id)
 
     def part(rows: np.ndarray) -> Dataset:
         chosen = np.flatnonzero(rows)
@@ -98,8 +109,40 @@ def training_pairs(run: Run, *, label_seed: int | None = None) -> TrainingPairs:
         train=part(train),
         heldout=part(~train) if not train.all() else None,
         swapped_ids=frozenset(pair_id for pair_id, s in zip(ids, swap, strict=True) if s),
-        family_id=dict(zip(ids, table["family_id"].to_pylist(), strict=True)),
+        family_id=family_id,
     )
+
+
+def _shaped(table: pa.Table, changes: Changes) -> TrainingPairs:
+    """The training pairs under a plan, without the dropped ones. Raises UserError where none is left."""
+    keep = np.flatnonzero(changes.weight > 0)
+    if not keep.size:
+        raise UserError("the plan leaves no pair to train on", why=f"it drops all {len(table):,} of them")
+    pairs = pairs_from_table(table)
+    shaped_pairs = []
+    columns: dict[str, list[Any]] = {name: [] for name in ("chosen_masked", "rejected_masked")}
+    for row in keep.tolist():
+        pair, order = pairs[row], SIDES[::-1] if changes.swap[row] else SIDES
+        for side in SIDES:
+            if (row, side) in changes.texts:
+                pair = with_response(pair, side, changes.texts[row, side])
+        shaped_pairs.append(swap_labels(pair) if changes.swap[row] else pair)
+        for name, side in zip(SIDES, order, strict=True):
+            ranges = changes.masks.get((row, side), [])
+            columns[f"{name}_masked"].append([edge for both in ranges for edge in both])
+    columns |= {"pair_number": keep.tolist(), "pair_weight": changes.weight[keep].tolist()}
+    columns["pair_offset"] = changes.offset[keep].tolist()
+    dataset = preference_dataset(shaped_pairs)
+    for name, values in columns.items():
+        dataset = dataset.add_column(name, pa.array(values, pa.list_(pa.int64())) if "masked" in name else values)
+
+    def ids_of(rows: Collection[int]) -> frozenset[str]:
+        return frozenset(str(pairs[row].pair_id) for row in rows)
+
+    return TrainingPairs(
+        dataset, None, ids_of(np.flatnonzero(changes.swap).tolist()), {},
+        rewritten_ids=ids_of({row for row, _ in changes.texts}), masked_ids=ids_of({row for row, _ in changes.masks}),
+    )  # fmt: skip
 
 
 def swap_labels(pair: Pair) -> Pair:
@@ -154,12 +197,18 @@ def _check_carried(dataset: Dataset, columns: Mapping[str, list[Any]], pairs: Se
 
 
 def account(
-    pair_ids_given: Sequence[str], prepared: Dataset, tokens: pa.Table, max_length: int | None, swap: Collection[str]
+    pair_ids_given: Sequence[str],
+    prepared: Dataset,
+    tokens: pa.Table,
+    max_length: int | None,
+    swap: Collection[str],
+    rewritten: Collection[str] = (),
 ) -> Account:
     """Compare what the trainer prepared with what it was given (pair_ids) and with the ids of the audit (TOKENS).
 
     `prepared` has pair_id and, untruncated, prompt_ids, chosen_ids and rejected_ids; `swap` holds the pair_ids whose
-    labels were exchanged. A token is compared where the trainer's collator keeps it: among the first `max_length`.
+    labels were exchanged, `rewritten` those with a text that the audit never read. A token is compared where the
+    trainer's collator keeps it: among the first `max_length`.
     """
     row_of = {pair_id: i for i, pair_id in enumerate(tokens["pair_id"].to_pylist())}
     read = {span: _ragged(tokens[f"{span}_ids"]) for span in SPANS}
@@ -177,7 +226,10 @@ def account(
             ours = [prompt[:max_length], _row(spans["chosen"], i)[:room], _row(spans["rejected"], i)[:room]]
             order = ("prompt", "rejected", "chosen") if pair_id in swap else SPANS
             row = row_of.get(pair_id)
-            if row is None or not all(np.array_equal(a, _row(read[s], row)) for a, s in zip(ours, order, strict=True)):
+            is_read = row is not None and pair_id not in rewritten
+            if row is None or (
+                is_read and not all(np.array_equal(a, _row(read[s], row)) for a, s in zip(ours, order, strict=True))
+            ):
                 differing.append(pair_id)
             if np.array_equal(ours[1], ours[2]):
                 equal.append(pair_id)

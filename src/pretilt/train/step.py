@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from pretilt.errors import UserError, require_extra
 from pretilt.events import Events, watching
 from pretilt.lock import working
@@ -16,12 +18,22 @@ from pretilt.result import Result
 from pretilt.run import Run, Shards, content_hash, file_hash, write_table
 from pretilt.schema import FORECAST_FILE, FORECAST_REPORT, MARGINS_FILE, PAIRS_FILE, SPANS, TOKENS_FILE, TRAINED_FOLDER
 from pretilt.train import folder
+from pretilt.train.actions import Changes
 from pretilt.train.dataset import TrainingPairs, account, training_pairs
 from pretilt.train.regime import FORWARDS_MEASURED, pairs_to_measure
 from pretilt.train.report import Measured, margins_table, training_facts
 from pretilt.train.settings import TrainSettings
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class CompiledPlan:
+    """What a plan does to the training pairs. `identity` (JSON-able: name, hashes, seal) goes into train.json."""
+
+    name: str
+    changes: Changes
+    identity: dict[str, Any]
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,6 +59,7 @@ def train_run(
     settings: TrainSettings | None = None,
     config: str | Path | None = None,
     out: str | Path | None = None,
+    plan: CompiledPlan | None = None,
     events: Events | None = None,
     **options: Any,
 ) -> TrainResult:
@@ -55,7 +68,8 @@ def train_run(
     `options` are the fields of `TrainSettings` and of `trl.DPOConfig` by name, over those of the YAML file `config`; or
     give `settings` whole. `out`: the model folder, by default `trained` inside the run. Killed, the same call goes on
     from the last whole checkpoint; finished, it returns what is there. With `max_steps=0` the untouched model is saved:
-    the zero-step control. Under `accelerate launch` every process makes this call.
+    the zero-step control. `plan`: actions on the training pairs; the folder is then `trained-<name>`. Under
+    `accelerate launch` every process makes this call.
 
     Raises UserError for every mistake of the input, a missing package, and a full disk.
     """
@@ -66,9 +80,13 @@ def train_run(
     if settings is None:
         settings = TrainSettings.load(Path(config) if config is not None else None, **options)
     settings = _of_run(run, settings, events)
-    pairs = training_pairs(run, label_seed=settings.label_seed if settings.shuffled_labels else None)
-    out = Path(out).expanduser() if out is not None else run.path / TRAINED_FOLDER
-    training = _Training(run, settings, pairs, out, events)
+    if plan is not None and settings.shuffled_labels:
+        raise UserError("a plan and shuffled labels cannot be given together", why="the plan is about these labels")
+    seed = settings.label_seed if settings.shuffled_labels else None
+    pairs = training_pairs(run, label_seed=seed, changes=None if plan is None else plan.changes)
+    default = TRAINED_FOLDER if plan is None else f"{TRAINED_FOLDER}-{plan.name}"
+    out = Path(out).expanduser() if out is not None else run.path / default
+    training = _Training(run, settings, pairs, out, events, plan)
     if not training.is_main:  # of several processes the first one writes
         return training.result()
     with working(out, "train", training.events.say):
@@ -115,13 +133,23 @@ def sealed_forecast(run: Run) -> dict[str, str] | None:
 class _Training:
     """One training in one folder; `result` makes it, continues it or finds it done."""
 
-    def __init__(self, run: Run, settings: TrainSettings, pairs: TrainingPairs, out: Path, events: Events) -> None:
-        self.run, self.settings, self.pairs, self.out = run, settings, pairs, out
+    def __init__(
+        self,
+        run: Run,
+        settings: TrainSettings,
+        pairs: TrainingPairs,
+        out: Path,
+        events: Events,
+        plan: CompiledPlan | None = None,
+    ) -> None:
+        self.run, self.settings, self.pairs, self.out, self.plan = run, settings, pairs, out, plan
         self.model = str(settings.model)
         from pretilt.models.load import check_model
 
         self.commit = check_model(self.model, revision=settings.model_revision)
         self.args = settings.dpo_config(out, _pairs_config(run).get("max_length", 1024))
+        if plan is not None:
+            self._prepare_args(plan)
         if self.commit is not None:
             self.args.model_init_kwargs = {**(self.args.model_init_kwargs or {}), "revision": self.commit}
         self.is_main = self.args.process_index == 0
@@ -134,7 +162,21 @@ class _Training:
             "max_length": self.args.max_length,
             "settings": settings.identity(),
         }
+        if plan is not None:
+            self.made_from["plan"] = plan.identity
         self.key = content_hash(self.made_from)
+
+    def _prepare_args(self, plan: CompiledPlan) -> None:
+        """What the trainer must be told so that the plan can be carried out. Raises UserError where it cannot."""
+        from pretilt.train.shaped import check_loss
+
+        if np.any(plan.changes.offset):
+            check_loss(self.args)
+            self.args.precompute_ref_log_probs = True
+            if self.args.sync_ref_model:
+                raise UserError("an offset needs a fixed reference", why="sync_ref_model updates it while training")
+        if plan.changes.masks and self.args.truncation_mode != "keep_start":
+            raise UserError("a mask needs truncation_mode keep_start", why="tokens are counted from the start")
 
     def result(self) -> TrainResult:
         report_before = folder.opened(self.out, self.key, self.args.world_size)
@@ -161,9 +203,15 @@ class _Training:
         trainer = stock.build(self.model, tokenizer, self.pairs, self.args, self.settings, self.events)
         accounts = self._accounts(trainer)
         plan = self._to_measure(trainer)
+        before = None
+        if self.plan is not None:
+            from pretilt.train import shaped
+
+            before = shaped.shift_reference(trainer)
         self._tell(accounts["train"], checkpoint, plan)
         self._check_space(trainer)
         measured, seconds = self._writing(lambda: self._train(trainer, checkpoint, plan))
+        checked = {} if before is None else {"applied": shaped.applied(trainer, before)}
         report = {
             "format_version": folder.FORMAT_VERSION,
             "key": self.key,
@@ -176,6 +224,7 @@ class _Training:
             "resumed_from_step": None if checkpoint is None else int(checkpoint.name.split("-")[1]),
             "seconds": seconds,
             **sealed,
+            **checked,
             **training_facts(trainer, measured),
         }
         if self.is_main:
@@ -256,7 +305,12 @@ class _Training:
         }
         return {
             split: account(
-                list(selected["pair_id"]), prepared, tokens, self.args.max_length, self.pairs.swapped_ids
+                list(selected["pair_id"]),
+                prepared,
+                tokens,
+                self.args.max_length,
+                self.pairs.swapped_ids,
+                self.pairs.rewritten_ids,
             ).to_dict()
             for split, (selected, prepared) in parts.items()
             if selected is not None
@@ -275,7 +329,9 @@ class _Training:
             )
         if equal := counts["equal_responses"]:
             say(f"{equal:,} pairs have two responses with the same tokens: nothing is learned from them")
-        if swapped := len(self.pairs.swapped_ids):
+        if self.plan is not None:
+            say(f"under the plan '{self.plan.name}'")
+        elif swapped := len(self.pairs.swapped_ids):
             say(f"shuffled-label control: chosen and rejected exchanged in {swapped:,} pairs")
         n_pairs = {split: len(sample) for split, sample in plan.items()}
         say(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from pretilt.train.folder import ADAPTER, disk_error
 from pretilt.train.regime import Margins
 from pretilt.train.settings import TrainSettings, first_line
 
+NO_BARS = "TQDM_DISABLE"
 PART, SHARD_PAIRS = "margins", 16
 
 
@@ -56,14 +59,21 @@ class Progress(TrainerCallback):  # type: ignore[misc]
 
 
 def build(model: str, tokenizer: Any, pairs: TrainingPairs, args: Any, settings: TrainSettings, events: Events) -> Any:
-    """The `trl.DPOTrainer` with the pairs prepared. Raises UserError where the model cannot be loaded or trained so.
+    """The `trl.DPOTrainer` with the pairs prepared; its subclass where a plan gave the pairs columns of its own.
+
+    Raises UserError where the model cannot be loaded or trained so.
 
     The model goes in by name: the trainer then loads the reference in the same way, from the same commit. The held-out
     pairs are its evaluation set, which it reads only if `eval_strategy` is given, and never chooses by.
     """
+    kind: Any = DPOTrainer
+    if "pair_number" in pairs.train.column_names:
+        from pretilt.train.shaped import ShapedTrainer
+
+        kind = partial(ShapedTrainer, n_pairs=max(pairs.train["pair_number"]) + 1)
     with quiet():
         try:
-            trainer: Any = DPOTrainer(
+            trainer: Any = kind(
                 model=model,
                 args=args,
                 train_dataset=pairs.train,
@@ -213,6 +223,8 @@ def quiet() -> Iterator[None]:
     logging = transformers.utils.logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     data_bars = datasets_logging.is_progress_bar_enabled()
+    disabled = os.environ.get(NO_BARS)
+    os.environ[NO_BARS] = "1"  # TRL's bar of precomputed references asks for it alone
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     datasets_logging.disable_progress_bar()
@@ -221,6 +233,10 @@ def quiet() -> Iterator[None]:
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
+        if disabled is None:
+            del os.environ[NO_BARS]
+        else:
+            os.environ[NO_BARS] = disabled
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()

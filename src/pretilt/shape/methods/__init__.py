@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pretilt.shape.actions import Action
 from pretilt.shape.methods import designed_offset, drop, group_offset, mask, offset, rewrite, swap, weight
 from pretilt.shape.methods.work import Work
+from pretilt.train.actions import Action
 
 Rows = Callable[[Work, float], list[Action]]
 

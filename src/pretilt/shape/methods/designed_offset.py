@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pretilt.shape.actions import LEAST, Action
 from pretilt.shape.methods.work import Work
+from pretilt.train.actions import LEAST, Action
 
 UNIT = "share of the target's own shift that is taken away (suppress) or added (amplify), to first order"
 RIDGE = 1e-3  # of the mean variance: two concepts that always stand together cannot be told apart

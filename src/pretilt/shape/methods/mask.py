@@ -11,8 +11,8 @@ import numpy as np
 
 from pretilt.concepts.patterns import spans
 from pretilt.schema import CONCEPTS_FILE
-from pretilt.shape.actions import Action
 from pretilt.shape.methods.work import Work
+from pretilt.train.actions import Action
 
 UNIT = "share of the teaching pairs whose tokens are masked, the strongest first, 0 to 1"
 

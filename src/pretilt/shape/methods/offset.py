@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pretilt.shape.actions import LEAST, Action
 from pretilt.shape.methods.work import Work
+from pretilt.train.actions import LEAST, Action
 
 UNIT = "log-odds of the preference that a whole unit of the score explains"
 

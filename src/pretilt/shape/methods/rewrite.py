@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pretilt.concepts.patterns import without_all
 from pretilt.errors import UserError
-from pretilt.shape.actions import Action
 from pretilt.shape.methods.work import Work
+from pretilt.train.actions import Action
 
 UNIT = "share of the teaching pairs whose response is rewritten, the strongest first, 0 to 1"
 

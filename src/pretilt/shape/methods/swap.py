@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pretilt.shape.actions import Action
 from pretilt.shape.methods.work import Work
+from pretilt.train.actions import Action
 
 UNIT = "share of the teaching pairs exchanged, the strongest first, 0 to 1"
 

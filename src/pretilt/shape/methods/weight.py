@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pretilt.shape.actions import Action
 from pretilt.shape.methods.work import Work
+from pretilt.train.actions import Action
 
 UNIT = "how much less (at most 1) or more a teaching pair pulls, 1 - strength or 1 + strength"
 

@@ -1,0 +1,207 @@
+"""TRL's `DPOTrainer` under a plan: the one subclass, and the check that what was planned is what was trained on.
+
+Rows, labels and texts are changed in the dataset (`dataset.py`). Offsets are a shift of the precomputed reference
+log-probabilities, so that the loss is TRL's own: beta D + offset = beta (D + offset / beta). The subclass adds what a
+dataset cannot say: tokens that leave the loss, by the completion mask, and weights, by the gradient of a pair's
+log-probabilities; the loss that is logged is the unweighted one, and `rewards/…` are shifted with the reference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from trl import DPOTrainer
+
+from pretilt.errors import UserError
+from pretilt.train.actions import LEAST, SIDES
+
+NUMBER, WEIGHT, OFFSET = "pair_number", "pair_weight", "pair_offset"
+MASKED = tuple(f"{side}_masked" for side in SIDES)  # token ranges, flat: start, stop, start, stop …
+COLUMNS = (NUMBER, WEIGHT, OFFSET, *MASKED)
+# TRL's losses of beta times a margin, summed and averaged over the tokens of a response.
+SUMMED, AVERAGED = ("sigmoid", "hinge", "exo_pair", "robust", "discopop"), ("sigmoid_norm", "ipo")
+_CLOSE = 1e-3  # nats; single precision of a sum over a long response
+
+
+class ShapedTrainer(DPOTrainer):  # type: ignore[misc]
+    """Keeps our columns, hides masked tokens, weights gradients, and remembers what went through the loss."""
+
+    def __init__(self, *args: Any, n_pairs: int, **kwargs: Any) -> None:
+        self.passed = Passed.none(n_pairs)
+        super().__init__(*args, **kwargs)
+        self.wrap_collator()
+
+    def wrap_collator(self) -> None:
+        """Put ours around TRL's collator; again, it does nothing."""
+        if not isinstance(self.data_collator, _Collator):
+            self.data_collator = _Collator(self.data_collator)
+
+    def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
+        self.wrap_collator()  # the constructor computes the reference, with the masks
+        return super()._precompute_ref_logps(dataset, name, batch_size)
+
+    def compute_ref_log_probs(self, model: Any, inputs: dict[str, Any]) -> Any:
+        return super().compute_ref_log_probs(model, {k: v for k, v in inputs.items() if k not in COLUMNS})
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        columns: list[str] = self._signature_columns  # type: ignore[assignment]
+        columns += [name for name in COLUMNS if name not in columns]
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
+        ours = {name: inputs.pop(name) for name in (NUMBER, WEIGHT) if name in inputs}
+        if not ours:  # the evaluation set, on which nothing was planned
+            return super()._compute_loss(model, inputs, return_outputs)
+        if model.training:
+            self.passed.add(ours[NUMBER], inputs)
+        weight = ours[WEIGHT]
+        weighted = model if bool((weight == 1).all()) else _Weighted(model, weight)
+        return super()._compute_loss(weighted, inputs, return_outputs)
+
+
+class _Collator:
+    """TRL's collator, then the masks; the numbers and weights of the pairs ride along."""
+
+    def __init__(self, stock: Any) -> None:
+        self.stock = stock
+
+    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        batch: dict[str, Any] = self.stock(examples)
+        if NUMBER not in examples[0]:
+            return batch
+        mask = batch["completion_mask"]
+        for half, name in enumerate(MASKED):
+            for i, example in enumerate(examples):
+                ranges = example[name] or ()
+                n_prompt = len(example["prompt_ids"])
+                for start, stop in zip(ranges[::2], ranges[1::2], strict=True):
+                    mask[half * len(examples) + i, n_prompt + start : n_prompt + stop] = 0
+        batch[NUMBER] = torch.tensor([example[NUMBER] for example in examples])
+        batch[WEIGHT] = torch.tensor([example[WEIGHT] for example in examples], dtype=torch.float32)
+        return batch
+
+
+class _Weighted:
+    """A model whose log-probabilities of pair i pass weight_i times their gradient: a weight on the pair's loss."""
+
+    def __init__(self, model: Any, weight: Any) -> None:
+        self.model, self.weight = model, weight
+
+    def __call__(self, **inputs: Any) -> Any:
+        outputs = self.model(**inputs)
+        outputs.log_probs = _ScaleGradient.apply(outputs.log_probs, self.weight.repeat(2)[:, None])
+        return outputs
+
+
+class _ScaleGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, values: Any, factor: Any) -> Any:
+        context.save_for_backward(factor)
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(context: Any, gradient: Any) -> Any:  # type: ignore[override]
+        (factor,) = context.saved_tensors
+        return gradient * factor.to(gradient.dtype), None
+
+
+@dataclass
+class Passed:
+    """What went through the training loss, by the number of the pair."""
+
+    times: np.ndarray  # int64 [n]
+    n_tokens: np.ndarray  # int64 [n, 2], response tokens that counted: chosen, rejected
+    reference: np.ndarray  # float64 [n], log-probability of chosen under the reference as the loss had it; NaN: none
+
+    @classmethod
+    def none(cls, n: int) -> Passed:
+        """Nothing yet."""
+        return cls(np.zeros(n, np.int64), np.zeros((n, 2), np.int64), np.full(n, np.nan))
+
+    def add(self, numbers: Any, inputs: dict[str, Any]) -> None:
+        """One batch."""
+        rows = numbers.cpu().numpy()
+        np.add.at(self.times, rows, 1)
+        counts = inputs["completion_mask"].sum(dim=1).cpu().numpy()
+        self.n_tokens[rows, 0], self.n_tokens[rows, 1] = counts[: rows.size], counts[rows.size :]
+        if "ref_chosen_logps" in inputs:
+            self.reference[rows] = inputs["ref_chosen_logps"].double().cpu().numpy()
+
+
+def check_loss(args: Any) -> None:
+    """Raise UserError for a loss that has no margin to which an offset could be added."""
+    kinds = list(args.loss_type)
+    divergence = getattr(args.f_divergence_type, "value", args.f_divergence_type)
+    if len(kinds) > 1 or kinds[0] not in (*SUMMED, *AVERAGED) or divergence != "reverse_kl":
+        raise UserError(
+            f"an offset cannot be given to the loss '{'+'.join(kinds)}'"
+            + ("" if divergence == "reverse_kl" else f" with the divergence '{divergence}'"),
+            why="it is no function of one margin beta D",
+            fix=f"Choose one of {', '.join((*SUMMED, *AVERAGED))}, or a plan that drops, weights or rewrites",
+        )
+
+
+def shift_reference(trainer: Any) -> Dataset:
+    """Shift the reference log-probabilities of the training pairs by their offsets; returns the dataset as it was.
+
+    One response's reference falls by offset / beta, per token of it where the loss averages over tokens.
+    """
+    before: Dataset = trainer.train_dataset
+    offset = np.asarray(before[OFFSET], np.float64)
+    if not (np.abs(offset) > LEAST).any():
+        return before
+    shift = offset / trainer.beta
+    if trainer.loss_types[0] in AVERAGED:
+        shift = shift * completion_tokens(trainer, before)[:, 0]
+    reference = np.asarray(before["ref_chosen_logps"], np.float64) - shift
+    columns = [name for name in before.column_names if name != "ref_chosen_logps"]
+    trainer.train_dataset = before.select_columns(columns).add_column("ref_chosen_logps", reference.tolist())
+    return before
+
+
+def completion_tokens(trainer: Any, dataset: Dataset) -> np.ndarray:
+    """int64 [n, 2]: tokens of chosen and of rejected that the loss counts, after truncation and masks."""
+    counts = []
+    for example in dataset:
+        mask = trainer.data_collator([example])["completion_mask"]
+        counts.append(mask.sum(dim=1).tolist())
+    return np.asarray(counts, np.int64).reshape(-1, 2)
+
+
+def applied(trainer: Any, before: Dataset) -> dict[str, Any]:
+    """What the loss was given, by count, held against what was planned. `before`: the pairs without the offsets.
+
+    Raises UserError where a pair that went through the loss had other tokens or another reference than the plan says.
+    """
+    passed: Passed = trainer.passed
+    numbers = np.asarray(before[NUMBER], np.int64)
+    offset, weight = np.asarray(before[OFFSET], np.float64), np.asarray(before[WEIGHT], np.float64)
+    expected = completion_tokens(trainer, before)
+    is_passed = passed.times[numbers] > 0
+    wrong = is_passed & (passed.n_tokens[numbers] != expected).any(axis=1)
+    if "ref_chosen_logps" in before.column_names:
+        shift = offset / trainer.beta * (expected[:, 0] if trainer.loss_types[0] in AVERAGED else 1.0)
+        planned = np.asarray(before["ref_chosen_logps"], np.float64) - shift
+        off_by = np.abs(passed.reference[numbers] - planned)
+        wrong |= is_passed & ~(off_by <= _CLOSE * np.maximum(1.0, 1e-3 * np.abs(planned)))
+    if wrong.any():
+        first = before[int(np.flatnonzero(wrong)[0])]["pair_id"]
+        raise UserError(
+            f"{int(wrong.sum())} pairs went into the loss otherwise than the plan says",
+            why=f"the first is pair {first}: its counted tokens or its reference differ",
+            fix="Report this with train.json: nothing that was trained is according to the plan",
+        )
+    masked = sum(int(stop - start) for name in MASKED for ranges in before[name] for start, stop in
+                 zip((ranges or [])[::2], (ranges or [])[1::2], strict=True))  # fmt: skip
+    return {
+        "pairs": int(numbers.size),
+        "passed": int(is_passed.sum()),
+        "passes": int(passed.times.sum()),
+        "offsets": int((np.abs(offset) > LEAST).sum()),
+        "weights": int((weight != 1).sum()),
+        "masked_tokens": masked,
+    }
