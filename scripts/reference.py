@@ -17,7 +17,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 PAGE, SCHEMAS = DOCS / "reference.md", DOCS / "schemas"
 FUNCTIONS = (
     "audit", "fit", "doctor", "trace", "describe", "rollouts", "forecast", "mark", "shape", "train", "verify",
-    "open_run",
+    "verify_plan", "open_run",
 )  # fmt: skip
 HEAD = """# Python reference
 

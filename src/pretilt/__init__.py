@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         trace,
         train,
         verify,
+        verify_plan,
     )
     from pretilt.audit.result import AuditResult
     from pretilt.errors import UserError
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 _STEPS = (
     *("audit", "describe", "doctor", "fit", "forecast", "mark", "open_run", "rollouts", "shape", "trace", "train"),
-    "verify",
+    *("verify", "verify_plan"),
 )
 _HOMES = {
     **dict.fromkeys(_STEPS, "pretilt.api"),
@@ -59,6 +60,7 @@ __all__ = [
     "trace",
     "train",
     "verify",
+    "verify_plan",
 ]
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pretilt.shape.step import ShapeResult
     from pretilt.trace.step import Trace
     from pretilt.train.step import TrainResult
+    from pretilt.verify.plan import PlanOutcome
     from pretilt.verify.step import VerifyResult
 
 AnyRun: TypeAlias = "str | Path | Run | AuditResult"  # a folder, a run, or the result of any step
@@ -371,3 +372,16 @@ def verify(run: AnyRun, *, events: Events | None = None, **options: Any) -> Veri
     return verify_run(
         _read_by_a_lens(run, "verify"), build_verification_page, VerifySettings.load(**options), events=events
     )
+
+
+def verify_plan(run: AnyRun, name: str = "plan", *, events: Events | None = None, **options: Any) -> PlanOutcome:
+    """Say whether a plan did what its what-if foretold, by the answers of the models trained with and without it.
+
+    `name`: of the compiled plan. Needs `train(run)` and `train(run, plan=…)`; answers that are missing are sampled.
+    Intended, foretold and realised stand side by side for every target, and off the target.
+
+        pretilt.verify_plan("runs/pairs", "less-bold").report["targets"]
+    """
+    from pretilt.verify.plan import verify_plan as judge_plan
+
+    return judge_plan(_read_by_a_lens(run, "verify"), name, VerifySettings.load(**options), events=events)

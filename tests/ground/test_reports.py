@@ -50,7 +50,7 @@ def _refuses_what_is_broken(name: str, report: dict[str, Any]) -> None:
 
 
 def test_every_table_of_reports_is_complete() -> None:
-    others = {"forecast.json", "rollouts.json", "shape.json", "train.json", "verification.json"}
+    others = {"forecast.json", "outcome.json", "rollouts.json", "shape.json", "train.json", "verification.json"}
     assert set(reports.MODELS) == {*OF_AN_AUDIT, *others}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from pretilt.cli.options import Json, RunFolder, command
 from pretilt.settings import (
@@ -13,7 +15,15 @@ from pretilt.view.next_step import next_step
 
 
 @command(VerifySettings)
-def verify(run: RunFolder, *, options: dict[str, Any], as_json: Json = False) -> None:
+def verify(
+    run: RunFolder,
+    *,
+    options: dict[str, Any],
+    plan: Annotated[
+        str | None, typer.Option(help="Judge a compiled plan by its name: the model trained under it, the plain one.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Say whether the forecast came true, by the answers of the trained model.
 
     Interrupt it at any moment and give the same command again: it goes on from its last shard.
@@ -23,13 +33,23 @@ def verify(run: RunFolder, *, options: dict[str, Any], as_json: Json = False) ->
       pretilt verify runs/my-pairs
 
       pretilt verify runs/my-pairs --after models/my-dpo --name my-dpo
+
+      pretilt verify runs/my-pairs --plan less-bold
     """
     from pretilt import api
     from pretilt.labels.described import named_table
     from pretilt.view.terminal.console import Console
+    from pretilt.view.terminal.outcome import print_outcome
     from pretilt.view.terminal.verification import print_verification
 
     console = Console(quiet=as_json)
+    if plan is not None:
+        outcome = api.verify_plan(run, plan, events=console, **options)
+        if as_json:
+            print(shown_json(outcome.report))
+        else:
+            print_outcome(outcome, console.out)
+        return
     result = api.verify(run, events=console, **options)
     if as_json:
         print(shown_json(result.report))

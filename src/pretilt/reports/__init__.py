@@ -16,13 +16,14 @@ from pretilt.reports.audit import Doctor, Preflight, Statistics, SummaryReport
 from pretilt.reports.base import Report
 from pretilt.reports.forecast import ForecastReport
 from pretilt.reports.manifest import Manifest
-from pretilt.reports.shape import ShapeReport
+from pretilt.reports.shape import OutcomeReport, ShapeReport
 from pretilt.reports.training import RolloutsReport, TrainReport
 from pretilt.reports.verification import VerificationReport
 from pretilt.schema import (
     DOCTOR_FILE,
     FORECAST_REPORT,
     MANIFEST,
+    OUTCOME_REPORT,
     PREFLIGHT_FILE,
     ROLLOUTS_REPORT,
     SHAPE_FOLDER,
@@ -42,16 +43,17 @@ MODELS: dict[str, type[Report]] = {
     ROLLOUTS_REPORT: RolloutsReport,
     FORECAST_REPORT: ForecastReport,
     SHAPE_REPORT: ShapeReport,
+    OUTCOME_REPORT: OutcomeReport,
     TRAIN_REPORT: TrainReport,
     VERIFICATION_REPORT: VerificationReport,
 }
 _NAMED = re.compile(r"(rollouts|verification)-[^/]+\.json")  # of a role, or of a name that the user gave
-_OF_PLAN = re.compile(rf"{SHAPE_FOLDER}/[^/]+/{re.escape(SHAPE_REPORT)}")
+_OF_PLAN = re.compile(rf"{SHAPE_FOLDER}/[^/]+/([^/]+\.json)")
 
 
 def check_report(name: str, value: Any) -> str:
     """Where and how a report breaks its model, in one line; empty if it does not, or if the file has no model."""
-    model = MODELS.get(SHAPE_REPORT if _OF_PLAN.fullmatch(name) else _NAMED.sub(r"\1.json", name))
+    model = MODELS.get(_OF_PLAN.sub(r"\1", _NAMED.sub(r"\1.json", name)))
     if model is None:
         return ""
     try:

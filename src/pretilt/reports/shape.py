@@ -93,3 +93,74 @@ class ShapeReport(Report):
     written: str
     sealed_before_training: bool
     pretilt: str
+
+
+class TargetOutcome(Report):
+    """One decision: what was intended, foretold and seen. Scores are means over the answers, rates for patterns."""
+
+    number: int
+    decision: Literal["suppress", "amplify", "keep", "protect"]
+    target: str
+    name: str
+    method: str | None
+    strength: Number
+    before: Number  # untrained model
+    plain: Number  # trained without the plan
+    shaped: Number  # trained under it
+    change_se: Number
+    wanted: Number  # share of the plain shift that was to be left
+    forecast_left: Number  # that the what-if foretold
+    left: Number  # that is left; null where plain training moved it less than twice its standard error
+    recovery: Number  # 1 - left: 0 is plain training's rate, 1 the untrained model's
+    recovery_se: Number
+
+
+class OutcomeFigures(Report):
+    """How well the changes of some concepts were foretold."""
+
+    concepts: int
+    mean_change: Number  # mean |shaped - plain|
+    mean_noise: Number  # what it would be if nothing had changed
+    resolved: int
+    r2: Number  # signed
+    rel_y: Number  # reliability of what was seen
+    spearman: Number
+    sign_accuracy: Number  # of the resolved ones
+    slope: Number  # observed on predicted
+
+
+class OutcomeOfSet(Report):
+    """Of one family of concepts."""
+
+    all: OutcomeFigures
+    off_target: OutcomeFigures
+
+
+class Utility(Report):
+    """Held-out pairs under one of the two models."""
+
+    regime: str
+    pairs: int | None
+    accuracy: Number
+    mean_margin: Number
+    margin_se: Number
+
+
+class OutcomeReport(Report):
+    """outcome.json."""
+
+    format_version: int
+    pretilt: str
+    name: str
+    before: str
+    after: str
+    shaped: str
+    draws: int
+    seed: int
+    sealed_before_training: bool  # the training under the plan began with this what-if
+    prompts: int
+    per_prompt: float
+    targets: list[TargetOutcome]
+    sets: dict[str, OutcomeOfSet]
+    utility: dict[Literal["after", "shaped"], Utility]
+    length_drift: dict[Literal["plain", "change"], float]  # mean change of the log length
