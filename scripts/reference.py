@@ -16,7 +16,7 @@ from pretilt import api, reports
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, SCHEMAS = DOCS / "reference.md", DOCS / "schemas"
 FUNCTIONS = (
-    "audit", "fit", "doctor", "trace", "describe", "rollouts", "forecast", "mark", "shape", "train", "verify",
+    "audit", "fit", "doctor", "trace", "describe", "rollouts", "forecast", "mark", "shape", "export", "train", "verify",
     "verify_plan", "open_run",
 )  # fmt: skip
 HEAD = """# Python reference

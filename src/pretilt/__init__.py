@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         audit,
         describe,
         doctor,
+        export,
         fit,
         forecast,
         mark,
@@ -32,7 +33,20 @@ if TYPE_CHECKING:
     from pretilt.settings import AuditSettings
 
 _STEPS = (
-    *("audit", "describe", "doctor", "fit", "forecast", "mark", "open_run", "rollouts", "shape", "trace", "train"),
+    *(
+        "audit",
+        "describe",
+        "doctor",
+        "export",
+        "fit",
+        "forecast",
+        "mark",
+        "open_run",
+        "rollouts",
+        "shape",
+        "trace",
+        "train",
+    ),
     *("verify", "verify_plan"),
 )
 _HOMES = {
@@ -51,6 +65,7 @@ __all__ = [
     "audit",
     "describe",
     "doctor",
+    "export",
     "fit",
     "forecast",
     "mark",

@@ -7,12 +7,11 @@ are the fields of its settings class; its signature and the list of options in i
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from pretilt.api_options import with_options
 from pretilt.events import Events, watching
 from pretilt.lock import working
 from pretilt.settings import (
@@ -21,7 +20,6 @@ from pretilt.settings import (
     FitSettings,
     ForecastSettings,
     RolloutSettings,
-    Settings,
     ShapeSettings,
     VerifySettings,
 )
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
     from pretilt.lens.fit_step import FitResult
     from pretilt.rollouts.step import RolloutResult
     from pretilt.run import Run
+    from pretilt.shape.export import ExportResult
     from pretilt.shape.plan import Plan
     from pretilt.shape.step import ShapeResult
     from pretilt.trace.step import Trace
@@ -41,37 +40,6 @@ if TYPE_CHECKING:
     from pretilt.verify.step import VerifyResult
 
 AnyRun: TypeAlias = "str | Path | Run | AuditResult"  # a folder, a run, or the result of any step
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def with_options(settings: type[Settings]) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Show the fields of `settings` in the signature and the docstring of a function that takes them as keywords."""
-
-    def decorate(function: Callable[P, T]) -> Callable[P, T]:
-        signature = inspect.signature(function)
-        fields = settings.model_fields
-        options = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.annotation)
-            for name, field in fields.items()
-        ]
-        explicit = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-
-        @functools.wraps(function)
-        def documented(*args: P.args, **kwargs: P.kwargs) -> T:
-            return function(*args, **kwargs)
-
-        documented.__signature__ = signature.replace(parameters=[*explicit, *options])  # type: ignore[attr-defined]
-        lines = [f"{name}: {settings.help(name)}{_choices(settings.choices(name))}" for name in fields]
-        text = inspect.cleandoc(function.__doc__ or "")
-        documented.__doc__ = text + "\n\nOptions:\n" + "\n".join(f"    {line}" for line in lines)
-        return documented
-
-    return decorate
-
-
-def _choices(words: tuple[str, ...]) -> str:
-    return f" One of {', '.join(words)}." if words else ""
 
 
 def open_run(run: AnyRun) -> AuditResult:
@@ -325,6 +293,37 @@ def mark(
     return mark_item(open_run(run).run, Path(plan), decision, target, values)
 
 
+def export(
+    run: AnyRun,
+    out: str | Path,
+    *,
+    plan: str | Path | dict[str, Any] | Plan | ShapeResult | None = None,
+    reference: bool = False,
+    beta: float | None = None,
+    events: Events | None = None,
+) -> ExportResult:
+    """Write the pairs as a plain preference dataset into the folder `out`: as they are, or as a plan has them.
+
+    `reference` adds the log-probabilities of both responses under the run's model; with `beta` they hold the plan's
+    offsets already. The folder's README says what TRL, axolotl, LLaMA-Factory, open-instruct and NeMo-RL can honour.
+
+        pretilt.export("runs/pairs", "data/with-reference", reference=True)
+    """
+    from pretilt.shape.export import export_run
+
+    events, folder = watching(events), open_run(run).run
+    shaped = _compiled(folder, plan, events)
+    with working(folder.path, "export", events.say):
+        return export_run(open_run(folder).run, Path(out), shaped, reference=reference, beta=beta, events=events)
+
+
+def _compiled(run: Run, plan: Any, events: Events) -> ShapeResult | None:
+    """A plan that may be compiled already; None of None."""
+    from pretilt.shape.step import ShapeResult
+
+    return plan if plan is None or isinstance(plan, ShapeResult) else shape(run, plan, events=events)
+
+
 def train(
     run: AnyRun,
     *,
@@ -349,10 +348,9 @@ def train(
     options = options if model is None else {**options, "model": str(model)}
     folder = _read_by_a_lens(run, "train")
     compiled = None
-    if plan is not None:
-        from pretilt.shape.step import ShapeResult, compiled_plan
+    if (shaped := _compiled(folder, plan, watching(events))) is not None:
+        from pretilt.shape.step import compiled_plan
 
-        shaped = plan if isinstance(plan, ShapeResult) else shape(folder, plan, events=events)
         compiled, folder = compiled_plan(shaped), open_run(folder).run
     return train_run(folder, config=config, out=out, plan=compiled, events=events, **options)
 

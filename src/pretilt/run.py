@@ -47,6 +47,7 @@ FORMAT_VERSION = 4
 _COMMANDS = (
     (r"forecast", "forecast {run}"),
     (r"labels", "describe {run}"),
+    (r"reference-logps", "export {run} OUT --reference"),
     (r"outcome-(?P<name>.*)", "verify {run} --plan {name}"),
     (r"shape-(?P<name>.*)", "shape {run} --plan PLAN --name {name}"),
     (r"verification(-(?P<name>.*))?", "verify {run}"),

@@ -6,9 +6,9 @@ import ast
 import importlib
 import os
 import re
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -49,7 +49,7 @@ FLOORS = [  # a file imports from its own floor or from one above in this list, 
     {"shape"},
     {"verify"},
     {"view"},
-    {"api"},
+    {"api", "api_options"},
     {"demo"},
     {"cli", "__main__"},
 ]
@@ -136,15 +136,17 @@ def test_the_start_is_light() -> None:
 
 
 def test_help_takes_less_than_a_second() -> None:
+    """Of the processor: on a busy machine the clock on the wall says what the others do."""
     command = [sys.executable, "-m", "pretilt", "--help"]
     subprocess.run(command, capture_output=True, check=True)  # the first start compiles the byte code
     times = []
-    for _ in range(3):  # the fastest of three: what else the machine does is not the program's doing
-        start = time.perf_counter()
+    for _ in range(3):
+        start = resource.getrusage(resource.RUSAGE_CHILDREN)
         shown = subprocess.run(
             command, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "100"}
         )
-        times.append(time.perf_counter() - start)
+        end = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime)
     assert min(times) < 1.0
     assert "audit" in shown.stdout
     assert "demo" in shown.stdout
