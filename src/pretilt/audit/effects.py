@@ -168,7 +168,7 @@ def _feature_views(
 def _write_groups(
     stage: Stage, model: GroupModel, members: np.ndarray, pairs: TrainingPairs, concepts: Concepts
 ) -> None:
-    names = name_groups(pairs.texts, members[pairs.train], len(model) + 1)
+    names = name_groups(pairs.texts, members[pairs.train], len(model) + 1, questions=pairs.questions)
     communities = np.flatnonzero(concepts.is_community)
     stage.write(GROUPS_FILE, groups_to_table(model, communities, [n for n, _ in names], [p for _, p in names]))
     stage.write(CENTROIDS_FILE, model.to_table())
@@ -249,7 +249,7 @@ def _prompt_view(
         row_half=pairs.half,
         seed=settings.seed,
     )
-    names = name_sets(pairs.texts, top.rows, "prompt concept")
+    names = name_sets(pairs.texts, top.rows, "prompt concept", questions=pairs.questions)
     table = pa.table(
         {
             "prompt_concept_id": numbers,

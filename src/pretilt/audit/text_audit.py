@@ -109,7 +109,7 @@ def _prompt_words(prompts: list[str], train: np.ndarray) -> csr_array:
 
 
 def _groups(model: GroupModel, pairs: TrainingPairs, group_id: np.ndarray) -> pa.Table:
-    names = name_groups(pairs.texts, group_id, len(model) + 1)
+    names = name_groups(pairs.texts, group_id, len(model) + 1, questions=pairs.questions)
     return pa.table(
         {
             "group_id": np.arange(len(model) + 1, dtype=np.int32),
