@@ -35,6 +35,7 @@ KINDS = (PATTERN, PHRASE, TOKENS, TOPIC, NONE)  # the first of those that detect
 EQUAL = 0.03  # of scores
 ALMOST_ALL, MOSTLY = 0.9, 0.8  # a pattern names a concept from this score on; below the first it says "mostly"
 LEAST_CHOSEN, LEAST_SCORE = 0.65, 0.6  # of the half that chooses, and of the half that judges
+CLEAR = 0.7  # of the half that judges: below it a name says "perhaps"
 LEAST_WORD = 0.6  # of a word that no peak offered, of the answer or of the prompt
 MOST_WORDS = 3  # that a name shows
 SET_SIZES = (1, 2, 3, 6, 12)  # words of which an answer may hold any; two of them count more than one
@@ -192,6 +193,7 @@ def _best(draft: Draft, offers: Sequence[tuple[int, float, float, str, str]], sh
         equal = [offer for offer in offers if offer[1] >= best - EQUAL]
         _, _, judges, kind, text = min(equal, key=lambda offer: (offer[0], -offer[1], len(offer[4])))
         if np.isfinite(judges) and judges >= LEAST_SCORE:
+            text = text if judges >= CLEAR else shorten(f"perhaps {text}")
             return ConceptName(text, draft.shown_phrases, kind, round(judges, 4), _contexts(draft, text))
     return ConceptName(_unnamed(share), draft.shown_phrases, NONE, None, _contexts(draft, ""))
 
