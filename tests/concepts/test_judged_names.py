@@ -99,12 +99,14 @@ def test_function_words_and_what_detects_nothing_are_no_name() -> None:
     assert second.kind == "none" and second.name == "no readable name; fires in 2 % of answers"
 
 
-def test_what_only_long_answers_hold_is_no_name_of_a_concept_that_fires_in_long_answers() -> None:
+def test_a_concept_of_long_answers_is_called_so_and_not_after_what_only_they_hold() -> None:
     rng = np.random.default_rng(3)
     n_words = rng.integers(5, 200, N)
     texts = [" ".join(rng.choice(["we", "see", "quartz", "it"], n, p=[0.4, 0.3, 0.01, 0.29])) for n in n_words]
-    (name,) = _names((n_words[:, None] / 200) ** 2, texts, [_draft("quartz")])
-    assert name.kind == "none"
+    fires = np.stack([(n_words / 200) ** 2, (1 - n_words / 200) ** 2], axis=1)
+    long, short = _names(fires, texts, [_draft("quartz"), _draft("quartz")])
+    assert (long.name, long.kind) == ("that are long", "length") and (long.score or 0) > 0.9
+    assert (short.name, short.kind) == ("that are short", "length")
 
 
 def test_the_better_of_phrase_words_and_topic_is_the_name() -> None:

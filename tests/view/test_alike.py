@@ -65,6 +65,15 @@ def test_the_best_named_stands_for_the_others_in_the_place_of_the_first() -> Non
     assert merged([_row(2, 0.1), _row(3, -0.3)], tied, _alike((2, 3)))[0]["concept_id"] == 3  # the larger effect
 
 
+def test_names_that_tell_a_reader_the_same_are_one_row_and_unnamed_concepts_are_not() -> None:
+    concepts = {0: {"name": "with links #0"}, 1: {"name": "with links #1"}, 2: {"name": f"{UNNAMED} #2"},
+                3: {"name": f"{UNNAMED} #3"}, 4: {"name": "with links #4"}}  # fmt: skip
+    rows = [_row(0, 0.2), _row(1, 0.1), _row(2, 0.1), _row(3, 0.1), _row(4, 0.3, where=2)]
+    assert [(row["concept_id"], row["alike"]) for row in merged(rows, concepts, None)] == [
+        (0, ["global:1"]), (2, []), (3, []), (4, []),
+    ]  # fmt: skip
+
+
 def test_a_sure_row_is_never_hidden_behind_one_that_is_not_and_places_are_not_mixed() -> None:
     concepts = {0: {"name": UNNAMED}, 1: {"name": "a", "name_score": 1.0}}
     (row,) = merged([_row(0, 0.2), _row(1, 0.2, lfsr=0.3)], concepts, _alike((0, 1)))

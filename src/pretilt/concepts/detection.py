@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csc_array, csr_array
 
-STRATA, LEAST_IN_STRATUM = 8, 100  # lengths that are compared with each other, and answers of one of them
+STRATA, LEAST_IN_STRATUM = 20, 50  # lengths that are compared with each other, and answers of one of them
 TOP_SHARE, LEAST_TOP = 50, 24  # one answer in so many shows a concept, but so many of all lengths where there are
 LEAST_SHOWING = 5  # answers that show the concept, and that are without it, in a half: with fewer there is no score
 RATES = (0.0, 1 / 3, 2 / 3)  # quantiles of a rate among the answers where it is above 0: where its levels begin
@@ -58,12 +58,19 @@ def codes(strength: np.ndarray, answers: Answers) -> np.ndarray:
     for stratum in range(answers.n_strata):
         rows = np.flatnonzero(answers.stratum == stratum)
         values = strength[rows]
-        n_top = min(rows.size, max(rows.size // TOP_SHARE, LEAST_TOP // answers.n_strata, 1))
+        n_top = min(rows.size, max(rows.size // TOP_SHARE, -(-LEAST_TOP // answers.n_strata)))
         ordered = np.sort(values, axis=0)
         top, median = ordered[-n_top], ordered[(rows.size - 1) // 2]
         shows = (values >= top) & (values > 0)
         coded[:, rows] = np.where(shows, SHOWS, np.where((values <= median) & ~shows, WITHOUT, 0)).T
     return coded
+
+
+def auroc_of_length(strength: np.ndarray, answers: Answers, half: int) -> np.ndarray:
+    """How well the length alone detects each of C concepts, float64 (C,): as `auroc_of_levels`, with all lengths
+    compared with each other; near 0 for a concept of short answers."""
+    together = Answers(np.zeros_like(answers.stratum), answers.half)
+    return auroc_of_levels(codes(strength, together), answers.stratum[:, None], together, half)[:, 0]
 
 
 def rate_levels(rates: np.ndarray) -> np.ndarray:

@@ -1,8 +1,9 @@
 """Names that a reader can check: of several ways to call a concept the one that best detects the answers it fires in.
 
 A name continues "answers …": *with bold text* (a pattern), *says "I'm «sorry, but» I"* (a phrase where it stands),
-*says "steal", "theft"* (words), *about "bank", "card"* (words of the prompt). Each is scored as `concepts.detection`
-has it: one half of the families chooses the name, the other gives its score. What detects little is no name.
+*says "steal", "theft"* (words), *about "bank", "card"* (words of the prompt), *that are long*. Each is scored as
+`concepts.detection` has it: one half of the families chooses the name, the other gives its score. What detects little
+is no name.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from scipy.sparse import csc_array, csr_array
 
 from pretilt.concepts.detection import (
     Answers,
+    auroc_of_length,
     auroc_of_levels,
     auroc_of_pairs,
     codes,
@@ -30,11 +32,12 @@ from pretilt.concepts.readable import NAME_CAP, UNNAMED, make_unique, readable, 
 from pretilt.concepts.terms import Words, split_words, texts_with
 from pretilt.schema import Concepts
 
-PATTERN, PHRASE, TOPIC, NONE = "pattern", "phrase", "topic", "none"
-KINDS = (PATTERN, PHRASE, TOKENS, TOPIC, NONE)  # the first of those that detect equally well is the name
+PATTERN, PHRASE, TOPIC, LENGTH, NONE = "pattern", "phrase", "topic", "length", "none"
+KINDS = (PATTERN, PHRASE, TOKENS, TOPIC, LENGTH, NONE)  # the first of those that detect equally well is the name
 EQUAL = 0.03  # of scores
 ALMOST_ALL, MOSTLY = 0.9, 0.8  # a pattern names a concept from this score on; below the first it says "mostly"
 LEAST_CHOSEN, LEAST_SCORE = 0.65, 0.6  # of the half that chooses, and of the half that judges
+BY_LENGTH = 0.8  # of both halves: from it on a concept without a clear name is one of long answers, or of short ones
 CLEAR = 0.7  # of the half that judges: below it a name says "perhaps"
 LEAST_WORD = 0.6  # of a word that no peak offered, of the answer or of the prompt
 MOST_WORDS = 3  # that a name shows
@@ -121,12 +124,15 @@ class Judge:
                 text = _with(self._patterns[column % n_patterns], mostly=chooses < ALMOST_ALL)
                 offers[i].append((0, chooses, judges, PATTERN, text))
 
+        of_length = [auroc_of_length(strength, self.answers, half) for half in (0, 1)]
         shares = (strength > 0).mean(axis=0) if strength.size else np.zeros(len(drafts))
         is_judged = [any(np.isfinite(chooses) for _, chooses, *_ in offer) for offer in offers]
         is_judged = [judged or _enough(coded[i], self.answers) for i, judged in enumerate(is_judged)]
         return [
-            _best(draft, offer, share) if judged else _unjudged(draft, share)
-            for draft, offer, share, judged in zip(drafts, offers, shares.tolist(), is_judged, strict=True)
+            _best(draft, offer, share, *lengths) if judged else _unjudged(draft, share)
+            for draft, offer, share, judged, *lengths in zip(
+                drafts, offers, shares.tolist(), is_judged, *(part.tolist() for part in of_length), strict=True
+            )
         ]
 
     def _by_strength(self, draft: Draft, strength: np.ndarray) -> Draft:
@@ -186,15 +192,26 @@ def _enough(coded: np.ndarray, answers: Answers) -> bool:
     return all(np.isfinite(auroc_of_levels(coded[None], levels, answers, half)[0, 0]) for half in (0, 1))
 
 
-def _best(draft: Draft, offers: Sequence[tuple[int, float, float, str, str]], share: float) -> ConceptName:
-    """The first kind among the offers that detect best in the half that chooses; none where it detects too little."""
+def _best(
+    draft: Draft, offers: Sequence[tuple[int, float, float, str, str]], share: float, chooses_length: float,
+    judges_length: float,
+) -> ConceptName:  # fmt: skip
+    """The first kind among the offers that detect best in the half that chooses; none where it detects too little.
+
+    Where it is not clear and the length of an answer detects the concept, that is its name.
+    """
+    by_length = [(abs(score - 0.5) + 0.5, score > 0.5) for score in (chooses_length, judges_length)]
+    of_length = min(by_length)[0] >= BY_LENGTH and by_length[0][1] == by_length[1][1]
     best = max((chooses for _, chooses, *_ in offers if np.isfinite(chooses)), default=0.0)
     if best >= LEAST_CHOSEN:
         equal = [offer for offer in offers if offer[1] >= best - EQUAL]
         _, _, judges, kind, text = min(equal, key=lambda offer: (offer[0], -offer[1], len(offer[4])))
-        if np.isfinite(judges) and judges >= LEAST_SCORE:
+        if np.isfinite(judges) and judges >= (CLEAR if of_length else LEAST_SCORE):
             text = text if judges >= CLEAR else shorten(f"perhaps {text}")
             return ConceptName(text, draft.shown_phrases, kind, round(judges, 4), _contexts(draft, text))
+    if of_length:
+        text = "that are long" if by_length[1][1] else "that are short"
+        return ConceptName(text, draft.shown_phrases, LENGTH, round(by_length[1][0], 4), _contexts(draft, ""))
     return ConceptName(_unnamed(share), draft.shown_phrases, NONE, None, _contexts(draft, ""))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -150,7 +150,21 @@ def _table(kinds: Sequence[str], lists: Sequence[Sequence[int]], names: Sequence
 
 
 def _namer(run: Run, settings: AuditSettings, tokenizer: Any) -> Callable[[Concepts], list[ConceptName]]:
-    """A function that names concepts; token counts, peaks, tokens and texts are read once for all calls."""
+    """A function that names concepts; what it reads is read once for all calls."""
+    inputs, judge = naming_inputs(run, tokenizer), Judge(naming_corpus(run, settings))
+    family = run.table(PAIRS_FILE, ["family_id"])["family_id"].to_numpy()
+
+    def names(concepts: Concepts) -> list[ConceptName]:
+        return judge.names(concepts, draft_names(concepts, *inputs, family=family))
+
+    return names
+
+
+NamingInputs: TypeAlias = tuple[pa.Table, np.ndarray, pa.Table, pa.Table, Callable[[list[int]], str]]
+
+
+def naming_inputs(run: Run, tokenizer: Any) -> NamingInputs:
+    """Token counts, totals of the vocabulary, peaks, tokens and the decoder, as `draft_names` takes them."""
     tokens, shards = run.table(TOKENS_FILE), shards_of(run)
     totals = np.zeros(len(tokenizer), dtype=np.int64)
     for side in ("chosen", "rejected"):
@@ -162,14 +176,7 @@ def _namer(run: Run, settings: AuditSettings, tokenizer: Any) -> Callable[[Conce
         text: str = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return text
 
-    counts, peaks = merge_token_counts(shards), merge_peaks(shards)
-    family, judge = run.table(PAIRS_FILE, ["family_id"])["family_id"].to_numpy(), Judge(naming_corpus(run, settings))
-
-    def names(concepts: Concepts) -> list[ConceptName]:
-        drafts = draft_names(concepts, counts, totals, peaks, tokens, decode, family=family)
-        return judge.names(concepts, drafts)
-
-    return names
+    return merge_token_counts(shards), totals, merge_peaks(shards), tokens, decode
 
 
 def naming_corpus(run: Run, settings: AuditSettings) -> Corpus:

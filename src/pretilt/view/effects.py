@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ __all__ = [
     "unit_of",
 ]
 
+_NUMBER = re.compile(r" #\d+'*\Z")
 _NAME_COLUMNS = ("concept_id", "name", "name_score")
 FOLLOWS_LENGTH = 0.3  # |correlation| with the length difference from which a person is warned
 MOST_UNSURE = 3  # rows told of a list in which nothing is sure
@@ -273,13 +275,19 @@ def is_unnamed(concept: Mapping[str, Any]) -> bool:
     return str(concept.get("name") or "").startswith(UNNAMED)
 
 
+def _without_number(concept: Mapping[str, Any]) -> str:
+    """The name without the number that tells it from equal ones."""
+    return _NUMBER.sub("", str(concept.get("name") or ""))
+
+
 def merged(
     rows: Sequence[dict[str, Any]], concepts: Mapping[int, Mapping[str, Any]], alike: pa.Table | None
 ) -> list[dict[str, Any]]:
     """The rows without those that another one of the same group or prompts stands for, whose ids it has in "alike".
 
-    Of rows whose concepts are alike that one stands for the others which is sure, has a readable name, whose name
-    scores best, whose effect is largest; in that order. It has the place of the first of them.
+    Concepts are alike by `alike` (schema ALIKE), or where their names tell a reader the same ("with links #3", "with
+    links #7"). Of rows whose concepts are alike that one stands for the others which is sure, has a readable name,
+    whose name scores best, whose effect is largest; in that order. It has the place of the first of them.
     """
     others: dict[int, set[int]] = {}
     for pair in alike.to_pylist() if alike is not None else []:
@@ -291,16 +299,17 @@ def merged(
         score = round(finite(concept.get("name_score")) or 0.0, 2)
         return not is_sure(rows[i]), is_unnamed(concept), -score, -abs(rows[i]["delta"])
 
-    standing: dict[tuple[str, int, int], int] = {}  # (view, where, concept) → the row that stands for it
+    said = {i: _without_number(concept) for i, concept in concepts.items() if not is_unnamed(concept)}
+    standing: dict[tuple[str, int, int | str], int] = {}  # (view, where, concept or name) → the row that stands for it
     group_of_row: dict[int, list[int]] = {}
     for i in sorted(range(len(rows)), key=worth):
         view, where, concept_id = rows[i]["view"], rows[i]["where"], rows[i]["concept_id"]
-        keys = [(view, where, other) for other in others.get(concept_id, ())]
-        leaders = [standing[key] for key in keys if key in standing]
+        keys: list[int | str] = [*others.get(concept_id, ()), said.get(concept_id) or concept_id]
+        leaders = [standing[view, where, key] for key in keys if (view, where, key) in standing]
         if leaders:
             group_of_row[min(leaders, key=worth)].append(i)
         else:
-            standing[view, where, concept_id] = i
+            standing[view, where, concept_id] = standing[view, where, said.get(concept_id) or concept_id] = i
             group_of_row[i] = []
     order = sorted(group_of_row, key=lambda i: min([i, *group_of_row[i]]))
     return [{**rows[i], "alike": [rows[j]["hypothesis_id"] for j in sorted(group_of_row[i])]} for i in order]
