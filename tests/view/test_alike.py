@@ -66,7 +66,7 @@ def test_the_best_named_stands_for_the_others_in_the_place_of_the_first() -> Non
 
 
 def test_names_that_tell_a_reader_the_same_are_one_row_and_unnamed_concepts_are_not() -> None:
-    concepts = {0: {"name": "with links #0"}, 1: {"name": "with links #1"}, 2: {"name": f"{UNNAMED} #2"},
+    concepts = {0: {"name": "with links #0"}, 1: {"name": "mostly with links"}, 2: {"name": f"{UNNAMED} #2"},
                 3: {"name": f"{UNNAMED} #3"}, 4: {"name": "with links #4"}}  # fmt: skip
     rows = [_row(0, 0.2), _row(1, 0.1), _row(2, 0.1), _row(3, 0.1), _row(4, 0.3, where=2)]
     assert [(row["concept_id"], row["alike"]) for row in merged(rows, concepts, None)] == [

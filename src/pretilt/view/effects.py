@@ -276,8 +276,8 @@ def is_unnamed(concept: Mapping[str, Any]) -> bool:
 
 
 def _without_number(concept: Mapping[str, Any]) -> str:
-    """The name without the number that tells it from equal ones."""
-    return _NUMBER.sub("", str(concept.get("name") or ""))
+    """The name without the number that tells it from equal ones, and without its "mostly"."""
+    return _NUMBER.sub("", str(concept.get("name") or "")).removeprefix("mostly ")
 
 
 def merged(
