@@ -248,7 +248,7 @@ CONCENTRATION = pa.schema(  # how few pairs or families carry the effects of the
     + [(f"{unit}_{percent}", pa.float64()) for unit in ("pairs", "families") for percent in (1, 5, 10)]
 )  # share of delta carried by the first 1, 5, 10 % of the units; above 1 where the rest pulls the other way
 
-ALIKE = pa.schema(  # concepts with evidence whose u are so alike that one of them is shown for all
+ALIKE = pa.schema(  # concepts of features with evidence whose u are so alike that one of them is shown for all
     [
         ("concept_id", pa.int32()),
         ("other_id", pa.int32()),  # above concept_id

@@ -192,8 +192,9 @@ def evidence_stage(run: Run, settings: AuditSettings, lens: LensChoice | None, v
 
 
 def _alike(listed: pa.Table, tracer: Tracer) -> pa.Table:
-    """ALIKE of the concepts behind the listed hypotheses."""
-    ids = np.unique(listed["concept_id"].to_numpy())
+    """ALIKE of the concepts of features behind the listed hypotheses: every pattern is a trait of its own."""
+    of_features = listed.filter(~pc.field("view").isin(["pattern", "pattern_group"]))
+    ids = np.unique(of_features["concept_id"].to_numpy())
     first, second, correlation = alike([tracer.u(concept) for concept in ids.tolist()])
     return pa.table({"concept_id": ids[first], "other_id": ids[second], "correlation": correlation}).cast(ALIKE)
 
