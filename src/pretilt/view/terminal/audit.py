@@ -30,7 +30,7 @@ __all__ = ["HIDDEN", "print_preflight", "print_summary"]
 
 HIDDEN = "[hidden: --show-text]"
 SOURCES_SHOWN = 6  # rows of each kind
-CONTEXT = 44  # characters of a place where a concept fires
+CONTEXT, NARROW_CONTEXT = 40, 26  # characters of a place where a concept fires
 Q_FROM, WORDS_FROM, PHRASES_FROM = 76, 90, 100  # columns of text from which there is room for these
 
 
@@ -217,7 +217,7 @@ def _table(
 
 def _cells(page: Page, number: int, effect: Effect, of_patterns: bool, show_text: bool) -> list[Text]:
     name = page.text(one_line(effect.concept))
-    below = [_context(effect, show_text), _place(effect) if effect.place else "", _others(effect), _typed(effect)]
+    below = [_context(page, effect, show_text), _place(effect) if effect.place else "", _others(effect), _typed(effect)]
     below = [line for line in below if line]
     doubts = _doubts(effect) if effect.is_sure else []
     for line in below + [f"but: {doubt}" for doubt in doubts]:  # one a line: no width cuts them
@@ -249,12 +249,14 @@ def _typed(effect: Effect) -> str:
     return f"pattern:{effect.pattern}" if effect.view == "pattern" else effect.hypothesis_id
 
 
-def _context(effect: Effect, show_text: bool) -> str:
+def _context(page: Page, effect: Effect, show_text: bool) -> str:
     """A place where it fires, around the marked word; "" where none is known."""
     if not effect.contexts:
         return ""
     context = effect.contexts[0]
-    return HIDDEN if is_harmful(context) and not show_text else snippet(context, CONTEXT, around=context.find("«"))
+    if is_harmful(context) and not show_text:
+        return HIDDEN
+    return snippet(context, CONTEXT if page.width > WORDS_FROM + 20 else NARROW_CONTEXT, around=context.find("«"))
 
 
 def _others(effect: Effect) -> str:
