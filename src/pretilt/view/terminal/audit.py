@@ -194,8 +194,8 @@ def _table(
     )
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False, expand=True)
     table.add_column("", justify="right", no_wrap=True)
-    # A pattern's id is typed: it is folded, not cut.
-    table.add_column("concept", ratio=3, no_wrap=not of_patterns, overflow="fold" if of_patterns else page.overflow)
+    # An id is typed and a name is read: they are folded, not cut.
+    table.add_column("concept", ratio=3, overflow="fold")
     last = () if of_patterns or page.width < Q_FROM else ("q",)
     first = ("chosen", "rejected", "points") if of_patterns else ("effect",)
     for name in (*first, "95 % interval", "sure", *last):
