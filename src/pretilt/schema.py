@@ -104,6 +104,9 @@ CONCEPTS = pa.schema(
         ("feature_ids", pa.list_(pa.int32())),
         ("size", pa.int32()),
         ("name", pa.string()),  # readable, made without any language model; no statistic reads it
+        ("name_kind", pa.string()),  # "pattern" | "phrase" | "tokens" | "topic" | "length" | "none": what the name says
+        ("name_score", pa.float64()),  # how well it detects the concept in families that did not choose it, AUROC
+        ("contexts", pa.list_(pa.string())),  # up to three places of different families, «the peak» marked
         ("phrases", pa.list_(pa.string())),  # tokens and phrases that tell where it fires, best first
         ("n_pairs_active", pa.int64()),  # pairs in which it fires in either response
         ("prevalence", pa.float64()),  # share of response spans in which it fires
@@ -253,6 +256,13 @@ CONCENTRATION = pa.schema(  # how few pairs or families carry the effects of the
     + [(f"{unit}_{percent}", pa.float64()) for unit in ("pairs", "families") for percent in (1, 5, 10)]
 )  # share of delta carried by the first 1, 5, 10 % of the units; above 1 where the rest pulls the other way
 
+ALIKE = pa.schema(  # concepts of features with evidence whose u are so alike that one of them is shown for all
+    [
+        ("concept_id", pa.int32()),
+        ("other_id", pa.int32()),  # above concept_id
+        ("correlation", pa.float64()),  # Pearson of their u over the training pairs, >= 0.9
+    ]
+)
 
 @dataclass(frozen=True)
 class Concepts:
@@ -292,6 +302,7 @@ GROUPS_FILE, GROUP_MEMBERS_FILE, CENTROIDS_FILE = "groups.parquet", "group_membe
 PROMPT_CONCEPTS_FILE, PROMPT_MEMBERS_FILE = "prompt_concepts.parquet", "prompt_members.parquet"
 HYPOTHESES_FILE, EVIDENCE_FILE, STATISTICS_FILE = "hypotheses.parquet", "evidence.parquet", "statistics.json"
 DOCTOR_FILE, CONCENTRATION_FILE = "doctor.json", "concentration.parquet"  # shown where the run has them
+ALIKE_FILE = "alike.parquet"
 SUMMARY_FILE, PAGE_FILE, LABELS_FILE = "summary.json", "report.html", "labels.parquet"
 FORECAST_FILE, FORECAST_REPORT = "forecast.parquet", "forecast.json"
 FORECAST_HALVES_FILE, FORECAST_SHUFFLED_FILE = "forecast_halves.parquet", "forecast_shuffled.parquet"

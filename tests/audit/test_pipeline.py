@@ -55,6 +55,18 @@ def test_every_table_has_its_schema(finished: pretilt.AuditResult) -> None:
         assert getattr(finished, name).schema.remove_metadata() == expected, name
 
 
+def test_concepts_have_names_with_contexts_and_those_alike_are_listed(finished: pretilt.AuditResult) -> None:
+    from pretilt.concepts.judged_names import KINDS
+
+    rows = finished.concepts.filter(pc.field("kind") != "pattern").to_pylist()
+    assert {row["name_kind"] for row in rows} <= set(KINDS)
+    assert all(row["name_score"] is None or 0.6 <= row["name_score"] <= 1 for row in rows)
+    assert any(row["contexts"] for row in rows) and max(len(row["contexts"]) for row in rows) <= 3
+    alike = finished.run.table("alike.parquet")
+    assert alike.schema.remove_metadata() == schema.ALIKE
+    assert all(row["concept_id"] < row["other_id"] and row["correlation"] >= 0.9 for row in alike.to_pylist())
+
+
 def test_every_pair_is_accounted_for(finished: pretilt.AuditResult) -> None:
     kept = set(finished.pairs["row_index"].to_pylist())
     assert kept | set(finished.dropped["row_index"].to_pylist()) == set(range(240))

@@ -1,6 +1,7 @@
 """The bank of concepts: which features become which concept, in which order, and the table that holds them."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from pretilt.concepts.bank import build_concepts, concepts_from_table, concepts_table, feature_lists
@@ -49,9 +50,17 @@ def test_labels_need_not_be_consecutive_and_shapes_must_agree():
 
 def table(concepts, **changed):
     n = len(concepts)
+    named = pa.table(
+        {
+            "name": [f"c{i}" for i in range(n)],
+            "name_kind": ["tokens"] * n,
+            "name_score": pa.array([0.75] * n, pa.float64()),
+            "contexts": pa.array([["an «a»"]] * n, pa.list_(pa.string())),
+            "phrases": pa.array([["a", "b"]] * n, pa.list_(pa.string())),
+        }
+    )
     columns = {
-        "names": [f"c{i}" for i in range(n)],
-        "phrases": [["a", "b"]] * n,
+        "named": named,
         "n_pairs_active": np.arange(n),
         "share_chosen": np.linspace(0, 1, n),
         "share_rejected": np.zeros(n),

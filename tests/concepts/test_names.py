@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse as sp
 
 from pretilt.concepts.bank import build_concepts
-from pretilt.concepts.group_names import name_groups
+from pretilt.concepts.group_names import name_groups, name_sets
 from pretilt.concepts.log_odds import log_odds
 from pretilt.concepts.names import name_concepts
 from pretilt.concepts.readable import NAME_CAP, make_unique, readable, shorten
@@ -302,3 +302,26 @@ def test_hostile_and_empty_prompts_name_groups_safely():
     assert name_groups([], np.zeros(0, dtype=int), 2) == [("group 0", []), ("group 1", [])]
     with pytest.raises(ValueError, match="2 groups given for 1 prompts"):
         name_groups(["x"], np.array([0, 1]), 2)
+
+
+def test_a_group_is_called_after_its_most_typical_prompt_and_no_two_after_the_same():
+    drugs = [f"how much of the drug is safe {i}" for i in range(20)]
+    dogs = [f"my dog barks at night {i}" for i in range(18)] + ["dog", "my dog barks " + "at the loud cars " * 20]
+    prompts = drugs + dogs
+    names = name_groups(prompts, np.repeat([1, 2], 20), 3, questions=prompts)
+    assert names[1][0].startswith("“how much of the drug") and names[2][0].startswith("“my dog barks at night")
+    assert names[0] == ("group 0", []) and "drug" in " ".join(names[1][1])
+    sets = name_sets(prompts, [np.arange(20), np.arange(20), np.arange(1)], "set", questions=prompts)
+    assert len({name for name, _ in sets}) == 3
+
+
+def test_a_typical_prompt_is_one_line_of_80_characters_whatever_it_holds():
+    hostile = ["\u202eevil\x1b[2J “dragons”\n\nfly </script> high " + "and far away " * 30 + str(i) for i in range(6)]
+    (name, _), (other, _) = name_groups(hostile + ["plain bread"] * 6, np.repeat([0, 1], 6), 2, questions=hostile * 2)
+    assert name.startswith("“\\u{202e}evil") and name.endswith("…”") and len(name) <= 80 and name.isprintable()
+    assert name.count("“") == 1 and other.isprintable()
+
+
+def test_a_group_whose_questions_hold_none_of_its_terms_keeps_its_terms():
+    prompts = ["dragons fly"] * 6 + ["bread rises"] * 6
+    assert name_groups(prompts, np.repeat([0, 1], 6), 2, questions=["yes"] * 12)[0][0] == "dragons fly"

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import harvest
+import names
 import null_flips
 import planted
 import pytest
 import scale
 import simulation
 from stored import stored
+from synthetic_run import synthetic_tables
 
 
 def titles(lines: list[list[str]]) -> list[str]:
@@ -46,6 +48,13 @@ def test_simulation() -> None:
     assert rows[0][1:] == ["50.0 % [25.0, 75.0]", "50.0 % [25.0, 75.0]", "≤ 2 %"]
     assert rows[5][1] == "1,370 [1,261, 1,473]"
     assert rows[8][1] == "0.500 / 0.500 / 0.500"
+
+
+def test_names() -> None:
+    tables = synthetic_tables()
+    rows = names.table_of(tables, tables)
+    assert {row[0] for row in rows} == {"▲", "▼"} and all(len(row) == len(names.HEAD) for row in rows)
+    assert rows[0][1:] == ["bold and numbered lists", "bold and numbered lists", "", "0"]
 
 
 def test_harvest() -> None:

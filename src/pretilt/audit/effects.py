@@ -11,7 +11,7 @@ from scipy.sparse import csr_array, vstack
 
 from pretilt.audit.pattern_effects import pattern_views
 from pretilt.audit.training_pairs import TrainingPairs
-from pretilt.concepts.bank import concepts_table
+from pretilt.concepts.bank import NAMES, concepts_table
 from pretilt.concepts.group_names import name_groups, name_sets
 from pretilt.concepts.parallel import in_order
 from pretilt.concepts.prompt_scores import (
@@ -153,8 +153,7 @@ def _feature_views(
     _write_groups(stage, model, members, pairs, concepts)
     table = concepts_table(
         concepts,
-        names=named["name"].to_pylist(),
-        phrases=named["phrases"].to_pylist(),
+        named=named,
         n_pairs_active=concept_totals.n_pairs_active,
         share_chosen=concept_totals.share_chosen,
         share_rejected=concept_totals.share_rejected,
@@ -169,7 +168,7 @@ def _feature_views(
 def _write_groups(
     stage: Stage, model: GroupModel, members: np.ndarray, pairs: TrainingPairs, concepts: Concepts
 ) -> None:
-    names = name_groups(pairs.texts, members[pairs.train], len(model) + 1)
+    names = name_groups(pairs.texts, members[pairs.train], len(model) + 1, questions=pairs.questions)
     communities = np.flatnonzero(concepts.is_community)
     stage.write(GROUPS_FILE, groups_to_table(model, communities, [n for n, _ in names], [p for _, p in names]))
     stage.write(CENTROIDS_FILE, model.to_table())
@@ -250,7 +249,7 @@ def _prompt_view(
         row_half=pairs.half,
         seed=settings.seed,
     )
-    names = name_sets(pairs.texts, top.rows, "prompt concept")
+    names = name_sets(pairs.texts, top.rows, "prompt concept", questions=pairs.questions)
     table = pa.table(
         {
             "prompt_concept_id": numbers,
@@ -289,8 +288,7 @@ def _shift_rows(named: pa.Table, q: str, u: np.ndarray, first: int, length_diffe
         "kind": pa.array([f"shift_{q}"] * len(named)),
         "feature_ids": named["feature_ids"],
         "size": [len(ids) for ids in named["feature_ids"].to_pylist()],
-        "name": named["name"],
-        "phrases": named["phrases"],
+        **{name: named[name] for name in NAMES},
         "n_pairs_active": np.count_nonzero(u, axis=0),
         "pattern": pa.nulls(len(named), pa.string()),
         "prevalence": nothing,

@@ -21,6 +21,8 @@ from pretilt.lens.tokens import PairTokens, pair_tokens
 from pretilt.pairs.shuffle import label_swap
 from pretilt.run import Run
 from pretilt.schema import (
+    ALIKE,
+    ALIKE_FILE,
     CONCENTRATION,
     CONCENTRATION_FILE,
     CONCEPTS_FILE,
@@ -36,6 +38,7 @@ from pretilt.schema import (
     Concepts,
 )
 from pretilt.settings import AuditSettings
+from pretilt.stats.alike import alike
 from pretilt.stats.concentration import concentration
 from pretilt.stats.disparity import disparity_block, exact_threshold, signed_disparity
 from pretilt.stats.evidence import Places, Tracer, build_evidence
@@ -185,6 +188,15 @@ def evidence_stage(run: Run, settings: AuditSettings, lens: LensChoice | None, v
         table = build_evidence(listed, tracer, texts, read, max_pairs=most.tolist())
         stage.write(EVIDENCE_FILE, table)
         stage.write(CONCENTRATION_FILE, _concentration(listed, tracer, pairs["family_id"].to_numpy()))
+        stage.write(ALIKE_FILE, _alike(listed, tracer))
+
+
+def _alike(listed: pa.Table, tracer: Tracer) -> pa.Table:
+    """ALIKE of the concepts of features behind the listed hypotheses: every pattern is a trait of its own."""
+    of_features = listed.filter(~pc.field("view").isin(["pattern", "pattern_group"]))
+    ids = np.unique(of_features["concept_id"].to_numpy())
+    first, second, correlation = alike([tracer.u(concept) for concept in ids.tolist()])
+    return pa.table({"concept_id": ids[first], "other_id": ids[second], "correlation": correlation}).cast(ALIKE)
 
 
 def _concentration(listed: pa.Table, tracer: Tracer, family: np.ndarray) -> pa.Table:

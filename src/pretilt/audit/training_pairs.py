@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from pretilt.concepts.pattern_step import question
 from pretilt.lens.blocks import prompt_texts, train_rows
 from pretilt.pairs.shuffle import label_swap
 from pretilt.run import Run
@@ -31,3 +32,4 @@ class TrainingPairs:
             self.length_difference = np.where(swap[self.train], -1, 1) * self.length_difference
         self.covariates = covariates(self.length_difference, self.table["source"].to_pylist())
         self.texts = prompt_texts(self.table)
+        self.questions = [question(messages) for messages in self.table["prompt"].to_pylist()]

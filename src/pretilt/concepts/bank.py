@@ -6,7 +6,6 @@ for people.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -67,11 +66,13 @@ def active_pairs_per_feature(chosen: Any, rejected: Any) -> np.ndarray:
     return np.asarray(_fired(either).sum(axis=0), dtype=np.int64).ravel()
 
 
+NAMES = ("name", "name_kind", "name_score", "contexts", "phrases")  # columns that are for people
+
+
 def concepts_table(
     concepts: Concepts,
     *,
-    names: Sequence[str],
-    phrases: Sequence[Sequence[str]],
+    named: pa.Table,
     n_pairs_active: np.ndarray,
     share_chosen: np.ndarray,
     share_rejected: np.ndarray,
@@ -80,14 +81,16 @@ def concepts_table(
     mean_u_count2: np.ndarray,
     mean_u_freq: np.ndarray,
 ) -> pa.Table:
-    """The CONCEPTS table; every argument has one entry per concept, in the order of the columns of the membership."""
+    """The CONCEPTS table; every argument has one entry per concept, in the order of the columns of the membership.
+
+    `named` has the columns NAMES.
+    """
     columns: dict[str, Any] = {
         "concept_id": np.arange(len(concepts)),
         "kind": ["community" if is_community else "feature" for is_community in concepts.is_community],
         "feature_ids": feature_lists(concepts),
         "size": concepts.size,
-        "name": list(names),
-        "phrases": [list(p) for p in phrases],
+        **{name: named[name].to_pylist() for name in NAMES},
         "n_pairs_active": n_pairs_active,
         "pattern": [None] * len(concepts),
         "share_chosen": share_chosen,

@@ -1,4 +1,4 @@
-"""Names for groups of prompts: the terms that distinguish a group's prompts from all others."""
+"""Names for groups of prompts: their most typical prompt, or the terms that distinguish them from all others."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ _WORD = re.compile(rf"[^\W_][\w{_MARKS}'’-]*")
 _CONTRACTION = re.compile(r"(?:n't|'(?:d|ll|re|ve|m))\Z")
 _UNSPACED = "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Thai … Han
 _RUN = re.compile(f"[{_UNSPACED}]+")
+PROMPT_CAP = 80  # characters of a prompt that stands for its group
+_TERMS_OF_SET = 24  # by which it is told how typical a prompt is
+_LONG, _SHORT, _FEW_WORDS = 0.7, 0.4, 4  # what a prompt is worth that must be cut, or that has fewer words
 _MIN_Z = 1.64  # a term below could be chance: one-sided 5 %
 _ENGLISH_EXTRA = {  # fillers of chat that scikit-learn's list lacks
     *(
@@ -71,6 +74,7 @@ def name_groups(
     n_phrases: int = 8,
     prior_prompts: float = 20.0,
     max_words: int = 400,
+    questions: Sequence[str] | None = None,
 ) -> list[tuple[str, list[str]]]:
     """(name, distinguishing terms, best first) of the groups 0 … n_groups - 1; group 0, the silent one, as well.
 
@@ -80,12 +84,23 @@ def name_groups(
     of `prior_prompts` prompts (Monroe et al. 2008), ranked by their z; a name needs a term in two prompts of the group,
     or in all of a single one. Only the last `max_words` words of a prompt are read. Names are unique, never empty and
     at most 48 characters; one without terms is called after its id.
+
+    With `questions`, as many as prompts and what is shown of each, the name is the question of the group that holds
+    most of these terms for its length, “quoted” and at most 80 characters; no two groups have the same.
     """
     group = np.asarray(group_of_prompt, dtype=np.int64)
     if group.size != len(prompts):
         raise ValueError(f"{group.size} groups given for {len(prompts)} prompts")
     members = [np.flatnonzero(group == g) for g in range(n_groups)]
-    return name_sets(prompts, members, "group", n_phrases=n_phrases, prior_prompts=prior_prompts, max_words=max_words)
+    return name_sets(
+        prompts,
+        members,
+        "group",
+        n_phrases=n_phrases,
+        prior_prompts=prior_prompts,
+        max_words=max_words,
+        questions=questions,
+    )
 
 
 def name_sets(
@@ -96,8 +111,12 @@ def name_sets(
     n_phrases: int = 8,
     prior_prompts: float = 20.0,
     max_words: int = 400,
+    questions: Sequence[str] | None = None,
 ) -> list[tuple[str, list[str]]]:
-    """The same for sets of prompts that may overlap, each given by its rows; `noun` names one without terms."""
+    """The same for sets of prompts that may overlap, each given by its rows; `noun` names one without terms.
+
+    Of equally typical questions the first of the set's rows is taken.
+    """
     terms, documents = _count_terms(prompts, max_words)
     n_groups = len(members)
     size = np.array([len(rows) for rows in members], dtype=np.int64)
@@ -113,12 +132,14 @@ def name_sets(
     often = inside.data >= np.minimum(2, size[typical.row])
     rank = np.where(often & (typical.z >= np.where(size[typical.row] > 1, _MIN_Z, 0.0)), typical.z, -np.inf)
 
-    phrases = []
+    phrases, typical_terms = [], []
 
     for i in range(n_groups):
         entries = slice(inside.indptr[i], inside.indptr[i + 1])
         order = np.lexsort((typical.term[entries], -rank[entries]))[: 6 * n_phrases]
         order = order[np.isfinite(rank[entries][order])]
+        best = order[:_TERMS_OF_SET]
+        typical_terms.append(dict(zip(typical.term[entries][best].tolist(), rank[entries][best].tolist(), strict=True)))
         scored_terms = [
             (readable(terms[t]), int(n))
             for t, n in zip(typical.term[entries][order], inside.data[entries][order], strict=True)
@@ -126,13 +147,60 @@ def name_sets(
         phrases.append(_distinct(scored_terms)[:n_phrases])
 
     names = [_join(terms_of_set) or f"{noun} {i}" for i, terms_of_set in enumerate(phrases)]
+    if questions is not None:
+        quoted = _typical_questions(questions, members, typical_terms, terms, max_words)
+        taken = [question or name for question, name in zip(quoted, names, strict=True)]
+        return list(zip(make_unique(taken, range(n_groups), PROMPT_CAP), phrases, strict=True))
     return list(zip(make_unique(names, range(n_groups)), phrases, strict=True))
 
 
-def _count_terms(prompts: Sequence[str], max_words: int) -> tuple[list[str], sp.csr_array]:
-    """The terms, and the (n_prompts, n_terms) 0/1 matrix of which prompt holds which."""
+def _typical_questions(
+    questions: Sequence[str],
+    members: Sequence[np.ndarray],
+    weight_of_term: Sequence[dict[int, float]],
+    terms: Sequence[str],
+    max_words: int,
+) -> list[str]:
+    """The most typical question of every set that no set before it has, quoted; "" for a set whose questions hold none
+    of its terms. How typical: the weights of the terms that it holds, over the root of how many terms it has in all."""
+    held = _count_terms(questions, max_words, vocabulary=terms)[1]
+    n_terms = np.diff(held.indptr)
+    shown = [_shown_question(question) for question in questions]
+    is_long = np.array([len(question) > PROMPT_CAP - 2 for question in shown], bool)
+    is_short = np.array([len(question.split()) < _FEW_WORDS for question in shown], bool)
+    worth = np.where(is_long, _LONG, 1.0) * np.where(is_short, _SHORT, 1.0) / np.sqrt(n_terms + 3.0)
+
+    taken: set[str] = set()
+    names = []
+    for rows, weights in zip(members, weight_of_term, strict=True):
+        vector = np.zeros(len(terms))
+        vector[list(weights)] = list(weights.values())
+        score = (held[rows] @ vector) * worth[rows] if len(terms) and len(rows) else np.zeros(0)
+        name = ""
+        for i in np.argsort(-score, kind="stable")[: len(members) + 1].tolist():
+            question = shown[rows[i]]
+            if score[i] <= 0 or question.casefold() in taken:
+                continue
+            taken.add(question.casefold())
+            name = f"“{shorten(question, PROMPT_CAP - 2)}”"
+            break
+        names.append(name)
+    return names
+
+
+def _shown_question(question: str) -> str:
+    """On one line, control characters spelled out, without quotation marks of ours."""
+    return readable(" ".join(question[: 8 * PROMPT_CAP].split())).replace("“", '"').replace("”", '"')
+
+
+def _count_terms(
+    prompts: Sequence[str], max_words: int, vocabulary: Sequence[str] | None = None
+) -> tuple[list[str], sp.csr_array]:
+    """The terms, and the (n_prompts, n_terms) 0/1 matrix of which prompt holds which; those of `vocabulary` alone."""
     from sklearn.feature_extraction.text import CountVectorizer
 
+    if vocabulary is not None and not vocabulary:
+        return [], sp.csr_array((len(prompts), 0), dtype=np.int64)
     stop = function_words()
 
     def analyse(prompt: str) -> list[str]:
@@ -156,7 +224,8 @@ def _count_terms(prompts: Sequence[str], max_words: int) -> tuple[list[str], sp.
 
         return terms
 
-    vectoriser = CountVectorizer(analyzer=analyse, binary=True, min_df=2 if len(prompts) > 50 else 1, dtype=np.int64)
+    least = 2 if len(prompts) > 50 and vocabulary is None else 1
+    vectoriser = CountVectorizer(analyzer=analyse, binary=True, min_df=least, dtype=np.int64, vocabulary=vocabulary)
     try:
         counts = vectoriser.fit_transform(prompts)
     except ValueError:  # scikit-learn raises it where no term is left

@@ -22,7 +22,7 @@ from pretilt.concepts.bank import feature_lists
 from pretilt.concepts.group_names import function_words
 from pretilt.concepts.log_odds import log_odds
 from pretilt.concepts.readable import NAME_CAP, UNNAMED, make_unique, readable, shorten
-from pretilt.concepts.token_contexts import LOST, TokenContexts
+from pretilt.concepts.token_contexts import LOST, Context, TokenContexts
 from pretilt.schema import Concepts
 
 _CANDIDATES = 24  # vocabulary entries looked at per concept
@@ -30,6 +30,8 @@ _TOKENS, _PHRASES = 6, 4  # kept per concept; a name shows up to three and one
 _PRIOR_FIRINGS = 20.0
 _PEAKS = 256  # places read per concept
 _PLAIN_PUNCTUATION = set(".,;:'\"’“”()[]{}-–—␣⏎ ")
+_NEGATIONS = {"not", "no", "never", "nothing", "none", "nobody", "cannot", "without"}
+TOKENS = "tokens"
 _FAINT = 0.1  # a token whose weight is below this share of the best one's is noise
 
 
@@ -37,6 +39,38 @@ _FAINT = 0.1  # a token whose weight is below this share of the best one's is no
 class ConceptName:
     name: str  # unique, 1 to 48 characters, one line
     phrases: list[str]  # tokens, then phrases, best first
+    kind: str = TOKENS  # one of KINDS: what the name is made of
+    score: float | None = None  # held-out area under the curve (`concepts.detection`); None where nothing was judged
+    contexts: tuple[str, ...] = ()  # up to three places where it fires most, the word marked, of different families
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in a response where a concept fires strongly."""
+
+    row: int  # of the tokens
+    span: str  # "chosen" | "rejected"
+    family: int
+    context: Context
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a name may be made of. Words are those behind the tokens it fires on, phrases what its peaks share."""
+
+    words: list[str]  # best first
+    phrases: list[tuple[str, float]]  # with the share of the places that hold them
+    places: list[Place]  # strongest first
+    features: list[int]
+
+    @property
+    def name(self) -> str:
+        """The name without any score, 1 to 48 characters."""
+        return _compose(self.words, self.phrases) or _fallback(self.features)
+
+    @property
+    def shown_phrases(self) -> list[str]:
+        return self.words[:_TOKENS] + [p for p, _ in self.phrases[:_PHRASES]]
 
 
 @dataclass
@@ -47,6 +81,7 @@ class _Peaks:
     texts: set[str] = field(default_factory=set)  # the different ones: repeated text is no more evidence
     phrases: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # phrase → texts that hold it
     spelling: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    places: list[Place] = field(default_factory=list)
 
 
 def name_concepts(
@@ -59,27 +94,40 @@ def name_concepts(
     *,
     peaks_per_feature: int = 8,
 ) -> list[ConceptName]:
-    """Names of all concepts, in order.
+    """Names of all concepts, in order, that no score has judged; arguments as those of `draft_names`."""
+    drafts = draft_names(
+        concepts, token_counts, token_totals, peaks, tokens, decode, peaks_per_feature=peaks_per_feature
+    )
+    unique = make_unique([draft.name for draft in drafts], range(len(concepts)))
+    return [ConceptName(name, draft.shown_phrases) for name, draft in zip(unique, drafts, strict=True)]
+
+
+def draft_names(
+    concepts: Concepts,
+    token_counts: pa.Table,
+    token_totals: np.ndarray,
+    peaks: pa.Table,
+    tokens: pa.Table,
+    decode: Callable[[list[int]], str],
+    *,
+    peaks_per_feature: int = 8,
+    family: np.ndarray | None = None,
+) -> list[Draft]:
+    """What names of all concepts may be made of, in order.
 
     `token_counts` (TOKEN_COUNTS; repeated rows add up), `token_totals` (n_vocabulary,) occurrences of every entry among
-    the response tokens, `peaks` (PEAKS; in any order), `tokens` (TOKENS; every pair of `peaks` is in it). A concept
-    that never fired is called after its features.
+    the response tokens, `peaks` (PEAKS; in any order), `tokens` (TOKENS; every pair of `peaks` is in it), `family` of
+    every row of `tokens` (None: each is its own). A concept that never fired is called after its features.
     """
     contexts = TokenContexts(tokens, decode)
     candidates = _candidates(concepts, token_counts, np.asarray(token_totals))
-    places = _read_peaks(concepts, peaks, tokens, contexts, peaks_per_feature)
-    common = _common_words(candidates, places, contexts)
-
-    features = feature_lists(concepts)
-    names, phrases = [], []
-    for i in range(len(concepts)):
-        words = _words(candidates[i], places[i], common, contexts)
-        phrase_shares = _phrases(places[i])
-        names.append(_compose(words, phrase_shares) or _fallback(features[i]))
-        phrases.append(words[:_TOKENS] + [p for p, _ in phrase_shares[:_PHRASES]])
-
-    unique = make_unique(names, range(len(concepts)))
-    return [ConceptName(name, shown) for name, shown in zip(unique, phrases, strict=True)]
+    family_of_row = np.arange(len(tokens)) if family is None else family
+    peaks_of_concept = _read_peaks(concepts, peaks, tokens, contexts, peaks_per_feature, family_of_row)
+    common = _common_words(candidates, peaks_of_concept, contexts)
+    return [
+        Draft(_words(weighted_tokens, place, common, contexts), _phrases(place), place.places, features)
+        for weighted_tokens, place, features in zip(candidates, peaks_of_concept, feature_lists(concepts), strict=True)
+    ]
 
 
 def _candidates(concepts: Concepts, token_counts: pa.Table, token_totals: np.ndarray) -> list[list[tuple[int, float]]]:
@@ -115,7 +163,12 @@ def _candidates(concepts: Concepts, token_counts: pa.Table, token_totals: np.nda
 
 
 def _read_peaks(
-    concepts: Concepts, peaks: pa.Table, tokens: pa.Table, contexts: TokenContexts, peaks_per_feature: int
+    concepts: Concepts,
+    peaks: pa.Table,
+    tokens: pa.Table,
+    contexts: TokenContexts,
+    peaks_per_feature: int,
+    family: np.ndarray,
 ) -> list[_Peaks]:
     """The contexts of every concept's strongest places: first the strongest of each feature, then the second, …"""
     peaks_of_concept = [_Peaks() for _ in range(len(concepts))]
@@ -153,6 +206,7 @@ def _read_peaks(
         if span == "prompt":  # explains a token, but concepts are about responses
             continue
         concept_peaks.texts.add(context.text)
+        concept_peaks.places.append(Place(row, span, int(family[row]), context))
         for phrase in context.phrases:
             key = phrase.casefold()
             concept_peaks.phrases[key].add(context.text)
@@ -244,9 +298,9 @@ def _compose(words: list[str], phrases: list[tuple[str, float]]) -> str:
     Words that say something come alone; where there is none, a phrase that holds one; else the name says that it is no
     name, with the tokens behind it.
     """
-    telling = [word for word in words if _says_something(word)]
+    telling = [word for word in words if says_something(word)]
     if words and not telling:
-        said_by_phrase = [p for p, _ in phrases if any(map(_says_something, p.split()))]
+        said_by_phrase = [p for p, _ in phrases if any(map(says_something, p.split()))]
         if said_by_phrase:
             return shorten(said_by_phrase[0])
         return _unnamed(words)
@@ -273,11 +327,11 @@ def _compose(words: list[str], phrases: list[tuple[str, float]]) -> str:
     return shorten(phrases[0][0]) if phrases else ""
 
 
-def _says_something(word: str) -> bool:
-    """No function word, no bare punctuation: marks such as ** or # say something."""
+def says_something(word: str) -> bool:
+    """No function word but a negation, no bare punctuation: marks such as ** or # say something."""
     text = word.strip("…").casefold()
     if any(character.isalnum() for character in text):
-        return text.strip(string.punctuation) not in function_words()
+        return text.strip(string.punctuation) not in function_words() - _NEGATIONS
     return not set(text) <= _PLAIN_PUNCTUATION
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -12,17 +12,21 @@ from scipy.sparse import csc_array, csr_array, vstack
 
 from pretilt.concepts.bank import active_pairs_per_feature, build_concepts, concepts_from_table, feature_lists
 from pretilt.concepts.cofiring import find_communities
-from pretilt.concepts.names import ConceptName, name_concepts
+from pretilt.concepts.judged_names import Corpus, Judge
+from pretilt.concepts.names import ConceptName, draft_names
+from pretilt.concepts.pattern_step import answer_text, pattern_counts, question, stored_patterns
 from pretilt.concepts.prompt_scores import STATISTICS, Statistic
 from pretilt.concepts.shifts import ShiftConcepts, find_shifts
 from pretilt.lens.blocks import Features, shards_of, train_rows
 from pretilt.lens.choice import LensChoice
 from pretilt.lens.store import merge_peaks, merge_token_counts
+from pretilt.pairs.shuffle import label_swap
 from pretilt.run import Run
 from pretilt.schema import (
     COMMUNITIES_FILE,
     FEATURES,
     MEMBERSHIP_FILE,
+    PAIRS_FILE,
     SHIFT_SIGMA_FILE,
     SHIFTS_FILE,
     SHIFTS_REPORT,
@@ -32,6 +36,7 @@ from pretilt.schema import (
 from pretilt.settings import AuditSettings
 
 SAMPLE_SPANS = 100_000  # responses whose co-firing is looked at
+NAMING_PAIRS = 10_000  # training pairs whose answers choose and judge names
 
 
 def default_resolution(n_fired: int) -> float:
@@ -43,7 +48,7 @@ def concepts_stage(run: Run, settings: AuditSettings, lens: LensChoice, version:
     """Co-firing on the training responses → communities and single features, with names."""
     names = ("graph", "resolution", "seed", "paper", "baseline")
     config = {name: getattr(settings, name) for name in names}
-    with run.stage("concepts", version=version, config=config, reads=["pairs", FEATURES]) as stage:
+    with run.stage("concepts", version=version, config=config, reads=["pairs", FEATURES, "patterns"]) as stage:
         if stage.done:
             return
 
@@ -56,7 +61,7 @@ def concepts_stage(run: Run, settings: AuditSettings, lens: LensChoice, version:
         )
 
         concepts = build_concepts(communities.community, active, paper=settings.paper)
-        concept_names = _namer(run, lens.tokenizer)(concepts)
+        concept_names = _namer(run, settings, lens.tokenizer)(concepts)
 
         kinds = ["community" if c else "feature" for c in concepts.is_community]
         stage.write(MEMBERSHIP_FILE, _table(kinds, feature_lists(concepts), concept_names))
@@ -82,7 +87,7 @@ def fired_sample(features: Features, train: np.ndarray, seed: int) -> tuple[csr_
 def shifts_stage(run: Run, settings: AuditSettings, lens: LensChoice, version: int) -> None:
     """Prompt concepts and response-shift concepts of both statistics; prompt concepts are named with their pairs."""
     config = {"seed": settings.seed, "paper": settings.paper, "baseline": settings.baseline}
-    with run.stage("shifts", version=version, config=config, reads=["pairs", FEATURES]) as stage:
+    with run.stage("shifts", version=version, config=config, reads=["pairs", FEATURES, "patterns"]) as stage:
         if stage.done:
             return
 
@@ -91,7 +96,7 @@ def shifts_stage(run: Run, settings: AuditSettings, lens: LensChoice, version: i
             partial(features.blocks, train), features.n_features, seed=settings.seed, paper=settings.paper
         )
 
-        name = _namer(run, lens.tokenizer)
+        name = _namer(run, settings, lens.tokenizer)
         lists, sigma = shift_tables(shifts, lambda clusters: name(_as_concepts(clusters, features.n_features)))
 
         stage.write(SHIFTS_FILE, lists)
@@ -136,13 +141,30 @@ def _table(kinds: Sequence[str], lists: Sequence[Sequence[int]], names: Sequence
             "kind": pa.array(kinds, pa.string()),
             "feature_ids": pa.array(lists, pa.list_(pa.int32())),
             "name": pa.array([n.name for n in names], pa.string()),
+            "name_kind": pa.array([n.kind for n in names], pa.string()),
+            "name_score": pa.array([n.score for n in names], pa.float64()),
+            "contexts": pa.array([list(n.contexts) for n in names], pa.list_(pa.string())),
             "phrases": pa.array([n.phrases for n in names], pa.list_(pa.string())),
         }
     )
 
 
-def _namer(run: Run, tokenizer: Any) -> Callable[[Concepts], list[ConceptName]]:
-    """A function that names concepts; token counts, peaks and tokens are read once for all calls."""
+def _namer(run: Run, settings: AuditSettings, tokenizer: Any) -> Callable[[Concepts], list[ConceptName]]:
+    """A function that names concepts; what it reads is read once for all calls."""
+    inputs, judge = naming_inputs(run, tokenizer), Judge(naming_corpus(run, settings))
+    family = run.table(PAIRS_FILE, ["family_id"])["family_id"].to_numpy()
+
+    def names(concepts: Concepts) -> list[ConceptName]:
+        return judge.names(concepts, draft_names(concepts, *inputs, family=family))
+
+    return names
+
+
+NamingInputs: TypeAlias = tuple[pa.Table, np.ndarray, pa.Table, pa.Table, Callable[[list[int]], str]]
+
+
+def naming_inputs(run: Run, tokenizer: Any) -> NamingInputs:
+    """Token counts, totals of the vocabulary, peaks, tokens and the decoder, as `draft_names` takes them."""
     tokens, shards = run.table(TOKENS_FILE), shards_of(run)
     totals = np.zeros(len(tokenizer), dtype=np.int64)
     for side in ("chosen", "rejected"):
@@ -154,5 +176,48 @@ def _namer(run: Run, tokenizer: Any) -> Callable[[Concepts], list[ConceptName]]:
         text: str = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return text
 
-    counts, peaks = merge_token_counts(shards), merge_peaks(shards)
-    return lambda concepts: name_concepts(concepts, counts, totals, peaks, tokens, decode)
+    return merge_token_counts(shards), totals, merge_peaks(shards), tokens, decode
+
+
+def naming_corpus(run: Run, settings: AuditSettings) -> Corpus:
+    """The answers by which names are judged: both of at most NAMING_PAIRS training pairs, chosen ones first."""
+    keep = train_rows(run).copy()
+    rows = np.flatnonzero(keep)
+    keep[np.random.default_rng(settings.seed).permutation(rows)[NAMING_PAIRS:]] = False
+
+    features = Features(run, settings)
+    strength: dict[str, list[csr_array]] = {"chosen": [], "rejected": []}
+    for block in features.blocks(keep, prompts=False):
+        strength["chosen"].append(csr_array(block.chosen.act_max))
+        strength["rejected"].append(csr_array(block.rejected.act_max))
+
+    names = ["prompt", "chosen", "rejected", "family_id", "n_chosen_tokens", "n_rejected_tokens"]
+    pairs = run.table(PAIRS_FILE, names).filter(pa.array(keep))
+    patterns, stored = pattern_counts(run, settings).take(keep), stored_patterns(run)
+    swap = label_swap(run, settings)
+    texts = [[answer_text(messages) for messages in pairs[side].to_pylist()] for side in ("chosen", "rejected")]
+    n_tokens = [pairs[f"n_{side}_tokens"].to_numpy() for side in ("chosen", "rejected")]
+    if swap is not None:
+        turned = swap[keep]
+        texts = [
+            [pair[int(turn) ^ side] for pair, turn in zip(zip(*texts, strict=True), turned, strict=True)]
+            for side in (0, 1)
+        ]
+        n_tokens = [np.where(turned, n_tokens[1 - side], n_tokens[side]) for side in (0, 1)]
+    row_of_answer = np.full((keep.size, 2), -1, np.int64)
+    row_of_answer[keep] = np.arange(len(pairs))[:, None] + np.array([0, len(pairs)])
+    if swap is not None:
+        row_of_answer[swap] = row_of_answer[swap, ::-1]
+    questions = [question(messages) for messages in pairs["prompt"].to_pylist()]
+    return Corpus(
+        strength=csr_array(vstack([*strength["chosen"], *strength["rejected"]], format="csr")),
+        row_of_answer=row_of_answer,
+        n_tokens=np.concatenate(n_tokens),
+        family=np.tile(pairs["family_id"].to_numpy(), 2),
+        texts=[*texts[0], *texts[1]],
+        prompts=questions * 2,
+        pattern_counts=np.concatenate([patterns.chosen, patterns.rejected]),
+        n_words=np.concatenate([patterns.chosen_words, patterns.rejected_words]),
+        patterns=[stored[name].phrase for name in patterns.names],
+        seed=settings.seed,
+    )

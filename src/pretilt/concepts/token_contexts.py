@@ -32,6 +32,8 @@ class Context:
     word: str  # the whole word around the token, or the token itself where it is no part of one; readable, stripped
     phrases: tuple[str, ...]  # of 2 to 4 tokens that hold the token, widened to whole words; distinct, readable
     text: str  # all that was read: two places with the same text are one piece of evidence
+    start: int  # where the word stands in the text, in characters
+    end: int
 
 
 class TokenContexts:
@@ -56,7 +58,8 @@ class TokenContexts:
         ids, at = self._spans[span].window(row, position)
         text, ends = self._read(ids)
         start, end = _core(text, ends[at], ends[at + 1])
-        word = readable(text[slice(*_widen(text, start, end))]).strip()
+        first_character, last_character = _widen(text, start, end)
+        word = readable(text[first_character:last_character]).strip()
 
         phrases: dict[str, None] = {}
         for size in _PHRASE_TOKENS:
@@ -67,7 +70,8 @@ class TokenContexts:
                     phrases[phrase if first == at else _SENTENCE_END.sub("", phrase)] = None
 
         excluded = (word.casefold(), "")
-        return Context(word, tuple(p for p in phrases if p.casefold() not in excluded and LOST not in p), text)
+        kept_phrases = tuple(p for p in phrases if p.casefold() not in excluded and LOST not in p)
+        return Context(word, kept_phrases, text, first_character, last_character)
 
     def occurrences(
         self, token_ids: np.ndarray, *, each: int = 8, read: int = 5_000_000

@@ -213,6 +213,10 @@ class ListedEffect(Report):
     rank: int
     concept_id: int
     concept: str
+    name_kind: str | None
+    name_score: Number
+    contexts: list[str]
+    alike: list[str]  # hypotheses of the list for which this one stands
     phrases: list[str]
     n_features: int
     where: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ __all__ = [
     "effect_id",
     "in_words",
     "interval",
+    "is_unnamed",
+    "merged",
     "n_shown",
     "prints_as_zero",
     "shortlist",
@@ -35,6 +38,8 @@ __all__ = [
     "unit_of",
 ]
 
+_NUMBER = re.compile(r" #\d+'*\Z")
+_NAME_COLUMNS = ("concept_id", "name", "name_score")
 FOLLOWS_LENGTH = 0.3  # |correlation| with the length difference from which a person is warned
 MOST_UNSURE = 3  # rows told of a list in which nothing is sure
 PLACES = {
@@ -60,6 +65,10 @@ class Effect:
     rank: int
     concept_id: int
     concept: str
+    name_kind: str | None  # what the name is made of, as in concepts.parquet
+    name_score: float | None  # how well it detects the concept in families that did not choose it
+    contexts: list[str]  # up to three places where it fires, marked «so»
+    alike: list[str]  # hypothesis_id of those of the same list for which this one stands
     phrases: list[str]
     n_features: int
     where: int
@@ -147,6 +156,10 @@ class Labels:
             rank=row["rank"],
             concept_id=row["concept_id"],
             concept=self.concept(row["concept_id"]),
+            name_kind=concept.get("name_kind"),
+            name_score=finite(concept.get("name_score")),
+            contexts=[mask_slurs(context) for context in concept.get("contexts") or []],
+            alike=list(row.get("alike") or []),
             phrases=[mask_slurs(p) for p in concept.get("phrases") or []],
             n_features=concept.get("size") or 0,
             where=row["where"],
@@ -257,17 +270,64 @@ def prints_as_zero(row: Mapping[str, Any]) -> bool:
     return signed(row["delta"] if shrunken is None else shrunken) == "0"
 
 
+def is_unnamed(concept: Mapping[str, Any]) -> bool:
+    """Nothing that a reader could look for tells where the concept fires."""
+    return str(concept.get("name") or "").startswith(UNNAMED)
+
+
+def _without_number(concept: Mapping[str, Any]) -> str:
+    """The name without the number that tells it from equal ones, and without its "mostly"."""
+    return _NUMBER.sub("", str(concept.get("name") or "")).removeprefix("mostly ")
+
+
+def merged(
+    rows: Sequence[dict[str, Any]], concepts: Mapping[int, Mapping[str, Any]], alike: pa.Table | None
+) -> list[dict[str, Any]]:
+    """The rows without those that another one of the same group or prompts stands for, whose ids it has in "alike".
+
+    Concepts are alike by `alike` (schema ALIKE), or where their names tell a reader the same ("with links #3", "with
+    links #7"). Of rows whose concepts are alike that one stands for the others which is sure, has a readable name,
+    whose name scores best, whose effect is largest; in that order. It has the place of the first of them.
+    """
+    others: dict[int, set[int]] = {}
+    for pair in alike.to_pylist() if alike is not None else []:
+        others.setdefault(pair["concept_id"], set()).add(pair["other_id"])
+        others.setdefault(pair["other_id"], set()).add(pair["concept_id"])
+
+    def worth(i: int) -> tuple[bool, bool, float, float]:
+        concept = concepts.get(rows[i]["concept_id"], {})
+        score = round(finite(concept.get("name_score")) or 0.0, 2)
+        return not is_sure(rows[i]), is_unnamed(concept), -score, -abs(rows[i]["delta"])
+
+    said = {i: _without_number(concept) for i, concept in concepts.items() if not is_unnamed(concept)}
+    standing: dict[tuple[str, int, int | str], int] = {}  # (view, where, concept or name) → the row that stands for it
+    group_of_row: dict[int, list[int]] = {}
+    for i in sorted(range(len(rows)), key=worth):
+        view, where, concept_id = rows[i]["view"], rows[i]["where"], rows[i]["concept_id"]
+        keys: list[int | str] = [*others.get(concept_id, ()), said.get(concept_id) or concept_id]
+        leaders = [standing[view, where, key] for key in keys if (view, where, key) in standing]
+        if leaders:
+            group_of_row[min(leaders, key=worth)].append(i)
+        else:
+            standing[view, where, concept_id] = standing[view, where, said.get(concept_id) or concept_id] = i
+            group_of_row[i] = []
+    order = sorted(group_of_row, key=lambda i: min([i, *group_of_row[i]]))
+    return [{**rows[i], "alike": [rows[j]["hypothesis_id"] for j in sorted(group_of_row[i])]} for i in order]
+
+
 def shortlist(tables: ReportTables, place: str, direction: str, limit: int) -> list[dict[str, Any]]:
     """What is told first of one of PLACES: at most `limit` rows, at most two of a group or prompt concept.
 
-    Only what is sure, concepts without a readable name last; where nothing is sure, the first three of the list that
-    are not printed as 0. In the paper's order, the list as it stands.
+    Of concepts that say the same one is told, with the others' hypothesis_id under "alike". Only what is sure, concepts
+    without a readable name last; where nothing is sure, the first three of the list that are not printed as 0. In the
+    paper's order, the list as it stands.
     """
     rows = shown_rows(tables, PLACES[place], direction, min(50 * limit, LISTED))
     if not tables.paper_order:
-        is_unnamed = pc.starts_with(tables.concepts["name"], UNNAMED)
-        unnamed = set(tables.concepts.filter(is_unnamed)["concept_id"].to_pylist())
-        rows.sort(key=lambda row: (not is_sure(row), row["concept_id"] in unnamed))
+        columns = tables.concepts.select([name for name in _NAME_COLUMNS if name in tables.concepts.column_names])
+        concepts = {concept["concept_id"]: concept for concept in columns.to_pylist()}
+        rows = merged(rows, concepts, tables.alike)
+        rows.sort(key=lambda row: (not is_sure(row), is_unnamed(concepts.get(row["concept_id"], {}))))
     rows = spread(rows, limit)
     sure_rows = [row for row in rows if is_sure(row)]
     if not sure_rows:

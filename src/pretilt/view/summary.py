@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from pretilt.run import Run, finite, jsonable
 from pretilt.schema import (
+    ALIKE_FILE,
     CONCENTRATION_FILE,
     DOCTOR_FILE,
     FEATURES,
@@ -288,6 +289,7 @@ def report_tables(run: Run) -> ReportTables:
         preflight=run.json(PREFLIGHT_FILE),
         manifest={**facts, "statistics": run.json(STATISTICS_FILE)},
         concentration=run.table(CONCENTRATION_FILE) if run.holds(CONCENTRATION_FILE) else None,
+        alike=run.table(ALIKE_FILE) if run.holds(ALIKE_FILE) else None,
         sources=run.table(SOURCES_FILE) if run.holds(SOURCES_FILE) else None,
         doctor=run.json(DOCTOR_FILE)["checks"] if run.holds(DOCTOR_FILE) else (),
         files=sorted(_of_the_audit(run)),

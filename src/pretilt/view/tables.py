@@ -16,8 +16,8 @@ from pretilt.schema import PROMPT_CONCEPTS
 class ReportTables:
     """The artifacts that are shown, with the schemas of `pretilt.schema`; manifest and preflight are JSON objects.
 
-    `concentration` (schema CONCENTRATION) and `doctor` (the checks of doctor.json) may be missing: then the page leaves
-    them out, or says so.
+    `concentration` (schema CONCENTRATION), `alike` and `doctor` (the checks of doctor.json) may be missing: then the
+    page leaves them out, or says so.
     """
 
     pairs: pa.Table
@@ -31,6 +31,7 @@ class ReportTables:
     prompt_concepts: pa.Table = field(default_factory=PROMPT_CONCEPTS.empty_table)
     concentration: pa.Table | None = None
     sources: pa.Table | None = None  # schema SOURCES
+    alike: pa.Table | None = None  # schema ALIKE
     doctor: Sequence[Mapping[str, Any]] = ()
     files: Sequence[str] = ()  # names of the run's artifacts
 

@@ -148,6 +148,8 @@ function concept(x) {
   const follows = known(c.length_correlation) && Math.abs(c.length_correlation) >= 0.3;
   return h("div", { class: "concept" },
     c.phrases.length ? h("ul", { class: "chips phrases", "aria-label": "Words and phrases on which it fires" }, c.phrases.slice(0, 12).map((p) => h("li", {}, data(plain(p))))) : null,
+    c.contexts ? h("ul", { class: "contexts", "aria-label": "Places where it fires" }, c.contexts.map((text) => h("li", {}, marked(plain(text))))) : null,
+    known(c.name_score) ? h("p", { class: "note" }, `How well the name tells where it fires most: ${c.name_score.toFixed(2)} (0.5 is chance, 1 is always), in families that did not choose it.`) : null,
     follows ? h("p", { class: "caution" }, h("b", {}, "Follows length. "), `Its u correlates ${signed(c.length_correlation, 2)} with how much longer chosen is: part of this effect may be length alone.`) : null,
     h("details", {}, h("summary", {}, `About the concept: ${KINDS[c.kind] ? `${plural(features.length, "feature")} ${KINDS[c.kind]}` : "a single feature"}`),
       h("dl", { class: "rows" },
@@ -156,6 +158,13 @@ function concept(x) {
         h("dt", {}, term("length", "length")), h("dd", {}, `correlation of u with the difference in length: ${signed(c.length_correlation, 2)}`),
         forms.length ? [h("dt", {}, "other forms of u"), h("dd", {}, "mean over all pairs: " + forms.map(([name, v]) => `${name} ${signed(v)}`).join(", "))] : null,
         h("dt", {}, "id"), h("dd", {}, h("code", {}, x.hypothesis_id)))));
+}
+
+// A place where a concept fires: what stands between « and » is the word of the peak.
+function marked(text) {
+  const [open, close] = [text.indexOf("«"), text.lastIndexOf("»")];
+  if (open < 0 || close < open) return data(text);
+  return h("span", { class: "data", dir: "auto" }, visible(text.slice(0, open)), h("b", {}, visible(text.slice(open + 1, close))), visible(text.slice(close + 1)));
 }
 
 // A pattern is what a reader can recount: its shares, its rate, and the id by which the other commands know it.

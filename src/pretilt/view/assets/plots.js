@@ -12,13 +12,14 @@ function forest(rows, words, shown) {
   const grid = (values) => values.map((v) => svg("line", { class: v === 0 ? "zero" : "gridline", x1: at(v), x2: at(v), y1: 0, y2: "100%" }));
   const values = ticks(-reach, reach, 6).filter((v) => Math.abs(v) < reach * 0.97);
   const but = (x) => (sure(x) && x.how_sure.cautions.length ? "but: " + x.how_sure.cautions.join(", ") : "");
+  const others = (x) => { const n = (payload.alike[x.hypothesis_id] ?? []).length; return n ? `and ${int(n)} more that ${n === 1 ? "goes" : "go"} with it` : ""; };
   const row = (x) => {
     const [lo, hi] = ends(x);
     const point = svg("svg", { x: at(effect(x)), y: "50%", overflow: "visible" }, svg("path", { class: "point", d: triangle(0, 0, 6, x.delta > 0) }));
     const bar = known(lo) && known(hi) ? svg("line", { class: "bar", x1: at(lo), x2: at(hi), y1: "50%", y2: "50%" }) : null;
     const observed = shrunk(x) ? svg("line", { class: "observed", x1: at(x.delta), x2: at(x.delta), y1: "24%", y2: "76%" }) : null;
-    return h("li", { class: `forest-row ${x.direction}${sure(x) ? "" : " doubt"}${overAll(x) ? "" : " local"}${but(x) ? " tall" : ""}` },
-      h("a", { class: "forest-name", href: link(x.hypothesis_id) }, mark(x.direction), " ", hidden(x.direction + ": "), data(conceptName(x.concept_id)), x.view === "global" ? null : h("small", {}, whereWords(x)), but(x) ? h("small", {}, but(x)) : null),
+    return h("li", { class: `forest-row ${x.direction}${sure(x) ? "" : " doubt"}${overAll(x) ? "" : " local"}${but(x) || others(x) ? " tall" : ""}${but(x) && others(x) ? " taller" : ""}` },
+      h("a", { class: "forest-name", href: link(x.hypothesis_id) }, mark(x.direction), " ", hidden(x.direction + ": "), data(conceptName(x.concept_id)), x.view === "global" ? null : h("small", {}, whereWords(x)), others(x) ? h("small", { class: "others" }, others(x)) : null, but(x) ? h("small", {}, but(x)) : null),
       svg("svg", { class: "forest-plot", "aria-hidden": "true" }, grid(values), bar, observed, point),
       h("span", { class: "forest-number" }, h("span", {}, h("b", {}, amount(x, effect(x))), " ", h("small", {}, spanWords(x))), gauge(x)));
   };
@@ -26,10 +27,13 @@ function forest(rows, words, shown) {
     svg("svg", { class: "forest-plot" }, values.map((v) => svg("text", { x: at(v), y: 14, "text-anchor": "middle" }, tickText(v)))), h("span", {}));
   const part = (direction, title, note) => {
     const list = rows[direction];
+    const isUnnamed = (x) => payload.concepts[x.concept_id]?.unnamed === true;
+    const named = list.filter((x) => !isUnnamed(x)), unnamed = list.filter(isUnnamed);
     const none = shown[direction] && !list.some(sure);
     return h("div", { class: "forest-part" }, h("h3", {}, mark(direction), " ", title, " ", h("small", {}, note)),
       none ? h("p", { class: "none-sure" }, h("b", {}, "Nothing sure."), !list.length ? "" : ` ${list.length === 1 ? "The first of the list may be chance:" : `The first ${list.length} of the list may be chance:`}`) : null,
-      list.length ? h("ol", {}, list.map(row)) : none ? null : h("p", { class: "empty" }, "Nothing passed the display rules in this direction."));
+      named.length ? h("ol", {}, named.map(row)) : null, unnamed.length ? h("details", { class: "unnamed" }, h("summary", {}, `${int(unnamed.length)} without a readable name`), h("ol", {}, unnamed.map(row))) : null,
+      list.length ? null : none ? null : h("p", { class: "empty" }, "Nothing passed the display rules in this direction."));
   };
   return h("div", { class: "forest" }, part("amplify", "Most amplified", words.amplify), part("suppress", "Most suppressed", words.suppress), all.length ? axis : null,
     !all.length ? null : h("p", { class: "axis-title" }, words.axis, " · thin stroke: as observed · hollow: unsure · ", h("a", { href: "#g-posterior" }, "what is this number?")));

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from pretilt.run import jsonable
 from pretilt.schema import (
+    ALIKE_FILE,
     CENTROIDS_FILE,
     COMMUNITIES_FILE,
     CONCENTRATION_FILE,
@@ -46,9 +47,9 @@ from pretilt.schema import (
     TOKENS_FILE,
 )
 from pretilt.stats.sure import is_sure
-from pretilt.text import counted, mask_slurs
+from pretilt.text import counted, is_harmful, mask_slurs
 from pretilt.view.certainty import verdict
-from pretilt.view.effects import in_words, shortlist, shown_rows, unit_of
+from pretilt.view.effects import in_words, is_unnamed, shortlist, shown_rows, unit_of
 from pretilt.view.page.plot_data import heat, length_histogram, points
 from pretilt.view.page.quoted import Quoted
 from pretilt.view.summary import Summary
@@ -80,6 +81,7 @@ FILES = {
     HYPOTHESES_FILE: "every hypothesis that was tested, shown or not, with its statistics",
     EVIDENCE_FILE: "the responsible pairs of the shown hypotheses, with tokens and activations",
     CONCENTRATION_FILE: "how few pairs and families carry each of them",
+    ALIKE_FILE: "which of their concepts say the same of the pairs",
     SUMMARY_FILE: "what the terminal prints, as `--json` gives it",
     STATISTICS_FILE: "how many hypotheses were tested, shown and sure, by view",
     COMMUNITIES_FILE: "how many features fire together, and how they were found",
@@ -170,6 +172,7 @@ def _listed(tables: ReportTables, limit: int) -> list[dict[str, Any]]:
     listed_ids = {row["hypothesis_id"] for row in rows}
     at_the_top = [row for place, n in FINDINGS.items() for d in DIRECTIONS for row in shortlist(tables, place, d, n)]
     rows += [row for row in at_the_top if row["hypothesis_id"] not in listed_ids]
+    rows = [{name: value for name, value in row.items() if name != "alike"} for row in rows]
     units = {c["concept_id"]: unit_of(c["kind"]) for c in tables.concepts.select(["concept_id", "kind"]).to_pylist()}
     for row in rows:
         row["in_words"] = in_words(row)
@@ -190,12 +193,17 @@ def _hypotheses(tables: ReportTables, rows: Sequence[Mapping[str, Any]]) -> dict
     lists: dict[str, dict[str, int]] = {}
     for count in shown.group_by(["view", "direction"]).aggregate([([], "count_all")]).to_pylist():
         lists.setdefault(count["view"], {})[count["direction"]] = count["count_all"]
+    findings = {place: {d: shortlist(tables, place, d, n) for d in DIRECTIONS} for place, n in FINDINGS.items()}
+    at_the_top = [
+        row for lists_of_place in findings.values() for listed_rows in lists_of_place.values() for row in listed_rows
+    ]
     return {
         "hypotheses": rows,
         "findings": {
-            place: {d: [r["hypothesis_id"] for r in shortlist(tables, place, d, n)] for d in DIRECTIONS}
-            for place, n in FINDINGS.items()
+            place: {d: [row["hypothesis_id"] for row in lists_of_place[d]] for d in DIRECTIONS}
+            for place, lists_of_place in findings.items()
         },
+        "alike": {row["hypothesis_id"]: row["alike"] for row in at_the_top if row.get("alike")},
         "concepts": {
             c["concept_id"]: _concept(c) for c in tables.concepts.to_pylist() if c["concept_id"] in concept_ids
         },
@@ -236,9 +244,21 @@ def _concentration(table: pa.Table | None, listed: set[str]) -> dict[str, dict[s
 
 
 def _concept(concept: Mapping[str, Any]) -> dict[str, Any]:
-    figures = {k: v for k, v in concept.items() if k not in ("concept_id", "name", "phrases") and v is not None}
+    texts = ("concept_id", "name", "phrases", "contexts")
+    figures = {k: v for k, v in concept.items() if k not in texts and v is not None}
     name = concept["name"] or f"concept {concept['concept_id']}"
-    return {**figures, "name": label(name), "phrases": [label(p) for p in concept["phrases"] or []]}
+    return {
+        **figures,
+        "name": label(name),
+        "phrases": [label(p) for p in concept["phrases"] or []],
+        **({"contexts": [_context(text) for text in concept["contexts"]]} if concept.get("contexts") else {}),
+        **({"unnamed": True} if is_unnamed(concept) else {}),
+    }
+
+
+def _context(text: str) -> str | dict[str, str]:
+    """A place where a concept fires, hidden until it is asked for where the word screen fires."""
+    return {"masked": "hidden: may be harmful", "full": text} if is_harmful(text) else label(text)
 
 
 def _files(stages: Mapping[str, Any], files: Sequence[str]) -> list[list[str]]:

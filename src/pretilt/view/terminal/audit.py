@@ -18,7 +18,7 @@ from rich.text import Text
 from pretilt.pairs.transcript import last_turn
 from pretilt.schema import IN_GROUPS, OVER_ALL_PAIRS
 from pretilt.stats.sure import LEAST_FIRING, SURE_LFSR, SURE_PAIRS, SURE_Q, pairs_missing
-from pretilt.text import counted, one_line, snippet
+from pretilt.text import counted, is_harmful, one_line, snippet
 from pretilt.view.certainty import sure_text
 from pretilt.view.effects import Effect, interval, signed
 from pretilt.view.plain_words import points, share
@@ -30,6 +30,7 @@ __all__ = ["HIDDEN", "print_preflight", "print_summary"]
 
 HIDDEN = "[hidden: --show-text]"
 SOURCES_SHOWN = 6  # rows of each kind
+CONTEXT, NARROW_CONTEXT = 40, 26  # characters of a place where a concept fires
 Q_FROM, WORDS_FROM, PHRASES_FROM = 76, 90, 100  # columns of text from which there is room for these
 
 
@@ -51,7 +52,7 @@ def print_summary(
         page.heading("Nothing passed the display rules")
         page.print(too_few(summary))
     else:
-        _lists(page, summary)
+        _lists(page, summary, show_text)
         page.print()
         page.facts(_reading(summary))
     if summary.sources:
@@ -142,31 +143,31 @@ def _mark(direction: str) -> str:
     return "▲" if direction == "amplify" else "▼"
 
 
-def _lists(page: Page, summary: Summary) -> None:
+def _lists(page: Page, summary: Summary, show_text: bool) -> None:
     numbers, in_lists = count(1), summary.trust["in_lists"]
     if any(in_lists["patterns"].values()):
         page.heading("In the text", "shares of the answers that hold a pattern, over all pairs: grep can recount them")
         patterns = {"amplify": summary.amplified_patterns, "suppress": summary.suppressed_patterns}
         _table(page, numbers, patterns, in_lists["patterns"], of_patterns=True)
     if summary.read["unit"] == "words":
-        _groups(page, summary, numbers)
+        _groups(page, summary, numbers, show_text)
         return
     page.heading("Most amplified", "chosen responses show it more, over all pairs")
-    _table(page, numbers, {"amplify": summary.amplified}, in_lists["everywhere"])
+    _table(page, numbers, {"amplify": summary.amplified}, in_lists["everywhere"], show_text=show_text)
     page.heading("Most suppressed", "rejected responses show it more, over all pairs")
-    _table(page, numbers, {"suppress": summary.suppressed}, in_lists["everywhere"])
-    _groups(page, summary, numbers)
+    _table(page, numbers, {"suppress": summary.suppressed}, in_lists["everywhere"], show_text=show_text)
+    _groups(page, summary, numbers, show_text)
     page.heading("When the prompt is about …", "the prompts most about it against all others; at most two of each")
     by_prompt = {"amplify": summary.amplified_by_prompt, "suppress": summary.suppressed_by_prompt}
-    _table(page, numbers, by_prompt, in_lists["prompts"])
+    _table(page, numbers, by_prompt, in_lists["prompts"], show_text=show_text)
 
 
-def _groups(page: Page, summary: Summary, numbers: Iterator[int]) -> None:
+def _groups(page: Page, summary: Summary, numbers: Iterator[int], show_text: bool) -> None:
     page.heading("In groups of pairs", "one group against the other groups; at most two of a group")
     if n := summary.trust["n_silent"]:
         page.print(f"{counted(n, 'pair')} that no concept sets apart {'is' if n == 1 else 'are'} in no group")
     in_groups = {"amplify": summary.amplified_in_groups, "suppress": summary.suppressed_in_groups}
-    _table(page, numbers, in_groups, summary.trust["in_lists"]["groups"])
+    _table(page, numbers, in_groups, summary.trust["in_lists"]["groups"], show_text=show_text)
 
 
 def _table(
@@ -176,6 +177,7 @@ def _table(
     in_lists: Mapping[str, int],
     *,
     of_patterns: bool = False,
+    show_text: bool = False,
 ) -> None:
     """The rows of each direction, numbered. Where nothing is sure that is said, and what follows is dim.
 
@@ -192,8 +194,8 @@ def _table(
     )
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False, expand=True)
     table.add_column("", justify="right", no_wrap=True)
-    # A pattern's id is typed: it is folded, not cut.
-    table.add_column("concept", ratio=3, no_wrap=not of_patterns, overflow="fold" if of_patterns else page.overflow)
+    # An id is typed and a name is read: they are folded, not cut.
+    table.add_column("concept", ratio=3, overflow="fold")
     last = () if of_patterns or page.width < Q_FROM else ("q",)
     first = ("chosen", "rejected", "points") if of_patterns else ("effect",)
     for name in (*first, "95 % interval", "sure", *last):
@@ -206,16 +208,17 @@ def _table(
         elif not any(effect.is_sure for effect in effects):
             table.add_row(page.text(_mark(direction)), page.text("nothing sure"))
         for effect in effects:
-            cells = _cells(page, next(numbers), effect, of_patterns) + (
+            cells = _cells(page, next(numbers), effect, of_patterns, show_text) + (
                 [page.text(_phrase(effect), "dim")] if wide else []
             )
             table.add_row(*cells, style="" if effect.is_sure else "dim")
     page.print(table)
 
 
-def _cells(page: Page, number: int, effect: Effect, of_patterns: bool) -> list[Text]:
+def _cells(page: Page, number: int, effect: Effect, of_patterns: bool, show_text: bool) -> list[Text]:
     name = page.text(one_line(effect.concept))
-    below = [*([_place(effect)] if effect.place else []), _typed(effect)]
+    below = [_context(page, effect, show_text), _place(effect) if effect.place else "", _others(effect), _typed(effect)]
+    below = [line for line in below if line]
     doubts = _doubts(effect) if effect.is_sure else []
     for line in below + [f"but: {doubt}" for doubt in doubts]:  # one a line: no width cuts them
         name = Text.assemble(name, "\n", page.text(line, "dim"))
@@ -244,6 +247,20 @@ def _points_interval(effect: Effect) -> str:
 def _typed(effect: Effect) -> str:
     """What `trace` takes for it: of a pattern over all pairs its name, which a person remembers."""
     return f"pattern:{effect.pattern}" if effect.view == "pattern" else effect.hypothesis_id
+
+
+def _context(page: Page, effect: Effect, show_text: bool) -> str:
+    """A place where it fires, around the marked word; "" where none is known."""
+    if not effect.contexts:
+        return ""
+    context = effect.contexts[0]
+    if is_harmful(context) and not show_text:
+        return HIDDEN
+    return snippet(context, CONTEXT if page.width > WORDS_FROM + 20 else NARROW_CONTEXT, around=context.find("«"))
+
+
+def _others(effect: Effect) -> str:
+    return f"and {len(effect.alike):,} more like it" if effect.alike else ""
 
 
 def _place(effect: Effect) -> str:
