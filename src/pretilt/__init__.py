@@ -11,13 +11,25 @@ from typing import TYPE_CHECKING, Any
 from pretilt.version import __version__
 
 if TYPE_CHECKING:
-    from pretilt.api import audit, describe, doctor, fit, forecast, open_run, rollouts, trace, train, verify
+    from pretilt.api import audit, describe, detector, doctor, fit, forecast, open_run, rollouts, trace, train, verify
     from pretilt.audit.result import AuditResult
     from pretilt.errors import UserError
     from pretilt.events import Events
     from pretilt.settings import AuditSettings
 
-_STEPS = ("audit", "describe", "doctor", "fit", "forecast", "open_run", "rollouts", "trace", "train", "verify")
+_STEPS = (
+    "audit",
+    "describe",
+    "detector",
+    "doctor",
+    "fit",
+    "forecast",
+    "open_run",
+    "rollouts",
+    "trace",
+    "train",
+    "verify",
+)
 _HOMES = {
     **dict.fromkeys(_STEPS, "pretilt.api"),
     "AuditResult": "pretilt.audit.result",
@@ -33,6 +45,7 @@ __all__ = [
     "__version__",
     "audit",
     "describe",
+    "detector",
     "doctor",
     "fit",
     "forecast",

@@ -18,6 +18,7 @@ from pretilt.lock import working
 from pretilt.settings import (
     AuditSettings,
     DescribeSettings,
+    DetectorSettings,
     FitSettings,
     ForecastSettings,
     RolloutSettings,
@@ -26,6 +27,7 @@ from pretilt.settings import (
 )
 
 if TYPE_CHECKING:
+    from pretilt.audit.detector_step import DetectorResult
     from pretilt.audit.result import AuditResult, DoctorResult
     from pretilt.forecast.step import ForecastResult
     from pretilt.labels.step import DescribeResult, Estimate
@@ -183,6 +185,57 @@ def trace(
     return trace_effect(
         open_run(run).run, what, n=number, tokens=tokens, export=export, top=top, force=force, events=events
     )
+
+
+@with_options(DetectorSettings)
+def detector(
+    run: AnyRun,
+    name: str,
+    *,
+    contrast: Any = None,
+    from_pattern: str | None = None,
+    from_hypothesis: str | None = None,
+    trait: str | None = None,
+    replace: bool = False,
+    events: Events | None = None,
+    **options: Any,
+) -> DetectorResult:
+    """Fit a direction or probe to examples of a trait, and make it a concept of the run: tested, traced, forecast.
+
+    Exactly one source: `contrast`, rows {prompt, positive, negative}, in a file or in memory; `from_pattern`, the name
+    of a pattern; `from_hypothesis`, what `trace` takes for an effect ("3", "group:12:7"); `trait`, words, by which the
+    run's model answers prompts under two opposite instructions. Four kinds are fitted; the card, `report`, judges all
+    of them on families that they did not see. `replace` loses a detector of that name, and lets a forecast of the run
+    go stale. Interrupted, the same call goes on from its last shard.
+
+        pretilt.detector("runs/pairs", "flattery", contrast="flattery.jsonl").report["kinds"]
+    """
+    from pretilt.audit.detector_step import Source, detector_run
+    from pretilt.errors import UserError
+    from pretilt.trace.ids import resolve
+    from pretilt.view.step import write_report
+
+    folder, events = _read_by_a_lens(run, "detector"), watching(events)
+    source = Source(contrast, from_pattern, from_hypothesis, trait)
+    n_sources = sum(value is not None for value in (contrast, from_pattern, from_hypothesis, trait))
+    if n_sources != 1:
+        raise UserError(
+            "a detector is made from one source",
+            why=f"{n_sources} are given" if n_sources else "none is given",
+            fix="Give one of --from FILE, --from-pattern NAME, --from-hypothesis ID and --trait WORDS",
+        )
+    cell = None
+    if from_hypothesis is not None:
+        effect = resolve(folder, from_hypothesis)
+        if isinstance(effect, str):
+            raise UserError(f"'{from_hypothesis}' is a pair", fix="Name a hypothesis, such as group:12:7")
+        cell = (effect.view, effect.where, effect.concept_id)
+
+    options_read = DetectorSettings.load(**options)
+    result = detector_run(folder, name, source, cell, options_read, replace=replace, events=events)
+    with working(folder.path, "detector", events.say):
+        write_report(folder)
+    return result
 
 
 @with_options(DescribeSettings)

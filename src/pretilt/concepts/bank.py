@@ -90,6 +90,7 @@ def concepts_table(
         "phrases": [list(p) for p in phrases],
         "n_pairs_active": n_pairs_active,
         "pattern": [None] * len(concepts),
+        "detector": [None] * len(concepts),
         "share_chosen": share_chosen,
         "share_rejected": share_rejected,
         "per_100_words": [None] * len(concepts),
