@@ -49,6 +49,7 @@ _COMMANDS = (
     (r"labels", "describe {run}"),
     (r"detector-(?P<name>.*?)(-scores|-card)?", "detector {run} --name {name}"),
     (r"verification(-(?P<name>.*))?", "verify {run}"),
+    (r"rollout-scores-(?P<role>.*):.*", "rollouts {run} --role {role}"),
     (r"rollouts-(?P<role>.*)-(own|other-\w+)", "verify {run} --importance"),
     (r"rollouts-(?P<role>.*?)(-features)?", "rollouts {run} --role {role}"),
 )

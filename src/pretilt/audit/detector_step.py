@@ -142,16 +142,14 @@ def _check_free(run: Run, name: str, origin: Origin, options: DetectorSettings, 
     recorded = run.manifest["stages"].get(stage_name(name))
     if recorded is None or replace or scores_stage(name) not in run.manifest["stages"]:
         return
-    from pretilt.detectors.stored import load_detector
+    from pretilt.detectors.step import fitted_as
 
-    about = load_detector(run, name)[1]
-    fitted_as = {key: recorded["config"][key] for key in recorded["config"]}
-    now = {key: getattr(options, key) for key in fitted_as}
-    if (about["made_from"], about["origin"]) != (origin.made_from, origin.origin) or fitted_as != now:
+    about = recorded["config"]
+    if about != fitted_as(origin, options):
         raise UserError(
             f"the run holds another detector '{name}'",
             file=run.path / report_file(name),
-            why=f"it was made from the {about['made_from']} {about['origin']}",
+            why=f"it was made from the {about['made_from']} {about['origin']}, kind {about['kind']}",
             fix="Give another --name, or --replace to lose it",
         )
 

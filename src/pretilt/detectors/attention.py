@@ -24,12 +24,13 @@ if TYPE_CHECKING:  # torch comes with it, and whoever only reads scores needs no
 ITERATIONS = 80  # of L-BFGS; the loss on validation families has stopped falling by then
 
 
-def fit_attention(train: Examples, penalty: float, start: np.ndarray) -> Detector:
+def fit_attention(train: Examples, penalty: float, start: np.ndarray, *, with_slope: bool = True) -> Detector:
     """Cross-entropy with both labels weighing alike: of every token, or without token labels of the largest score of
     each response, which is what a response is called by.
 
     `penalty` is half the weight of ‖w_v‖² + ‖w_q‖² against the mean loss, in standard deviations of every dimension;
-    `start` [d_model] is where the values begin, in the units of h (the linear probe). The search is deterministic.
+    `start` [d_model] is where the values begin, in the units of h (the linear probe); `with_slope` False leaves the
+    slope at 0, as the source has it. The search is deterministic.
     """
     import torch
 
@@ -45,7 +46,7 @@ def fit_attention(train: Examples, penalty: float, start: np.ndarray) -> Detecto
         leaf = torch.from_numpy(parameters).requires_grad_()
         w, bias, log_slope = leaf[:-2].view(2, -1), leaf[-2], leaf[-1]
         products = (h @ (w * scale).float().T).double() - w @ shift
-        keys = products[:, 1] + log_slope.exp() * columns
+        keys = products[:, 1] + log_slope.exp() * columns if with_slope else products[:, 1]
         logit = _running(products[:, 0], keys, rows, columns, shape) + bias
         logit = logit.max(dim=1).values if train.token_label is None else logit[rows, columns]
         entropy = torch.nn.functional.binary_cross_entropy_with_logits(logit, label, weight=weights, reduction="sum")
@@ -61,7 +62,7 @@ def fit_attention(train: Examples, penalty: float, start: np.ndarray) -> Detecto
         value.astype(np.float32),
         float(bias - value @ mean),
         query=query.astype(np.float32),
-        slope=float(np.exp(log_slope)),
+        slope=float(np.exp(log_slope)) if with_slope else 0.0,
     )
 
 

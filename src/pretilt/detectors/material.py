@@ -68,7 +68,7 @@ def contrast_material(
     assert read.tokens is not None
     pairs, tokens = read.pairs.take(pa.array(drawn)), read.tokens.take(pa.array(drawn))
     label = np.tile([True, False], (len(pairs), 1))
-    return _material(pairs, tokens, label, None, how)
+    return material_of(pairs, tokens, label, None, how)
 
 
 def pattern_rows(run: Run, settings: AuditSettings, name: str, n_pairs: int, seed: int) -> np.ndarray:
@@ -104,18 +104,18 @@ def pattern_material(
     labels: list[tuple[np.ndarray, np.ndarray]] = []
     for row, prompt in enumerate(pairs["prompt"].to_pylist()):
         both = [
-            _covered(pattern, token_pieces(tokenizer, sides.ids[row][s][sides.content[row][s]]), question(prompt))
+            covered_tokens(pattern, token_pieces(tokenizer, sides.ids[row][s][sides.content[row][s]]), question(prompt))
             for s in (1, 2)
         ]
         labels.append((both[0], both[1]))
     label = np.array([[side.any() for side in both] for both in labels], bool)
-    return _material(pairs, tokens, label, labels if per_token else None, how)
+    return material_of(pairs, tokens, label, labels if per_token else None, how)
 
 
 def traced_material(run: Run, rows: np.ndarray, in_chosen: np.ndarray, how: str) -> Material:
     """The pairs at these rows; the trait is in the chosen response where `in_chosen`, else in the rejected one."""
     pairs, tokens = _rows_of(run, rows)
-    return _material(pairs, tokens, np.column_stack([in_chosen, ~in_chosen]), None, how)
+    return material_of(pairs, tokens, np.column_stack([in_chosen, ~in_chosen]), None, how)
 
 
 def _rows_of(run: Run, rows: np.ndarray) -> tuple[pa.Table, pa.Table]:
@@ -123,13 +123,14 @@ def _rows_of(run: Run, rows: np.ndarray) -> tuple[pa.Table, pa.Table]:
     return run.table(PAIRS_FILE, names).take(pa.array(rows)), run.table(TOKENS_FILE).take(pa.array(rows))
 
 
-def _material(
+def material_of(
     pairs: pa.Table,
     tokens: pa.Table,
     label: np.ndarray,
     token_label: list[tuple[np.ndarray, np.ndarray]] | None,
     how: str,
 ) -> Material:
+    """Of tables of schema PAIRS and TOKENS with the same rows; `label` bool [K, 2]."""
     texts = [[answer_text(messages) for messages in pairs[side].to_pylist()] for side in ("chosen", "rejected")]
     return Material(
         pairs["pair_id"].to_pylist(),
@@ -142,8 +143,8 @@ def _material(
     )
 
 
-def _covered(pattern: Pattern, pieces: Sequence[str], prompt: str) -> np.ndarray:
-    """bool [n_tokens]: a match covers a character of the token."""
+def covered_tokens(pattern: Pattern, pieces: Sequence[str], prompt: str) -> np.ndarray:
+    """bool [n_tokens]: a match of the pattern in the joined pieces covers a character of the token."""
     ends = np.cumsum([len(piece) for piece in pieces])
     starts = ends - [len(piece) for piece in pieces]
     covered = np.zeros(len(pieces), bool)

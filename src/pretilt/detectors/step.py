@@ -71,6 +71,12 @@ class Origin:
     material: Callable[[], Material]
 
 
+def fitted_as(origin: Origin, options: DetectorSettings) -> dict[str, Any]:
+    """What tells two detectors of one name apart: the configuration of the stage."""
+    of_options = {name: getattr(options, name) for name in ("kind", "per_token", "pairs", "seed")}
+    return {"made_from": origin.made_from, "origin": origin.origin, **of_options}
+
+
 def fit_stage(
     run: Run, name: str, origin: Origin, options: DetectorSettings, lens: Callable[[], Lens], events: Events
 ) -> bool:
@@ -78,10 +84,8 @@ def fit_stage(
 
     Raises UserError for examples that cannot be divided into families.
     """
-    config = {"kind": options.kind, "per_token": options.per_token, "pairs": options.pairs, "seed": options.seed}
-    about = {"made_from": origin.made_from, "origin": origin.origin}
-    measurement = run.manifest["measurement_id"]
-    inputs = {**about, "source": origin.inputs, "measurement": measurement}
+    config, measurement = fitted_as(origin, options), run.manifest["measurement_id"]
+    inputs = {"source": origin.inputs, "measurement": measurement}
     with run.stage(stage_name(name), version=FIT_VERSION, config=config, reads=["pairs"], inputs=inputs) as stage:
         if stage.done:
             return True
@@ -98,7 +102,8 @@ def fit_stage(
             "name": name,
             "title": origin.title,
             "kind": kind,
-            **about,
+            "made_from": origin.made_from,
+            "origin": origin.origin,
             "how": material.how,
             "layer": model.layer,
             "d_model": model.model.d_model,
