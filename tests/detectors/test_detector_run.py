@@ -222,7 +222,7 @@ def test_a_trait_in_words_is_sampled_from_the_model(copied: Path) -> None:
     options = {"n_prompts": 12, "max_new_tokens": 6, "kind": "difference"}
     result = pretilt.detector(copied, "warmth", trait="warm and kind", **options)
     assert "not checked by anyone" in result.report["how"]
-    assert result.report["title"] == "warm and kind"
+    assert result.report["origin"] == "warm and kind"
     assert result.report["n_pairs"] <= 12
 
 

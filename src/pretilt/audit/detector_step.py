@@ -103,7 +103,7 @@ def detector_run(
     _check_run(run, settings, name, replace)
     choice = choose_lens(settings, events)
     lens = _sealed_lens(run, settings, choice)
-    origin = _origin(run, name, settings, choice, source, cell, patterns, options, events)
+    origin = _origin(run, settings, choice, source, cell, patterns, options, events)
     _check_free(run, name, origin, options, replace)
 
     fit_stage(run, name, origin, options, lens, events)
@@ -172,7 +172,6 @@ def _sealed_lens(run: Run, settings: AuditSettings, choice: LensChoice) -> Calla
 
 def _origin(
     run: Run,
-    name: str,
     settings: AuditSettings,
     choice: LensChoice,
     source: Source,
@@ -205,7 +204,7 @@ def _origin(
             return contrast_material(read, choice.tokenizer, events=events, how=how, **limits)
 
         place = str(source.contrast) if isinstance(source.contrast, str | Path) else "rows in memory"
-        return Origin("contrast", place, name, itself, read.identity, of_file)
+        return Origin("contrast", place, itself, read.identity, of_file)
 
     if source.pattern is not None:
         if source.pattern not in patterns:
@@ -224,8 +223,7 @@ def _origin(
             return pattern_material(run, rows, pattern, choice.tokenizer, per_token=options.per_token, how=how)
 
         return Origin(
-            "pattern", pattern.name, f"{pattern.phrase} (as the model holds it)", f"the pattern '{pattern.name}'",
-            meaning, of_pattern,
+            "pattern", pattern.name, f"the pattern '{pattern.name}'", meaning, of_pattern,
         )  # fmt: skip
 
     if cell is not None and source.hypothesis is not None:
@@ -237,8 +235,7 @@ def _origin(
             return traced_material(run, rows, in_chosen, how)
 
         inputs = content_hash([rows.tolist(), in_chosen.tolist()])
-        title = f"what {source.hypothesis} rests on"
-        return Origin("hypothesis", source.hypothesis, title, "the hypothesis' concept", inputs, of_hypothesis)
+        return Origin("hypothesis", source.hypothesis, "the hypothesis' concept", inputs, of_hypothesis)
 
     assert source.trait is not None
     trait = source.trait.strip()
@@ -268,7 +265,7 @@ def _of_trait(
         return contrast_material(read, choice.tokenizer, events=events, how=how, **limits)
 
     inputs = {"n_prompts": options.n_prompts, "max_new_tokens": options.max_new_tokens, "dtype": settings.dtype}
-    return Origin("trait", trait, trait, target, inputs, sampled)
+    return Origin("trait", trait, target, inputs, sampled)
 
 
 def _traced(

@@ -65,7 +65,6 @@ class Origin:
 
     made_from: str  # "contrast" | "pattern" | "hypothesis" | "trait"
     origin: str
-    title: str
     target: str
     inputs: Any
     material: Callable[[], Material]
@@ -100,7 +99,7 @@ def fit_stage(
         card = {
             "format_version": FORMAT_VERSION,
             "name": name,
-            "title": origin.title,
+            "title": f"{name} (detector)",
             "kind": kind,
             "made_from": origin.made_from,
             "origin": origin.origin,

@@ -18,13 +18,13 @@ LEAKS = 8  # concepts that are named
 def print_card(card: Mapping[str, Any], console: rich.console.Console) -> None:
     """`card`: detector-<name>.json."""
     page = Page(console)
-    page.heading(f"detector '{card['name']}'", one_line(card["title"]))
+    page.heading(f"detector '{card['name']}'", f"{card['kind']}, layer {card['layer']}")
     families = card["families_of_parts"]
     n_all = f"{card['n_responses']:,} responses of {card['n_families']:,} families"
     page.facts(
         [
             ("made from", one_line(f"{card['made_from']}: {card['origin']}. {card['how']}")),
-            ("examples", f"{n_all}, {families['heldout']:,} families held out; layer {card['layer']}"),
+            ("examples", f"{n_all}, {families['heldout']:,} families held out"),
         ]
     )
 
