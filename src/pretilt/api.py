@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
@@ -27,6 +28,9 @@ from pretilt.settings import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from pretilt.audit.detector_card import AmongRollouts
     from pretilt.audit.detector_step import DetectorResult
     from pretilt.audit.result import AuditResult, DoctorResult
     from pretilt.forecast.step import ForecastResult
@@ -187,6 +191,23 @@ def trace(
     )
 
 
+def _among_rollouts(name: str, run: Run) -> AmongRollouts | None:
+    """How a detector's leakage is estimated among the untrained model's rollouts, None where the run has none."""
+    from pretilt.audit.detector_card import AmongRollouts
+    from pretilt.forecast.detector_leakage import moves_along, untrained_role
+    from pretilt.rollouts.step import features_stage, samples_stage
+
+    role = untrained_role(run)
+    if role is None:
+        return None
+
+    def covariances() -> tuple[np.ndarray, np.ndarray] | None:
+        along = moves_along(run, role, name)
+        return None if along is None else (along.concept_ids, along.covariance)
+
+    return AmongRollouts(role, [samples_stage(role), features_stage(role)], covariances)
+
+
 @with_options(DetectorSettings)
 def detector(
     run: AnyRun,
@@ -232,7 +253,8 @@ def detector(
         cell = (effect.view, effect.where, effect.concept_id)
 
     options_read = DetectorSettings.load(**options)
-    result = detector_run(folder, name, source, cell, options_read, replace=replace, events=events)
+    rollouts = partial(_among_rollouts, name)
+    result = detector_run(folder, name, source, cell, options_read, replace=replace, rollouts=rollouts, events=events)
     with working(folder.path, "detector", events.say):
         write_report(folder)
     return result

@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from detector_examples import contrast
 
 import pretilt
 from pretilt.detectors import stored
 from pretilt.events import Events
+from pretilt.forecast.detector_leakage import moves_along, within_prompts
 from pretilt.forecast.inputs import concept_bank, pair_deltas, rollouts_of
+from pretilt.forecast.samples import Rollouts
 from pretilt.lens.blocks import train_rows
 from pretilt.lens.choice import choose_lens
 from pretilt.pairs.tables import pairs_from_table
@@ -91,17 +94,37 @@ def test_rollouts_are_read_by_every_detector(copied: Path) -> None:
     assert set(np.unique(answers.c)) <= {0.0, 1.0}
 
 
-def test_a_detector_that_came_later_reads_the_rollouts_when_the_forecast_needs_them(
-    copied: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from detector_examples import contrast
-
-    pretilt.rollouts(copied, n_prompts=5, per_prompt=2, max_new_tokens=5)
+def test_a_detector_that_came_later_reads_the_rollouts_when_they_are_needed(copied: Path) -> None:
+    pretilt.rollouts(copied, "other", n_prompts=5, per_prompt=2, max_new_tokens=5)
     pretilt.detector(copied, "later", contrast=contrast(), kind="difference")
     run = Run(copied)
-    with pytest.raises(pretilt.UserError, match="'later' has not read the rollouts 'before'"):
-        stored_rollout_scores(run, "before", "later")
+    with pytest.raises(pretilt.UserError, match="'later' has not read the rollouts 'other'"):
+        stored_rollout_scores(run, "other", "later")
     bank = concept_bank(run)
-    answers = rollouts_of(run, "before", bank.take(bank.detectors), "presence")
+    answers = rollouts_of(run, "other", bank.take(bank.detectors), "presence")
     assert answers.c.shape[1] == 2
-    assert rollout_scores_stage("before", "later") in Run(copied).manifest["stages"]
+    assert rollout_scores_stage("other", "later") in Run(copied).manifest["stages"]
+
+
+def test_the_covariance_within_prompts_by_hand() -> None:
+    """Two prompts of two and three answers, one of a single one; the last column is the score."""
+    c = np.array([[1, 4], [0, 2], [1, 3], [1, 0], [0, 0], [9, 9]], float)
+    answers = Rollouts.of(c, np.array([0, 0, 1, 1, 1, 2]))
+    first = (0.5 * 1 + -0.5 * -1) / 1
+    second = ((1 / 3) * 2 + (1 / 3) * -1 + (-2 / 3) * -1) / 2
+    np.testing.assert_allclose(within_prompts(answers), [(first + second) / 2])
+    assert within_prompts(Rollouts.of(c, np.arange(6))) is None
+
+
+def test_with_rollouts_the_leakage_is_among_them(copied: Path) -> None:
+    pretilt.rollouts(copied, n_prompts=8, per_prompt=3, max_new_tokens=6)
+    card = pretilt.detector(copied, "later", contrast=contrast(), kind="difference").report
+    assert card["leakage_among"] in ("the rollouts 'before', within prompts", "the two responses of each training pair")
+    run = Run(copied)
+    along = moves_along(run, "before", "later")
+    assert along is not None and along.concept_ids.size == len(concept_bank(run))
+    bank = concept_bank(run)
+    answers = rollouts_of(run, "before", bank, "presence", beside=stored_rollout_scores(run, "before", "later"))
+    c = np.column_stack([answers.c[:, 3], answers.c[:, -1]])
+    by_prompt = [np.cov(c[answers.prompt == j].T)[0, 1] for j in np.flatnonzero(answers.per_prompt >= 2)]
+    assert along.covariance[3] == pytest.approx(np.mean(by_prompt))

@@ -171,6 +171,14 @@ def test_what_cannot_be_fitted_is_one_line(
     assert artifacts(path) == before
 
 
+def test_examples_beyond_the_memory_are_refused_before_they_are_read(
+    detected: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step, "MOST_BYTES", 1 << 14)
+    with pytest.raises(pretilt.UserError, match=r"as activations.*Give --pairs \d+"):
+        pretilt.detector(detected, "other", contrast=contrast())
+
+
 @pytest.mark.parametrize("name", ["Thanks", "a" * 41, "", "12", "bold", "x-scores", "../x"])
 def test_a_name_that_is_none_is_one_line(detected: Path, name: str) -> None:
     with pytest.raises(pretilt.UserError, match=r"cannot name a detector|is the name of a pattern"):

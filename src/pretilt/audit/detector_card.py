@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,16 +31,34 @@ LISTED = 20  # concepts that the card names
 AT_A_TIME = 512  # concepts whose scores are in memory
 
 
+@dataclass(frozen=True)
+class AmongRollouts:
+    """How the leakage is estimated where the run holds rollouts of the untrained model."""
+
+    role: str
+    stages: list[str]  # that the estimate reads
+    covariances: Callable[[], tuple[np.ndarray, np.ndarray] | None]  # concept_ids [M], covariance with the score [M]
+
+
 def card_step(
-    run: Run, settings: AuditSettings, name: str, target: str, cell: tuple[str, int, int] | None, pattern: str | None
+    run: Run,
+    settings: AuditSettings,
+    name: str,
+    target: str,
+    cell: tuple[str, int, int] | None,
+    pattern: str | None,
+    rollouts: AmongRollouts | None = None,
 ) -> None:
-    """Write detector-<name>.json and the table of its leakage.
+    """Write detector-<name>.json and the table of its leakage: within prompts over the rollouts, or without any over
+    the two responses of each training pair.
 
     The target is the pattern or the hypothesis' concept (`cell`: view, where, concept_id) that the detector was made
     from, else the detector's own presence.
     """
     reads = ["pairs", stage_name(name), scores_stage(name), "audit"]
-    with run.stage(card_stage(name), version=VERSION, config={"target": target}, reads=reads) as stage:
+    reads += [] if rollouts is None else rollouts.stages
+    config = {"target": target, "rollouts": None if rollouts is None else rollouts.role}
+    with run.stage(card_stage(name), version=VERSION, config=config, reads=reads) as stage:
         if stage.done:
             return
 
@@ -51,14 +71,12 @@ def card_step(
         elif pattern is not None:
             target_id = int(concepts.filter(pc.equal(concepts["pattern"], pattern))["concept_id"][0].as_py())
 
-        train = train_rows(run)
-        chosen, rejected = (side[train].astype(np.float64) for side in response_scores(run, name))
-        covariance = np.empty(ids.size)
-        for start in range(0, ids.size, AT_A_TIME):
-            some = ids[start : start + AT_A_TIME].tolist()
-            scores = scores_of(run, settings, some, train)
-            u = np.column_stack([scores[concept][0] for concept in some])
-            covariance[start : start + len(some)] = covariances(u, chosen - rejected)
+        covariance, estimated = np.full(ids.size, np.nan), ""
+        if rollouts is not None and (among := rollouts.covariances()) is not None:
+            covariance[np.searchsorted(ids, among[0])] = among[1]
+            estimated = f"the rollouts '{rollouts.role}', within prompts"
+        if not covariance[target_id] or not np.isfinite(covariance[target_id]):  # the model never shows the target
+            covariance, estimated = _over_pairs(run, settings, name, ids), "the two responses of each training pair"
         of_target = float(covariance[target_id])
         ratio = leakage(covariance, of_target)
 
@@ -78,9 +96,23 @@ def card_step(
                  "leakage": finite(row["leakage"])}
                 for row in table.slice(0, LISTED).to_pylist()
             ],
-            "n_concepts_compared": len(others),
+            "leakage_among": estimated,
+            "n_concepts_compared": len(order),
             "share_chosen": own_row["share_chosen"],
             "share_rejected": own_row["share_rejected"],
         }  # fmt: skip
         stage.write(f"{DETECTORS_FOLDER}/{name}-leakage.parquet", table)
         stage.write_json(report_file(name), card)
+
+
+def _over_pairs(run: Run, settings: AuditSettings, name: str, ids: np.ndarray) -> np.ndarray:
+    """float64 [M]: covariance of every concept's u with the difference of the scores, over the training pairs."""
+    train = train_rows(run)
+    chosen, rejected = (side[train].astype(np.float64) for side in response_scores(run, name))
+    covariance = np.empty(ids.size)
+    for start in range(0, ids.size, AT_A_TIME):
+        some = ids[start : start + AT_A_TIME].tolist()
+        scores = scores_of(run, settings, some, train)
+        u = np.column_stack([scores[concept][0] for concept in some])
+        covariance[start : start + len(some)] = covariances(u, chosen - rejected)
+    return covariance

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from pretilt.audit.detector_card import card_step
+from pretilt.audit.detector_card import AmongRollouts, card_step
 from pretilt.audit.evidence import make_tracer
 from pretilt.audit.step import tests_and_evidence
 from pretilt.concepts.pattern_step import stored_patterns
@@ -88,11 +88,13 @@ def detector_run(
     options: DetectorSettings,
     *,
     replace: bool = False,
+    rollouts: Callable[[Run], AmongRollouts | None] = lambda _: None,
     events: Events | None = None,
 ) -> DetectorResult:
     """Fit a detector, score the run's responses with it and test it as a concept; see `pretilt.detector`.
 
-    `cell`: view, where and concept_id of the hypothesis, where the source is one.
+    `cell`: view, where and concept_id of the hypothesis, where the source is one. `rollouts`: how its leakage is
+    estimated among the rollouts of the finished run.
     """
     from pretilt.detectors.step import check_name, fit_stage
 
@@ -111,7 +113,7 @@ def detector_run(
 
     scores_stages(run, [name], lens, events)
     tests_and_evidence(run, settings, choice, events)
-    card_step(run, settings, name, origin.target, cell, source.pattern)
+    card_step(run, settings, name, origin.target, cell, source.pattern, rollouts(run))
     return DetectorResult(run, name, run.json(report_file(name)))
 
 

@@ -42,6 +42,7 @@ from pretilt.version import __version__
 FORMAT_VERSION = 1
 # Raise a stage's number when a change of code can change its bytes.
 FIT_VERSION, SCORES_VERSION = 1, 1
+MOST_BYTES = 8 << 30  # of the examples' activations, which all kinds are fitted to at once
 _NAME = re.compile(r"[a-z0-9-]{1,40}")
 _RESERVED = ("-scores", "-card")  # ends of the names of stages
 
@@ -127,7 +128,15 @@ def fit_stage(
 
 
 def read_examples(lens: Lens, material: Material, batch_tokens: int, events: Events) -> Examples:
-    """The residual stream on both responses of every pair."""
+    """The residual stream on both responses of every pair. Raises UserError where it would not fit into memory."""
+    n_bytes = sum(int(span.sum()) for spans in material.rows.content for span in spans[1:]) * 4 * lens.model.d_model
+    if n_bytes > MOST_BYTES:
+        fitting = len(material.rows) * MOST_BYTES // n_bytes
+        raise UserError(
+            f"the examples take {n_bytes / 2**30:.0f} GiB as activations",
+            why=f"{MOST_BYTES >> 30} GiB are what a fit may hold",
+            fix=f"Give --pairs {max(fitting, 1)}",
+        )
     total, done = material.rows.n_tokens, 0
 
     def advance(n: int) -> None:

@@ -236,11 +236,12 @@ def _pattern_scores(run: Run, bank: Bank, samples: pa.Table) -> np.ndarray:
     return (count(chosen, samples["text"], questions) > 0).astype(np.float64)
 
 
-def rollouts_of(run: Run, role: str, bank: Bank, form: ScoreForm) -> Rollouts:
+def rollouts_of(run: Run, role: str, bank: Bank, form: ScoreForm, *, beside: np.ndarray | None = None) -> Rollouts:
     """Scores of a role's rollouts, [R, M] by prompt_id, near-duplicate prompts one unit, nuisance the log length.
 
-    A rollout that said nothing scores 0; one that could not be read is left out. Raises UserError for a role that the
-    run does not hold, or that another measurement read, and where no rollout could be read.
+    A rollout that said nothing scores 0; one that could not be read is left out. `beside` [R] becomes one column more,
+    the last; rollouts in which it is not finite are left out. Raises UserError for a role that the run does not hold,
+    or that another measurement read, and where no rollout could be read.
     """
     from pretilt.rollouts.reading import EMPTY, READ
 
@@ -249,11 +250,15 @@ def rollouts_of(run: Run, role: str, bank: Bank, form: ScoreForm) -> Rollouts:
     keep = np.array([status in (READ, EMPTY) for status in reading["status"].to_pylist()], bool)
     if not keep.any():
         raise UserError(f"none of the rollouts '{role}' could be read", file=run.path)
+    if beside is not None:
+        keep &= np.isfinite(beside)
     of_features = bank.take(~bank.present_or_not)
     scores = [_Scorer(run, settings_of(run), of_features, form)(features)] if len(of_features) else []
     scores += [_pattern_scores(run, bank, samples)] if bank.patterns.any() else []
     if bank.detectors.any():  # they are the bank's last
         scores.append(detectors_of_rollouts(run, role, _detector_names(run, bank)).astype(np.float64))
+    if beside is not None:
+        scores.append(beside[:, None].astype(np.float64))
     return Rollouts.of(
         np.concatenate(scores, axis=1)[keep],
         np.array(samples["prompt_id"].to_pylist())[keep],

@@ -64,6 +64,7 @@ class DetectorReport(Report):
     token_threshold: float  # it stands on a token whose score reaches it
     kinds: dict[DetectorKind, KindFigures]
     target: str  # what the leakage is measured against
+    leakage_among: str = ""  # whose covariance it is
     target_covariance: Number = None
     leakage: list[Leak] = Field(default_factory=list)  # the 20 strongest
     n_concepts_compared: int = 0

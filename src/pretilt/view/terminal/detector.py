@@ -49,5 +49,6 @@ def print_card(card: Mapping[str, Any], console: rich.console.Console) -> None:
         shares = (percent(card["share_chosen"]), percent(card["share_rejected"]))
         page.heading("in the pairs", f"present in {shares[0]} of the chosen and {shares[1]} of the rejected answers")
     if card["leakage"]:
-        page.heading("leakage", f"what moves with its score, {one_line(card['target'])} = 1")
+        among = card["leakage_among"]
+        page.heading("leakage", f"what moves with its score among {among}, {one_line(card['target'])} = 1")
         page.facts([(f"{leak['leakage']:+.2f}", one_line(leak["name"])) for leak in card["leakage"][:LEAKS]])
