@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 import pytest
 from command_line import in_process
 from detector_examples import contrast
+from rich.console import Console
 from tiny_lens import artifacts, rows
 
 import pretilt
@@ -19,6 +21,8 @@ from pretilt.artifacts import file_hash
 from pretilt.detectors import step, stored
 from pretilt.run import Run
 from pretilt.schema import FORECAST, FORECAST_FILE
+from pretilt.view.summary import summary_of
+from pretilt.view.terminal.audit import print_summary
 
 
 def planted(run: Run) -> tuple[np.ndarray, np.ndarray]:
@@ -242,6 +246,16 @@ def test_a_damaged_detector_is_named_and_made_again(copied: Path) -> None:
         stored.direction(Run(copied), "thanks")
     pretilt.detector(copied, "thanks", contrast=contrast())
     assert weights.read_bytes() == good
+
+
+def test_the_summary_tells_detectors_from_what_grep_can_recount(
+    detected: Path, shared_run: pretilt.AuditResult
+) -> None:
+    for path, is_told in ((detected, True), (shared_run.path, False)):
+        out = io.StringIO()
+        print_summary(summary_of(Run(path)), Console(file=out, width=120), report=path / "report.html", show_text=False)
+        assert ("reach a detector's threshold" in out.getvalue()) == is_told
+        assert ("thanks (detector)" in out.getvalue()) == is_told
 
 
 def test_the_command_prints_the_card(copied: Path, tmp_path: Path) -> None:

@@ -43,6 +43,10 @@ function renderFindings() {
   };
   const silent = trust.n_silent;
   $("text").hidden = !draw("patterns", "patterns", { amplify: "more of the chosen answers hold it", suppress: "more of the rejected answers hold it", axis: "share of chosen answers less that of rejected ones, shrunken, with 95 % interval" }, "");
+  if (hypotheses.some(isDetector)) {
+    $("h-text").textContent = "In the text: what grep can recount, and what detectors find";
+    $("text").querySelector(".lead").append(" Detectors are read from the model; how far to trust each stands in its card, detector-<name>.json.");
+  }
   const two = "there more than elsewhere; at most two of the same place";
   draw("forest", "everywhere", { amplify: "chosen shows it more", suppress: "rejected shows it more", axis: "mean difference between chosen and rejected, shrunken, with 95 % interval" }, "No effect over all pairs passed the display rules.");
   const grouped = draw("groups", "groups", { amplify: two, suppress: two, axis: "pairs inside the group less those of the other groups, shrunken, with 95 % interval" }, "No group of pairs stands out: there are no groups, or no effect in one passed the display rules.");
