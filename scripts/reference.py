@@ -16,8 +16,8 @@ from pretilt import api, reports
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, SCHEMAS = DOCS / "reference.md", DOCS / "schemas"
 FUNCTIONS = (
-    "audit", "fit", "doctor", "trace", "describe", "rollouts", "forecast", "mark", "shape", "export", "train", "verify",
-    "verify_plan", "open_run",
+    "audit", "fit", "doctor", "trace", "detector", "describe", "rollouts", "forecast", "mark", "shape", "export",
+    "train", "verify", "verify_plan", "open_run",
 )  # fmt: skip
 HEAD = """# Python reference
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pretilt.api import (
         audit,
         describe,
+        detector,
         doctor,
         export,
         fit,
@@ -36,6 +37,7 @@ _STEPS = (
     *(
         "audit",
         "describe",
+        "detector",
         "doctor",
         "export",
         "fit",
@@ -64,6 +66,7 @@ __all__ = [
     "__version__",
     "audit",
     "describe",
+    "detector",
     "doctor",
     "export",
     "fit",

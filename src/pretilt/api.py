@@ -8,59 +8,46 @@ are the fields of its settings class; its signature and the list of options in i
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from pretilt.api_options import with_options
+from pretilt.api_kit import AnyRun as AnyRun
+from pretilt.api_kit import open_run as open_run
+from pretilt.api_kit import read_by_a_lens, with_options
+from pretilt.api_shaping import compiled_or_none
+from pretilt.api_shaping import export as export
+from pretilt.api_shaping import mark as mark
+from pretilt.api_shaping import shape as shape
+from pretilt.api_shaping import verify_plan as verify_plan
 from pretilt.events import Events, watching
 from pretilt.lock import working
 from pretilt.settings import (
     AuditSettings,
     DescribeSettings,
+    DetectorSettings,
     FitSettings,
     ForecastSettings,
     RolloutSettings,
-    ShapeSettings,
     VerifySettings,
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from pretilt.audit.detector_card import AmongRollouts
+    from pretilt.audit.detector_step import DetectorResult
     from pretilt.audit.result import AuditResult, DoctorResult
     from pretilt.forecast.step import ForecastResult
     from pretilt.labels.step import DescribeResult, Estimate
     from pretilt.lens.fit_step import FitResult
     from pretilt.rollouts.step import RolloutResult
     from pretilt.run import Run
-    from pretilt.shape.export import ExportResult
     from pretilt.shape.plan import Plan
     from pretilt.shape.step import ShapeResult
     from pretilt.trace.step import Trace
     from pretilt.train.step import TrainResult
-    from pretilt.verify.plan import PlanOutcome
     from pretilt.verify.step import VerifyResult
-
-AnyRun: TypeAlias = "str | Path | Run | AuditResult"  # a folder, a run, or the result of any step
-
-
-def open_run(run: AnyRun) -> AuditResult:
-    """Open a finished run. Raises UserError for a folder that is none, or whose manifest is damaged."""
-    from pretilt.audit.result import open_run as open_folder
-
-    return open_folder(run if isinstance(run, str | Path) else getattr(run, "run", run).path)
-
-
-def _read_by_a_lens(run: AnyRun, command: str) -> Run:
-    """The run. Raises UserError for one that was audited without a lens: the command needs tokens and a model."""
-    from pretilt.errors import UserError
-
-    folder = open_run(run).run
-    if folder.manifest.get("settings", {}).get("no_lens"):
-        raise UserError(
-            f"`pretilt {command}` needs a lens, and this run was audited with --no-lens",
-            file=folder.path,
-            fix="Audit the pairs into another folder with --model and --dictionary",
-        )
-    return folder
 
 
 @with_options(AuditSettings)
@@ -125,7 +112,7 @@ def doctor(run: AnyRun, *, events: Events | None = None) -> DoctorResult:
     from pretilt.audit.doctor import checkup
     from pretilt.audit.result import DoctorResult
 
-    folder = _read_by_a_lens(run, "doctor")
+    folder = read_by_a_lens(run, "doctor")
     return DoctorResult(folder, checkup(folder, events=events))
 
 
@@ -157,6 +144,75 @@ def trace(
     )
 
 
+def _among_rollouts(name: str, run: Run) -> AmongRollouts | None:
+    """How a detector's leakage is estimated among the untrained model's rollouts, None where the run has none."""
+    from pretilt.audit.detector_card import AmongRollouts
+    from pretilt.forecast.detector_leakage import moves_along, untrained_role
+    from pretilt.rollouts.step import features_stage, samples_stage
+
+    role = untrained_role(run)
+    if role is None:
+        return None
+
+    def covariances() -> tuple[np.ndarray, np.ndarray] | None:
+        along = moves_along(run, role, name)
+        return None if along is None else (along.concept_ids, along.covariance)
+
+    return AmongRollouts(role, [samples_stage(role), features_stage(role)], covariances)
+
+
+@with_options(DetectorSettings)
+def detector(
+    run: AnyRun,
+    name: str,
+    *,
+    contrast: Any = None,
+    from_pattern: str | None = None,
+    from_hypothesis: str | None = None,
+    trait: str | None = None,
+    replace: bool = False,
+    events: Events | None = None,
+    **options: Any,
+) -> DetectorResult:
+    """Fit a direction or probe to examples of a trait, and make it a concept of the run: tested, traced, forecast.
+
+    Exactly one source: `contrast`, rows {prompt, positive, negative}, in a file or in memory; `from_pattern`, the name
+    of a pattern; `from_hypothesis`, what `trace` takes for an effect ("3", "group:12:7"); `trait`, words, by which the
+    run's model answers prompts under two opposite instructions. Four kinds are fitted; the card, `report`, judges all
+    of them on families that they did not see. `replace` loses a detector of that name, and lets a forecast of the run
+    go stale. Interrupted, the same call goes on from its last shard.
+
+        pretilt.detector("runs/pairs", "flattery", contrast="flattery.jsonl").report["kinds"]
+    """
+    from pretilt.audit.detector_step import Source, detector_run
+    from pretilt.errors import UserError
+    from pretilt.trace.ids import resolve
+    from pretilt.view.step import write_report
+
+    folder, events = read_by_a_lens(run, "detector"), watching(events)
+    source = Source(contrast, from_pattern, from_hypothesis, trait)
+    n_sources = sum(value is not None for value in (contrast, from_pattern, from_hypothesis, trait))
+    if n_sources != 1:
+        raise UserError(
+            "a detector is made from one source",
+            why=f"{n_sources} are given" if n_sources else "none is given",
+            fix="Give one of --from FILE, --from-pattern NAME, --from-hypothesis ID and --trait WORDS",
+        )
+    cell = None
+    if from_hypothesis is not None:
+        effect = resolve(folder, from_hypothesis)
+        if isinstance(effect, str):
+            raise UserError(f"'{from_hypothesis}' is a pair", fix="Name a hypothesis, such as group:12:7")
+        cell = (effect.view, effect.where, effect.concept_id)
+
+    options_read = DetectorSettings.load(**options)
+    rollouts = partial(_among_rollouts, name)
+    result = detector_run(folder, name, source, cell, options_read, replace=replace, rollouts=rollouts, events=events)
+    with working(folder.path, "detector", events.say):
+        write_report(folder)
+    return result
+
+
 @with_options(DescribeSettings)
 def describe(
     run: AnyRun,
@@ -179,7 +235,7 @@ def describe(
     from pretilt.labels.step import describe_run
     from pretilt.view.step import write_report
 
-    folder, events = _read_by_a_lens(run, "describe"), watching(events)
+    folder, events = read_by_a_lens(run, "describe"), watching(events)
     result = describe_run(
         folder, DescribeSettings.load(**options), refresh=refresh, yes=yes, confirm=confirm, events=events
     )
@@ -224,7 +280,7 @@ def rollouts(
     from pretilt.rollouts.step import rollouts_run
 
     return rollouts_run(
-        _read_by_a_lens(run, "rollouts"), role, model, revision=revision, base_url=base_url,
+        read_by_a_lens(run, "rollouts"), role, model, revision=revision, base_url=base_url,
         endpoint_model=endpoint_model, api_key_env=api_key_env, concurrency=concurrency, device=device, dtype=dtype,
         replace=replace, reuse=reuse, events=events, **options,
     )  # fmt: skip
@@ -242,86 +298,6 @@ def forecast(run: AnyRun, *, replace: bool = False, events: Events | None = None
     from pretilt.forecast.step import forecast_run
 
     return forecast_run(open_run(run).run, ForecastSettings.load(**options), replace=replace, events=events)
-
-
-@with_options(ShapeSettings)
-def shape(
-    run: AnyRun,
-    plan: str | Path | dict[str, Any] | Plan,
-    *,
-    name: str | None = None,
-    compare: bool = False,
-    events: Events | None = None,
-    **options: Any,
-) -> ShapeResult:
-    """Compile a plan to actions on pairs, and say what it changes: for every concept, before training, and sealed.
-
-    `plan`: a plan.yaml, or what it holds as a mapping. `name`: of the compiled plan, by default the file's stem.
-    `compare`: every method that applies, side by side, for each item of the plan.
-
-        plan = {"items": [{"suppress": "pattern:bold", "to": "base"}]}
-        pretilt.shape("runs/pairs", plan).to_pandas()
-    """
-    from pretilt.shape.step import shape_run
-
-    options_given = ShapeSettings.load(**options)
-    return shape_run(open_run(run).run, plan, options_given, name=name, compare=compare, events=events)
-
-
-def mark(
-    run: AnyRun,
-    decision: str,
-    target: str,
-    *,
-    plan: str | Path = "plan.yaml",
-    method: str | None = None,
-    to: str | None = None,
-    strength: float | None = None,
-    gate: str | None = None,
-    note: str = "",
-) -> Path:
-    """Write one decision about a concept, an effect or a set of pairs into a plan, and return the plan's path.
-
-    `decision`: "suppress", "amplify", "keep" or "protect". A decision about the same target takes the place of the
-    one before. Raises UserError for a target that the run does not hold, and writes nothing then.
-
-        pretilt.mark("runs/pairs", "suppress", "pattern:bold", to="base")
-    """
-    from pretilt.shape.mark import mark_item
-
-    values = {"method": method, "to": to, "strength": strength, "gate": gate, "note": note or None}
-    return mark_item(open_run(run).run, Path(plan), decision, target, values)
-
-
-def export(
-    run: AnyRun,
-    out: str | Path,
-    *,
-    plan: str | Path | dict[str, Any] | Plan | ShapeResult | None = None,
-    reference: bool = False,
-    beta: float | None = None,
-    events: Events | None = None,
-) -> ExportResult:
-    """Write the pairs as a plain preference dataset into the folder `out`: as they are, or as a plan has them.
-
-    `reference` adds the log-probabilities of both responses under the run's model; with `beta` they hold the plan's
-    offsets already. The folder's README says what TRL, axolotl, LLaMA-Factory, open-instruct and NeMo-RL can honour.
-
-        pretilt.export("runs/pairs", "data/with-reference", reference=True)
-    """
-    from pretilt.shape.export import export_run
-
-    events, folder = watching(events), open_run(run).run
-    shaped = _compiled(folder, plan, events)
-    with working(folder.path, "export", events.say):
-        return export_run(open_run(folder).run, Path(out), shaped, reference=reference, beta=beta, events=events)
-
-
-def _compiled(run: Run, plan: Any, events: Events) -> ShapeResult | None:
-    """A plan that may be compiled already; None of None."""
-    from pretilt.shape.step import ShapeResult
-
-    return plan if plan is None or isinstance(plan, ShapeResult) else shape(run, plan, events=events)
 
 
 def train(
@@ -346,9 +322,9 @@ def train(
     from pretilt.train.step import train_run
 
     options = options if model is None else {**options, "model": str(model)}
-    folder = _read_by_a_lens(run, "train")
+    folder = read_by_a_lens(run, "train")
     compiled = None
-    if (shaped := _compiled(folder, plan, watching(events))) is not None:
+    if (shaped := compiled_or_none(folder, plan, watching(events))) is not None:
         from pretilt.shape.step import compiled_plan
 
         compiled, folder = compiled_plan(shaped), open_run(folder).run
@@ -368,18 +344,5 @@ def verify(run: AnyRun, *, events: Events | None = None, **options: Any) -> Veri
     from pretilt.view.page.verification_page import build_verification_page
 
     return verify_run(
-        _read_by_a_lens(run, "verify"), build_verification_page, VerifySettings.load(**options), events=events
+        read_by_a_lens(run, "verify"), build_verification_page, VerifySettings.load(**options), events=events
     )
-
-
-def verify_plan(run: AnyRun, name: str = "plan", *, events: Events | None = None, **options: Any) -> PlanOutcome:
-    """Say whether a plan did what its what-if foretold, by the answers of the models trained with and without it.
-
-    `name`: of the compiled plan. Needs `train(run)` and `train(run, plan=…)`; answers that are missing are sampled.
-    Intended, foretold and realised stand side by side for every target, and off the target.
-
-        pretilt.verify_plan("runs/pairs", "less-bold").report["targets"]
-    """
-    from pretilt.verify.plan import verify_plan as judge_plan
-
-    return judge_plan(_read_by_a_lens(run, "verify"), name, VerifySettings.load(**options), events=events)

@@ -43,14 +43,16 @@ from pretilt.schema import MANIFEST
 __all__ = ["Progress", "Run", "Shards", "Stage", "content_hash", "file_hash"]
 __all__ += ["write_json", "write_table", "write_text", "writing"]
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 _COMMANDS = (
     (r"forecast", "forecast {run}"),
     (r"labels", "describe {run}"),
     (r"reference-logps", "export {run} OUT --reference"),
     (r"outcome-(?P<name>.*)", "verify {run} --plan {name}"),
     (r"shape-(?P<name>.*)", "shape {run} --plan PLAN --name {name}"),
+    (r"detector-(?P<name>.*?)(-scores|-card)?", "detector {run} --name {name}"),
     (r"verification(-(?P<name>.*))?", "verify {run}"),
+    (r"rollout-scores-(?P<role>.*):.*", "rollouts {run} --role {role}"),
     (r"rollouts-(?P<role>.*)-(own|other-\w+)", "verify {run} --importance"),
     (r"rollouts-(?P<role>.*?)(-features)?", "rollouts {run} --role {role}"),
 )
@@ -162,6 +164,11 @@ class Stage:
 
     def write_text(self, name: str, text: str) -> None:
         write_text(self.run.path / name, text)
+        self._add(name)
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        with writing(self.run.path / name) as partial:
+            partial.write_bytes(data)
         self._add(name)
 
     def shards(self, folder: str, parts: Sequence[str]) -> Shards:

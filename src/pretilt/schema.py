@@ -30,10 +30,10 @@ SILENT_GROUP = GroupId(0)
 EVERYWHERE = GroupId(-1)
 
 # Views: families of tests. Concepts of features over all pairs and in groups; response shifts by what the prompt is
-# about; patterns of the text over all pairs and in groups.
-VIEWS = ("global", "group", "prompt_max", "prompt_freq", "pattern", "pattern_group")
-OVER_ALL_PAIRS, IN_GROUPS = ("global", "pattern"), ("group", "pattern_group")
-PATTERN = "pattern"  # the kind of such concepts
+# about; patterns of the text, and detectors, over all pairs and in groups.
+VIEWS = ("global", "group", "prompt_max", "prompt_freq", "pattern", "pattern_group", "detector", "detector_group")
+OVER_ALL_PAIRS, IN_GROUPS = ("global", "pattern", "detector"), ("group", "pattern_group", "detector_group")
+PATTERN, DETECTOR = "pattern", "detector"  # the kinds of such concepts
 
 _message = pa.struct([("role", pa.string()), ("content", pa.string()), ("extra", pa.string())])
 
@@ -98,9 +98,11 @@ TOKEN_COUNTS = pa.schema(  # how often each feature fired on each vocabulary ent
 CONCEPTS = pa.schema(
     [
         ("concept_id", pa.int32()),
-        # "community" | "feature" | "shift_max" | "shift_freq" (response-shift concepts) | "pattern" (of the text)
+        # "community" | "feature" | "shift_max" | "shift_freq" (response-shift concepts) | "pattern" (of the text) |
+        # "detector" (a direction or probe)
         ("kind", pa.string()),
-        ("pattern", pa.string()),  # its name in patterns.parquet; null for concepts of features
+        ("pattern", pa.string()),  # its name in patterns.parquet; null for other kinds
+        ("detector", pa.string()),  # its name: detector-<name>.json is its card; null for other kinds
         ("feature_ids", pa.list_(pa.int32())),
         ("size", pa.int32()),
         ("name", pa.string()),  # readable, made without any language model; no statistic reads it
@@ -264,6 +266,7 @@ ALIKE = pa.schema(  # concepts of features with evidence whose u are so alike th
     ]
 )
 
+
 @dataclass(frozen=True)
 class Concepts:
     """Concepts as the statistics need them.
@@ -296,6 +299,7 @@ PAIRS_FILE, DROPPED_FILE, TOKENS_FILE = "pairs.parquet", "dropped.parquet", "tok
 PREFLIGHT_FILE = "preflight.json"
 PATTERNS_FILE, PATTERN_COUNTS_FILE = "patterns.parquet", "pattern_counts.parquet"
 SOURCES_FILE = "sources.parquet"
+DETECTORS_FOLDER, DETECTOR_REPORT = "detectors", "detector.json"  # of one: detector-<name>.json
 CONCEPTS_FILE, MEMBERSHIP_FILE, COMMUNITIES_FILE = "concepts.parquet", "membership.parquet", "communities.json"
 SHIFTS_FILE, SHIFTS_REPORT, SHIFT_SIGMA_FILE = "shifts.parquet", "shifts.json", "shift_sigma.parquet"
 GROUPS_FILE, GROUP_MEMBERS_FILE, CENTROIDS_FILE = "groups.parquet", "group_members.parquet", "centroids.parquet"

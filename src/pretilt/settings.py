@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MOST = 2**31 - 1  # what the libraries below hold in an integer; their errors would not name the option
 DATA, LENS, CONCEPTS, OUTPUT = "Data", "Model and dictionary", "Concepts and tests", "Output"
 ENDPOINT, SAMPLING, JUDGING, TRAINING = "Endpoint", "Sampling", "Forecast and test", "Training"
+DETECTION = "Detector"
 
 
 def option(default: Any, description: str, panel: str, **limits: Any) -> Any:
@@ -184,6 +185,21 @@ class FitSettings(Settings):
     seed: int = option(0, "Seed of every random choice.", TRAINING, ge=0, le=2**32 - 1)
     device: str = option("cpu", "Torch device.", TRAINING)
     half: bool = option(False, "Store the matrices in float16.", OUTPUT)
+
+
+class DetectorSettings(Settings):
+    """Options of `pretilt detector` that decide what is fitted."""
+
+    kind: Literal["best", "difference", "linear", "attention", "subspace"] = option(
+        "best", "Which detector becomes the concept; best: by average precision on validation examples.", DETECTION
+    )
+    per_token: bool = option(
+        False, "Fit to the tokens that a pattern's matches cover, not to whole responses (--from-pattern).", DETECTION
+    )
+    pairs: int = option(400, "Pairs of responses at most that it is fitted to and judged on.", DETECTION, ge=1, le=MOST)
+    n_prompts: int = option(48, "Prompts of the run that --trait samples answers to.", DETECTION, ge=1, le=MOST)
+    max_new_tokens: int = option(64, "Tokens of such an answer at most.", DETECTION, ge=1, le=MOST)
+    seed: int = option(0, "Seed of what is drawn and of how families are divided.", DETECTION, ge=0, le=2**32 - 1)
 
 
 class DescribeSettings(Settings):

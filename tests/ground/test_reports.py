@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from whole_reports import forecast_report, rollouts_report, training_report
+from whole_reports import detector_report, forecast_report, rollouts_report, training_report
 
 import pretilt
 from pretilt import reports
@@ -32,6 +32,7 @@ def test_every_report_of_an_audit_has_a_model_and_fits_it(shared_run: pretilt.Au
 @pytest.mark.parametrize(
     ("name", "report"),
     [
+        ("detector-warmth.json", detector_report()),
         ("forecast.json", forecast_report()),
         ("rollouts-after-2.json", rollouts_report("after-2", 3)),
         ("train.json", training_report()),
@@ -50,7 +51,8 @@ def _refuses_what_is_broken(name: str, report: dict[str, Any]) -> None:
 
 
 def test_every_table_of_reports_is_complete() -> None:
-    others = {"forecast.json", "outcome.json", "rollouts.json", "shape.json", "train.json", "verification.json"}
+    others = {"detector.json", "forecast.json", "outcome.json", "rollouts.json", "shape.json", "train.json"}
+    others.add("verification.json")
     assert set(reports.MODELS) == {*OF_AN_AUDIT, *others}
 
 

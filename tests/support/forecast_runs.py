@@ -113,7 +113,7 @@ def write_run(path: Path, seed: int = 0, *, verdict: str = "green", **settings: 
         stage.write(
             "concepts.parquet",
             pa.table({"concept_id": numbers, "kind": kind, "feature_ids": pa.array(features, pa.list_(pa.int32())),
-                      "name": names, "n_pairs_active": active}),
+                      "name": names, "n_pairs_active": active, "detector": pa.nulls(numbers.size, pa.string())}),
         )  # fmt: skip
         stage.write("groups.parquet", pa.table({"group_id": pa.array([0, 1, 2], pa.int32())}))
         stage.write("group_members.parquet", pa.table({"pair_id": ids, "group_id": group.astype(np.int32)}))

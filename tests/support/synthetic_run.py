@@ -255,7 +255,7 @@ def synthetic_tables(seed: int = 0) -> ReportTables:
         "notes": ["4 of 900 pairs are plain strings: TRL trains these without a chat template"],
     }
     manifest = {
-        "format_version": 4,
+        "format_version": 5,
         "source": "demo A",
         "measurement_id": "5f0c9a1b77aa0123",
         "lens": {

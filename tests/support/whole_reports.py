@@ -33,6 +33,21 @@ def rollouts_report(role: str, n: int, **facts: Any) -> dict[str, Any]:
     return {**whole, **facts}
 
 
+def detector_report(**facts: Any) -> dict[str, Any]:
+    """detector-<name>.json of one linear probe."""
+    judged = {"auroc": 0.9, "average_precision": 0.8, "f1": 0.7, "threshold": 0.5,
+              "validation_average_precision": None, "n_positive": 3, "n_negative": 3}  # fmt: skip
+    figures = {"penalty": 0.1, "response": judged, "token": None, "auroc_of_means": 0.8}
+    return {
+        "format_version": 1, "name": "warmth", "title": "warmth", "kind": "linear", "made_from": "trait",
+        "origin": "warm", "how": "By a test.", "layer": 1, "d_model": 4, "model_identity": {"sha256": "0" * 64},
+        "measurement_id": "measurement", "examples_sha256": "0" * 64, "n_pairs": 9, "n_responses": 18, "n_tokens": 90,
+        "n_families": 9, "families_of_parts": {"train": 5, "validation": 2, "heldout": 2}, "per_token": False,
+        "threshold": 0.5, "token_threshold": 0.5, "kinds": {"linear": figures}, "target": "the trait",
+        "pretilt": __version__, **facts,
+    }  # fmt: skip
+
+
 def forecast_report(**facts: Any) -> dict[str, Any]:
     """forecast.json of a mean that was made from the pairs alone."""
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from scipy.sparse import csr_array, vstack
 
+from pretilt.audit.detector_effects import detector_views
 from pretilt.audit.pattern_effects import pattern_views
 from pretilt.audit.training_pairs import TrainingPairs
 from pretilt.concepts.bank import NAMES, concepts_table
@@ -25,6 +27,7 @@ from pretilt.concepts.prompt_scores import (
     response_scores,
 )
 from pretilt.concepts.step import membership
+from pretilt.detectors.stored import scores_stage, stage_name
 from pretilt.lens.blocks import Features, PairBlock
 from pretilt.run import Run, Stage
 from pretilt.schema import (
@@ -53,13 +56,14 @@ from pretilt.stats.sets import Sets
 from pretilt.stats.view_statistics import ViewStatistics, smallest_visible, view_statistics
 
 
-def statistics_stage(run: Run, settings: AuditSettings, version: int) -> None:
+def statistics_stage(run: Run, settings: AuditSettings, version: int, detectors: Sequence[str] = ()) -> None:
     """Groups, global effects, group contrasts and prompt-conditioned contrasts of the training pairs; where held-out
-    pairs belong."""
+    pairs belong. `detectors`: names of those whose scores the run holds."""
     names = ("disparity", "freq_threshold", "groups", "paper", "seed", "baseline")
     config = {name: getattr(settings, name) for name in names}
     has_patterns = "patterns" in run.manifest["stages"] and not settings.paper
     reads = ["pairs", FEATURES, "concepts", "shifts", *["patterns"] * has_patterns]
+    reads += [stage(name) for name in detectors for stage in (stage_name, scores_stage)]
     with run.stage("audit", version=version, config=config, reads=reads) as stage:
         if stage.done:
             return
@@ -84,6 +88,12 @@ def statistics_stage(run: Run, settings: AuditSettings, version: int) -> None:
             of_patterns, table = pattern_views(run, settings, pairs, group_id, first_id=sum(map(len, concepts_rows)))
             views += of_patterns
             large |= {view.view: np.ones(view.concept_ids.size, bool) for view in of_patterns}
+            concepts_rows.append(table)
+        if detectors:
+            n_before = sum(map(len, concepts_rows))
+            of_detectors, table = detector_views(run, settings, list(detectors), pairs, group_id, first_id=n_before)
+            views += of_detectors
+            large |= {view.view: np.ones(view.concept_ids.size, bool) for view in of_detectors}
             concepts_rows.append(table)
         tested = hypotheses(views, large, rules, seed=settings.seed)
         stage.write(CONCEPTS_FILE, pa.concat_tables(concepts_rows))
@@ -291,6 +301,7 @@ def _shift_rows(named: pa.Table, q: str, u: np.ndarray, first: int, length_diffe
         **{name: named[name] for name in NAMES},
         "n_pairs_active": np.count_nonzero(u, axis=0),
         "pattern": pa.nulls(len(named), pa.string()),
+        "detector": pa.nulls(len(named), pa.string()),
         "prevalence": nothing,
         "share_chosen": nothing,
         "share_rejected": nothing,

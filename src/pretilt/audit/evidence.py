@@ -14,10 +14,11 @@ from scipy.sparse import csc_array, csr_array, vstack
 from pretilt.concepts.pattern_step import pattern_counts, pattern_tokens
 from pretilt.concepts.prompt_scores import STATISTICS, concept_columns, response_scores
 from pretilt.concepts.step import membership
+from pretilt.detectors import stored
 from pretilt.events import Events
 from pretilt.lens.blocks import Features, train_rows, transcripts
 from pretilt.lens.choice import LensChoice
-from pretilt.lens.tokens import PairTokens, pair_tokens
+from pretilt.lens.tokens import PairTokens, pair_tokens, token_pieces
 from pretilt.pairs.shuffle import label_swap
 from pretilt.run import Run
 from pretilt.schema import (
@@ -57,11 +58,12 @@ def scores_of(
 
     For a response-shift concept v is u.
     """
-    names = ["concept_id", "kind", "feature_ids", "pattern"]
+    names = ["concept_id", "kind", "feature_ids", "pattern", "detector"]
     table = run.table(CONCEPTS_FILE, names).take(pa.array(sorted(concept_ids), pa.int64()))
-    of_text = pc.is_valid(table["pattern"])
+    of_text, by_detector = pc.is_valid(table["pattern"]), pc.is_valid(table["detector"])
     scores = _pattern_scores(run, settings, table.filter(of_text), keep)
-    table = table.filter(pc.invert(of_text))
+    scores |= _detector_scores(run, table.filter(by_detector), keep)
+    table = table.filter(pc.invert(pc.or_(of_text, by_detector)))
     if not len(table):
         return scores
     features = Features(run, settings)
@@ -109,6 +111,17 @@ def _pattern_scores(
     return {concept: (u[:, column[name]], v[:, column[name]]) for concept, name in rows}
 
 
+def _detector_scores(run: Run, table: pa.Table, keep: np.ndarray) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """u and, as v, the difference of the largest token scores."""
+    names = table["detector"].to_pylist()
+    chosen, rejected = (side[keep].astype(np.float64) for side in stored.presence(run, names))
+    scores = {}
+    for i, (concept, name) in enumerate(zip(table["concept_id"].to_pylist(), names, strict=True)):
+        of_chosen, of_rejected = (side[keep].astype(np.float64) for side in stored.response_scores(run, name))
+        scores[concept] = (chosen[:, i] - rejected[:, i], of_chosen - of_rejected)
+    return scores
+
+
 def _column(x: csc_array, j: int) -> np.ndarray:
     dense: np.ndarray = x[:, [j]].toarray().ravel().astype(np.float64)
     return dense
@@ -134,26 +147,57 @@ def token_reader(run: Run, settings: AuditSettings, lens: LensChoice | None, eve
     swap = label_swap(run, settings)
     pair_ids = run.table(PAIRS_FILE, ["pair_id"])["pair_id"].to_pylist() if swap is not None else []
     turned = {pair_id for pair_id, turn in zip(pair_ids, swap if swap is not None else [], strict=True) if turn}
-    features, pattern = _column_by_id(run, "feature_ids"), _column_by_id(run, "pattern")
+    features, pattern, detector = (_column_by_id(run, name) for name in ("feature_ids", "pattern", "detector"))
 
     def read_tokens(requests: Sequence[tuple[str, int]]) -> list[PairTokens]:
         assert lens is not None, "without a lens there are no concepts of features"
         tokens = run.table(TOKENS_FILE)
-        tokens_read = pair_tokens(lens.lens(tokens), lens.tokenizer, tokens, requests, features, events)
+        return turn(requests, pair_tokens(lens.lens(tokens), lens.tokenizer, tokens, requests, features, events))
+
+    def turn(requests: Sequence[tuple[str, int]], read: Sequence[PairTokens]) -> list[PairTokens]:
         return [
             PairTokens(t.rejected_pieces, t.rejected_acts, t.chosen_pieces, t.chosen_acts) if pair_id in turned else t
-            for (pair_id, _), t in zip(requests, tokens_read, strict=True)
+            for (pair_id, _), t in zip(requests, read, strict=True)
         ]
 
     def read(requests: Sequence[tuple[str, int]]) -> list[PairTokens]:
         of_text = [(pair_id, concept) for pair_id, concept in requests if pattern[concept] is not None]
-        of_features = [request for request in requests if pattern[request[1]] is None]
+        scored = [(pair_id, concept) for pair_id, concept in requests if detector[concept] is not None]
+        of_features = [request for request in requests if request not in {*of_text, *scored}]
         named = [(pair_id, pattern[concept]) for pair_id, concept in of_text]
         answers = dict(zip(of_text, pattern_tokens(run, named, turned) if named else [], strict=True))
+        if scored:
+            assert lens is not None, "without a lens there are no detectors"
+            by_name = [(pair_id, detector[concept]) for pair_id, concept in scored]
+            answers |= zip(scored, turn(scored, detector_tokens(run, lens.tokenizer, by_name)), strict=True)
         answers |= zip(of_features, read_tokens(of_features) if of_features else [], strict=True)
         return [answers[request] for request in requests]
 
     return read
+
+
+def detector_tokens(run: Run, tokenizer: Any, requests: Sequence[tuple[str, str]]) -> list[PairTokens]:
+    """For every (pair_id, detector): both responses' tokens as text and by how much each passes the detector's
+    threshold of tokens, 0 below it. Labels are those of the source."""
+    from pretilt.lens.packing import Rows
+
+    tokens = run.table(TOKENS_FILE)
+    position = {pair_id: i for i, pair_id in enumerate(tokens["pair_id"].to_pylist())}
+    pair_ids = list(dict.fromkeys(pair_id for pair_id, _ in requests))
+    rows = Rows.from_table(tokens.take(pa.array([position[p] for p in pair_ids])))
+    pieces = {
+        pair_id: [token_pieces(tokenizer, rows.ids[i][s][rows.content[i][s]]) for s in (1, 2)]
+        for i, pair_id in enumerate(pair_ids)
+    }
+    read: dict[tuple[str, str], PairTokens] = {}
+    for name in dict.fromkeys(name for _, name in requests):
+        of_name = [pair_id for pair_id, requested in requests if requested == name]
+        threshold = np.float32(stored.thresholds(run, name)[1])
+        least = np.nextafter(threshold, np.float32(-np.inf))  # a token at the threshold counts
+        for pair_id, sides in zip(of_name, stored.token_scores(run, name, of_name), strict=True):
+            chosen, rejected = (np.maximum(scores - least, 0.0).tolist() for scores in sides)
+            read[pair_id, name] = PairTokens(pieces[pair_id][0], chosen, pieces[pair_id][1], rejected)
+    return [read[request] for request in requests]
 
 
 def _column_by_id(run: Run, name: str) -> dict[int, Any]:

@@ -65,6 +65,7 @@ def _rows(
         "concept_id": ids,
         "kind": [PATTERN] * len(ids),
         "pattern": list(counts.names),
+        "detector": nothing,
         "feature_ids": [[] for _ in ids],
         "size": np.zeros(len(ids), np.int32),
         "name": [patterns[name].phrase for name in counts.names],
@@ -77,7 +78,7 @@ def _rows(
         "share_chosen": chosen,
         "share_rejected": rejected,
         "per_100_words": counts.rate_difference.mean(axis=0) if len(u) else np.zeros(len(ids)),
-        "length_correlation": _correlations(u, pairs.length_difference),
+        "length_correlation": correlations(u, pairs.length_difference),
         "mean_u_paper": nothing,
         "mean_u_count2": nothing,
         "mean_u_freq": nothing,
@@ -90,7 +91,7 @@ def _present(counts: PatternCounts) -> tuple[np.ndarray, np.ndarray]:
     return counts.chosen > 0, counts.rejected > 0
 
 
-def _correlations(u: np.ndarray, length_difference: np.ndarray) -> np.ndarray:
+def correlations(u: np.ndarray, length_difference: np.ndarray) -> np.ndarray:
     """Pearson of each column of u with the length difference, NaN where either is constant."""
     values = u - u.mean(axis=0) if len(u) else u.astype(float)
     length = length_difference - (length_difference.mean() if length_difference.size else 0.0)

@@ -17,12 +17,12 @@ from pretilt.pairs.chat import reading_hash
 from pretilt.pairs.load import check_source
 from pretilt.pairs.step import pairs_stage
 from pretilt.run import Run
-from pretilt.schema import PREFLIGHT_FILE
+from pretilt.schema import PREFLIGHT_FILE, TOKENS_FILE
 from pretilt.settings import AuditSettings
 from pretilt.version import __version__
 
 # Raise a stage's number when a change of code can change its bytes.
-VERSIONS = {"doctor": 3, "concepts": 4, "shifts": 3, "audit": 8, "evidence": 5}
+VERSIONS = {"doctor": 3, "concepts": 4, "shifts": 3, "audit": 9, "evidence": 5}
 
 
 def run_audit(
@@ -71,9 +71,6 @@ def _audit(
         run.record(name, value)
     run.record("reading", reading_hash(lens.tokenizer))
     features_stage(run, settings, lens, events)
-    from pretilt.audit.effects import statistics_stage
-    from pretilt.audit.evidence import evidence_stage
-    from pretilt.audit.sources import sources_stage
     from pretilt.concepts.pattern_step import patterns_stage
     from pretilt.concepts.step import concepts_stage, shifts_stage
 
@@ -82,11 +79,24 @@ def _audit(
     events.say("concepts: which features fire together, and which shift together")
     concepts_stage(run, settings, lens, VERSIONS["concepts"])
     shifts_stage(run, settings, lens, VERSIONS["shifts"])
+    tests_and_evidence(run, settings, lens, events)
+    return AuditResult(run)
+
+
+def tests_and_evidence(run: Run, settings: AuditSettings, lens: LensChoice, events: Events) -> None:
+    """The steps that depend on which detectors the run holds; what has not changed is not done again."""
+    from pretilt.audit.effects import statistics_stage
+    from pretilt.audit.evidence import evidence_stage
+    from pretilt.audit.sources import sources_stage
+    from pretilt.detectors.step import scores_stages
+    from pretilt.detectors.stored import detector_names
+
+    detectors = [] if settings.paper else detector_names(run)
+    detectors = scores_stages(run, detectors, lambda: lens.lens(run.table(TOKENS_FILE)), events)
     events.say("statistics: what the label selects, everywhere, in groups of pairs and by what the prompt is about")
-    statistics_stage(run, settings, VERSIONS["audit"])
+    statistics_stage(run, settings, VERSIONS["audit"], detectors)
     sources_stage(run, settings)
     evidence_stage(run, settings, lens, VERSIONS["evidence"], events)
-    return AuditResult(run)
 
 
 def _facts(source: Any, settings: AuditSettings) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import typer
 from pretilt.cli.audit import audit
 from pretilt.cli.demo import demo
 from pretilt.cli.describe import describe
+from pretilt.cli.detector import detector
 from pretilt.cli.doctor import doctor
 from pretilt.cli.export import export
 from pretilt.cli.fit import fit
@@ -42,7 +43,9 @@ _INTERRUPTED = 130  # the exit status of a process that Ctrl-C ended
 
 
 # In the order of the work: a training that comes before the forecast costs its seal.
-for command in (demo, fit, audit, doctor, trace, describe, rollouts, forecast, mark, shape, export, train, verify):
+for command in (
+    *(demo, fit, audit, doctor, trace, detector, describe, rollouts, forecast, mark, shape, export, train, verify),
+):
     app.command(cls=PanelCommand)(command)
 
 

@@ -93,6 +93,7 @@ def concepts_table(
         **{name: named[name].to_pylist() for name in NAMES},
         "n_pairs_active": n_pairs_active,
         "pattern": [None] * len(concepts),
+        "detector": [None] * len(concepts),
         "share_chosen": share_chosen,
         "share_rejected": share_rejected,
         "per_100_words": [None] * len(concepts),

@@ -17,14 +17,17 @@ from pretilt.concepts.parallel import in_order
 from pretilt.concepts.pattern_step import pattern_counts, question, stored_patterns
 from pretilt.concepts.patterns import count
 from pretilt.concepts.prompt_scores import STATISTICS, ConceptColumns, Statistic, concept_columns
+from pretilt.detectors.stored import presence
 from pretilt.errors import UserError
 from pretilt.forecast.samples import PairDeltas, Rollouts
 from pretilt.forecast.scores import ScoreForm, log_length, score_responses
 from pretilt.lens.blocks import Features, PairBlock, Span, train_rows
-from pretilt.rollouts.step import open_rollouts
+from pretilt.pairs.shuffle import label_swap
+from pretilt.rollouts.step import detectors_of_rollouts, open_rollouts
 from pretilt.run import Run
 from pretilt.schema import (
     CONCEPTS_FILE,
+    DETECTOR,
     GROUP_MEMBERS_FILE,
     GROUPS_FILE,
     PAIRS_FILE,
@@ -67,6 +70,16 @@ class Bank:
         """bool [M]: patterns of the text."""
         return np.array([kind == PATTERN for kind in self.kind], bool)
 
+    @property
+    def detectors(self) -> np.ndarray:
+        """bool [M]: directions and probes."""
+        return np.array([kind == DETECTOR for kind in self.kind], bool)
+
+    @property
+    def present_or_not(self) -> np.ndarray:
+        """bool [M]: patterns and detectors, whose score of a response is 0 or 1; they are the bank's last."""
+        return self.patterns | self.detectors
+
     def of(self, statistic: str) -> np.ndarray:
         """bool [M]: the response-shift concepts of "max" or "freq", the concepts of that prompt-conditioned view."""
         return np.array([kind == f"shift_{statistic}" for kind in self.kind], bool)
@@ -77,8 +90,8 @@ class Bank:
 
 
 def concept_bank(run: Run) -> Bank:
-    """Every concept that the audit tests: communities, features and patterns that stand in enough pairs, response-shift
-    concepts.
+    """Every concept that the audit tests: communities, features, patterns and detectors that stand in enough pairs,
+    response-shift concepts.
 
     The rule is the audit's own (`stats.hypotheses.tested_concepts`) and is applied to concepts.parquet: neither the
     labels nor any result decide. Raises UserError for a run without concepts.
@@ -92,7 +105,7 @@ def concept_bank(run: Run) -> Bank:
     community = np.array([kind[row] == COMMUNITY for row in rows], bool)
     n_active = table["n_pairs_active"].to_numpy()
     keep[rows[tested_concepts(community, n_active[rows], rules)]] = True
-    keep &= ~((np.array(kind, object) == PATTERN) & (n_active < LEAST_FIRING))
+    keep &= ~(np.isin(np.array(kind, object), (PATTERN, DETECTOR)) & (n_active < LEAST_FIRING))
     if not keep.any():
         raise UserError(
             "the run holds no concept to forecast",
@@ -104,7 +117,7 @@ def concept_bank(run: Run) -> Bank:
 
 
 class Scorer:
-    """c(y) of the concepts of features of a bank, [N, M'] in its order: those that are no patterns."""
+    """c(y) of the concepts of features of a bank, [N, M'] in its order: no patterns, no detectors."""
 
     def __init__(self, run: Run, settings: AuditSettings, bank: Bank, form: ScoreForm) -> None:
         n_features: int = run.manifest["lens"]["n_features"]
@@ -143,8 +156,8 @@ def pair_deltas(run: Run, settings: AuditSettings, bank: Bank, form: ScoreForm) 
     train = train_rows(run)
     if not train.any():
         raise UserError("the run holds no training pair", file=run.path / PAIRS_FILE)
-    if bank.patterns.any():
-        return _with_patterns(run, settings, bank, form)
+    if bank.present_or_not.any():
+        return _present_or_not(run, settings, bank, form)
     score = Scorer(run, settings, bank, form)
 
     def measure(block: PairBlock) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -166,25 +179,43 @@ def pair_deltas(run: Run, settings: AuditSettings, bank: Bank, form: ScoreForm) 
     return PairDeltas.of(u, family, nuisance=length[:, None], level=level), table.select(["pair_id"])
 
 
-def _with_patterns(run: Run, settings: AuditSettings, bank: Bank, form: ScoreForm) -> tuple[PairDeltas, pa.Table]:
-    """`pair_deltas` of a bank that holds patterns: 1 where one stands in the response; its level is one half.
+def _present_or_not(run: Run, settings: AuditSettings, bank: Bank, form: ScoreForm) -> tuple[PairDeltas, pa.Table]:
+    """`pair_deltas` of a bank that holds patterns or detectors: 1 where one is present; its level is one half.
 
-    The nuisance covariate of patterns alone is the difference in log length in words: it needs no tokens.
+    The nuisance covariate of patterns alone is the difference in log length in words, which needs no tokens; of
+    detectors without concepts of features that in content tokens.
     """
     train = train_rows(run)
-    pairs = run.table(PAIRS_FILE, ["pair_id", "family_id"]).filter(pa.array(train))
+    names = ["pair_id", "family_id", "n_chosen_tokens", "n_rejected_tokens"]
+    pairs = run.table(PAIRS_FILE, names).filter(pa.array(train))
     counts = pattern_counts(run, settings).take(train)
-    u = counts.u[:, pattern_columns(run, bank, counts.names)].astype(np.float64)
+    parts = [counts.u[:, pattern_columns(run, bank, counts.names)].astype(np.float64)]
+    if bank.detectors.any():
+        chosen, rejected = (side[train].astype(np.float64) for side in presence(run, _detector_names(run, bank)))
+        parts.append(chosen - rejected)
+    u = np.concatenate(parts, axis=1)
     level = np.full(u.shape[1], 0.5)
 
-    if bank.patterns.all():
+    if not bank.present_or_not.all():
+        of_features, _ = pair_deltas(run, settings, bank.take(~bank.present_or_not), form)
+        nuisance, feature_level = of_features.nuisance, of_features.level
+        u = np.concatenate([of_features.u, u], axis=1)
+        level = np.concatenate([np.zeros(0) if feature_level is None else feature_level, level])
+    elif bank.patterns.all():
         nuisance = (log_length(counts.chosen_words) - log_length(counts.rejected_words))[:, None]
     else:
-        of_features, _ = pair_deltas(run, settings, bank.take(~bank.patterns), form)
-        nuisance, feature_level = of_features.nuisance, of_features.level
-        u = np.concatenate([of_features.u, u], axis=1)  # patterns are the bank's last
-        level = np.concatenate([np.zeros(0) if feature_level is None else feature_level, level])
+        longer = [log_length(pairs[f"n_{side}_tokens"].to_numpy()) for side in ("chosen", "rejected")]
+        swap = label_swap(run, settings)
+        sign = 1.0 if swap is None else np.where(swap[train], -1.0, 1.0)
+        nuisance = (sign * (longer[0] - longer[1]))[:, None]
     return PairDeltas.of(u, pairs["family_id"].to_numpy(), nuisance=nuisance, level=level), pairs.select(["pair_id"])
+
+
+def _detector_names(run: Run, bank: Bank) -> list[str]:
+    """Of the bank's detectors, in its order."""
+    table = run.table(CONCEPTS_FILE, ["concept_id", "detector"])
+    name_of = dict(zip(table["concept_id"].to_pylist(), table["detector"].to_pylist(), strict=True))
+    return [name_of[concept] for concept in bank.concept_ids[bank.detectors].tolist()]
 
 
 def pattern_columns(run: Run, bank: Bank, names: Sequence[str]) -> list[int]:
@@ -205,11 +236,12 @@ def _pattern_scores(run: Run, bank: Bank, samples: pa.Table) -> np.ndarray:
     return (count(chosen, samples["text"], questions) > 0).astype(np.float64)
 
 
-def rollouts_of(run: Run, role: str, bank: Bank, form: ScoreForm) -> Rollouts:
+def rollouts_of(run: Run, role: str, bank: Bank, form: ScoreForm, *, beside: np.ndarray | None = None) -> Rollouts:
     """Scores of a role's rollouts, [R, M] by prompt_id, near-duplicate prompts one unit, nuisance the log length.
 
-    A rollout that said nothing scores 0; one that could not be read is left out. Raises UserError for a role that the
-    run does not hold, or that another measurement read, and where no rollout could be read.
+    A rollout that said nothing scores 0; one that could not be read is left out. `beside` [R] becomes one column more,
+    the last; rollouts in which it is not finite are left out. Raises UserError for a role that the run does not hold,
+    or that another measurement read, and where no rollout could be read.
     """
     from pretilt.rollouts.reading import EMPTY, READ
 
@@ -218,9 +250,15 @@ def rollouts_of(run: Run, role: str, bank: Bank, form: ScoreForm) -> Rollouts:
     keep = np.array([status in (READ, EMPTY) for status in reading["status"].to_pylist()], bool)
     if not keep.any():
         raise UserError(f"none of the rollouts '{role}' could be read", file=run.path)
-    of_features = bank.take(~bank.patterns)
+    if beside is not None:
+        keep &= np.isfinite(beside)
+    of_features = bank.take(~bank.present_or_not)
     scores = [Scorer(run, settings_of(run), of_features, form)(features)] if len(of_features) else []
-    scores += [_pattern_scores(run, bank, samples)] if bank.patterns.any() else []  # they are the bank's last
+    scores += [_pattern_scores(run, bank, samples)] if bank.patterns.any() else []
+    if bank.detectors.any():  # they are the bank's last
+        scores.append(detectors_of_rollouts(run, role, _detector_names(run, bank)).astype(np.float64))
+    if beside is not None:
+        scores.append(beside[:, None].astype(np.float64))
     return Rollouts.of(
         np.concatenate(scores, axis=1)[keep],
         np.array(samples["prompt_id"].to_pylist())[keep],
@@ -256,7 +294,7 @@ def prompts_in(run: Run, prompt_pair_ids: Sequence[str]) -> dict[str, dict[int, 
     for pair, group in zip(members["pair_id"].to_pylist(), members["group_id"].to_pylist(), strict=True):
         if pair in row:
             rows["group"][int(group)].append(row[pair])
-    rows["pattern_group"] = rows["group"]
+    rows["pattern_group"] = rows["detector_group"] = rows["group"]
     members = run.table(PROMPT_MEMBERS_FILE, ["pair_id", "prompt_concept_id"])
     for pair, k in zip(members["pair_id"].to_pylist(), members["prompt_concept_id"].to_pylist(), strict=True):
         if pair in row:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from pretilt.detectors.stored import scores_stage, stage_name
 from pretilt.errors import UserError
 from pretilt.events import Events, watching
 from pretilt.forecast.seal import STAGE, check_free, keep_old, record, sealed_at
 from pretilt.lock import writes
 from pretilt.result import Result
-from pretilt.rollouts.step import AFTER, BEFORE, features_stage, report_file, samples_stage
+from pretilt.rollouts.step import AFTER, BEFORE, features_stage, report_file, samples_stage, tested_detectors
 from pretilt.run import Run, file_hash
 from pretilt.schema import (
     DOCTOR_FILE,
@@ -40,7 +41,11 @@ REFERENCE = "reference"
 FORMAT_VERSION = 1
 VERSION = 5  # raise it when a change of code can change the bytes
 # Chosen on development worlds, never on a run that is being judged.
-FAMILY_NAMES = {"group": "features", "pattern_group": "patterns"}  # by the view of their sets of prompts
+FAMILY_NAMES = {
+    "group": "features",
+    "pattern_group": "patterns",
+    "detector_group": "detectors",
+}  # by the view of their sets of prompts
 DEFAULT_RUNG: dict[bool, Rung] = {True: "converged", False: "mean"}  # with rollouts, without
 ONE_THREAD = 1 << 24  # values of u up to which threads cost the many small products more than they give
 ETA = 1.0  # sizes are those of the Bradley-Terry optimum at beta = 1, until one trained model has calibrated them
@@ -98,6 +103,7 @@ def forecast_run(
     stages = run.manifest["stages"]
     names = ("freq_threshold", "paper", "baseline", "seed")
     reads = [name for name in ("pairs", FEATURES, "concepts", "shifts", "patterns", "audit") if name in stages]
+    reads += [stage for name in tested_detectors(run) for stage in (stage_name(name), scores_stage(name))]
     reads += [] if role is None else [samples_stage(role), features_stage(role)]
     inputs = {
         "settings": {name: getattr(settings, name) for name in names},
@@ -190,7 +196,7 @@ class _Forecast:
         halves: list[pa.Table] = []
         shuffled: list[pa.Table] = []
         kinds = {"group": self.bank.feature_view, **{f"prompt_{q}": self.bank.of(q) for q in STATISTICS}}
-        kinds["pattern_group"] = self.bank.patterns
+        kinds |= {"pattern_group": self.bank.patterns, "detector_group": self.bank.detectors}
         for view, mask in kinds.items():
             if mask.any():
                 for table, parts in zip(

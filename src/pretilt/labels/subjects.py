@@ -53,15 +53,16 @@ class Shown:
 
 
 def shown_things(run: Run, top: int) -> Shown:
-    """The things behind the first `top` shown hypotheses of every view and direction; patterns have their names."""
+    """The things behind the first `top` shown hypotheses of every view and direction; patterns and detectors have names
+    already."""
     files = [PAIRS_FILE, TOKENS_FILE, CONCEPTS_FILE, GROUPS_FILE, HYPOTHESES_FILE]
     files += [PROMPT_CONCEPTS_FILE] * run.holds(PROMPT_CONCEPTS_FILE)
 
     stages = run.manifest["stages"]
     reads = {name for name, stage in stages.items() if set(files) & set(stage["files"])} | {FEATURES} & set(stages)
     h = run.table(HYPOTHESES_FILE, ["hypothesis_id", "view", "where", "concept_id", "shown", "rank"])
-    of_patterns = pc.field("view").isin(["pattern", "pattern_group"])
-    listed = h.filter(pc.field("shown") & (pc.field("rank") <= top) & ~of_patterns).sort_by(
+    have_names = pc.field("view").isin(["pattern", "pattern_group", "detector", "detector_group"])
+    listed = h.filter(pc.field("shown") & (pc.field("rank") <= top) & ~have_names).sort_by(
         [("rank", "ascending"), ("hypothesis_id", "ascending")]
     )
 

@@ -14,12 +14,14 @@ from pydantic import ValidationError
 
 from pretilt.reports.audit import Doctor, Preflight, Statistics, SummaryReport
 from pretilt.reports.base import Report
+from pretilt.reports.detector import DetectorReport
 from pretilt.reports.forecast import ForecastReport
 from pretilt.reports.manifest import Manifest
 from pretilt.reports.shape import OutcomeReport, ShapeReport
 from pretilt.reports.training import RolloutsReport, TrainReport
 from pretilt.reports.verification import VerificationReport
 from pretilt.schema import (
+    DETECTOR_REPORT,
     DOCTOR_FILE,
     FORECAST_REPORT,
     MANIFEST,
@@ -41,13 +43,14 @@ MODELS: dict[str, type[Report]] = {
     STATISTICS_FILE: Statistics,
     SUMMARY_FILE: SummaryReport,
     ROLLOUTS_REPORT: RolloutsReport,
+    DETECTOR_REPORT: DetectorReport,
     FORECAST_REPORT: ForecastReport,
     SHAPE_REPORT: ShapeReport,
     OUTCOME_REPORT: OutcomeReport,
     TRAIN_REPORT: TrainReport,
     VERIFICATION_REPORT: VerificationReport,
 }
-_NAMED = re.compile(r"(rollouts|verification)-[^/]+\.json")  # of a role, or of a name that the user gave
+_NAMED = re.compile(r"(detector|rollouts|verification)-[^/]+\.json")  # of a role, or of a name that the user gave
 _OF_PLAN = re.compile(rf"{SHAPE_FOLDER}/[^/]+/([^/]+\.json)")
 
 
@@ -66,5 +69,6 @@ def check_report(name: str, value: Any) -> str:
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """File name → JSON Schema of what it holds; `rollouts.json` and `verification.json` stand for all of theirs."""
+    """File name → JSON Schema of what it holds; `detector.json`, `rollouts.json` and `verification.json` stand for all
+    of theirs."""
     return {name: model.model_json_schema() for name, model in MODELS.items()}

@@ -80,13 +80,13 @@ def read_rollouts(
     """
     texts, prompts = samples["text"].to_pylist(), samples["prompt_id"].to_pylist()
     of_pair = [pairs[p] for p in samples["pair_id"].to_pylist()]
-    sides, drops = _tokenised(texts, prompts, of_pair, tokenizer, max_length)
+    sides, drops = tokenised(texts, prompts, of_pair, tokenizer, max_length)
     pools: dict[int, tuple[SpanPool, int]] = {}
     for n_spans in (3, 2):
         alike = [(i, tokens) for i, tokens in sides if len(i) == n_spans - 1]
         if not alike:
             continue
-        rows = _rows([tokens for _, tokens in alike], n_spans)
+        rows = rows_of([tokens for _, tokens in alike], n_spans)
         try:
             measured = measure(lens, rows, batch_tokens=batch_tokens)
         except UserError as error:
@@ -108,7 +108,7 @@ Tokenised = list[tuple[tuple[int, ...], PairTokens]]
 """Which rollouts (one or two) a PairTokens holds, in the places of chosen and rejected."""
 
 
-def _tokenised(
+def tokenised(
     texts: Sequence[str], prompts: Sequence[str], of_pair: Sequence[Pair], tokenizer: Any, max_length: int | None
 ) -> tuple[Tokenised, dict[int, Drop]]:
     """Rollouts of a prompt two by two, alone where one is left over or either gives no tokens; and the drops."""
@@ -147,7 +147,7 @@ def _each(
     return zip(places, tokenise(padded_pairs, tokenizer, max_length=cut), strict=True)
 
 
-def _rows(tokens: Sequence[PairTokens], n_spans: int) -> Rows:
+def rows_of(tokens: Sequence[PairTokens], n_spans: int) -> Rows:
     """The prompt is read but not measured: all rollouts share it."""
     names = ("prompt", "chosen", "rejected")[:n_spans]
     ids = [tuple(getattr(pair_tokens, f"{name}_ids") for name in names) for pair_tokens in tokens]

@@ -13,10 +13,12 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pretilt.audit.result import open_run
+from pretilt.detectors.stored import thresholds
 from pretilt.errors import UserError
 from pretilt.events import Events, watching
 from pretilt.lens.choice import LensChoice, choose_lens
@@ -27,7 +29,7 @@ from pretilt.result import Result
 from pretilt.rollouts.sampling import SAMPLES, sample
 from pretilt.rollouts.source import ModelSource, find_endpoint, longest_prompt, make_sampler, run_stop_ids
 from pretilt.run import Run, Shards
-from pretilt.schema import PAIRS_FILE, TOKENS_FILE, TRAIN_REPORT, TRAINED_FOLDER
+from pretilt.schema import CONCEPTS_FILE, PAIRS_FILE, TOKENS_FILE, TRAIN_REPORT, TRAINED_FOLDER
 from pretilt.settings import AuditSettings, RolloutSettings, settings_of
 from pretilt.text import counted
 
@@ -203,7 +205,50 @@ def rollouts_run(
             stage.write_json(f"{folder(role)}/prompts.json", prompts.counts)
     facts = {**answered, "settings": settings.model_dump(), "measurement_id": sealed}
     _read(run, role, facts, lens, choice.tokenizer, audited, events)
+    _read_by_detectors(run, role, tested_detectors(run), lens, lambda: choice.tokenizer, audited, events)
     return RolloutResult(run, role, run.json(report_file(role)))
+
+
+def tested_detectors(run: Run) -> list[str]:
+    """Names of the detectors that are concepts of the run, ascending by concept_id."""
+    return [name for name in run.table(CONCEPTS_FILE, ["detector"])["detector"].to_pylist() if name is not None]
+
+
+def detectors_of_rollouts(run: Run, role: str, names: list[str], events: Events | None = None) -> np.ndarray:
+    """bool [R, D]: the trait of each detector is present in each rollout of a role; a rollout without tokens has none.
+
+    What a detector has not read yet it reads first, through the run's own lens.
+    """
+    from pretilt.rollouts.detector_scores import stored_rollout_scores
+
+    audited, events = settings_of(run), watching(events)
+
+    @cache
+    def choice() -> LensChoice:
+        return choose_lens(audited, events)
+
+    def lens() -> Lens:
+        return _sealed_lens(run, choice(), audited, run.manifest["measurement_id"])
+
+    _read_by_detectors(run, role, names, lens, lambda: choice().tokenizer, audited, events)
+    columns = [stored_rollout_scores(run, role, name) >= thresholds(run, name)[0] for name in names]
+    return np.column_stack(columns)
+
+
+def _read_by_detectors(
+    run: Run,
+    role: str,
+    names: list[str],
+    lens: Callable[[], Lens],
+    tokenizer: Callable[[], Any],
+    audited: AuditSettings,
+    events: Events,
+) -> None:
+    if names:
+        from pretilt.rollouts.detector_scores import score_rollouts_stages
+
+        samples = samples_of(run, role)
+        score_rollouts_stages(run, role, names, samples, [samples_stage(role)], lens, tokenizer, audited, events)
 
 
 def open_rollouts(run: Run, role: str) -> RolloutResult:

@@ -16,6 +16,7 @@ from pretilt.errors import N_NEAR, UserError, near_misses
 from pretilt.run import Run
 from pretilt.schema import (
     CONCEPTS_FILE,
+    DETECTOR,
     EVERYWHERE,
     GROUPS_FILE,
     HYPOTHESES_FILE,
@@ -31,7 +32,7 @@ from pretilt.schema import (
 
 FORMS = (
     "Give a number of the audit's list (3), a hypothesis (global:7, group:12:7, prompt_max:3:981), a concept "
-    "(concept:7, pattern:bold, or its name) or a pair (pair:<pair_id>, row:<row of the source>)"
+    "(concept:7, pattern:bold, detector:flattery, or its name) or a pair (pair:<pair_id>, row:<row of the source>)"
 )
 LONGEST_NAME = 80  # characters of a text for which names and ids like it are sought
 LONGEST_PAIR = 24  # characters of a pair_id
@@ -40,9 +41,10 @@ SHORTEST_STEM = 4  # first characters that a pair_id must share with a wrong one
 
 _NUMBER, _ROW = re.compile(r"#?([0-9]{1,4})"), re.compile(r"row[: ]([0-9]{1,15})")
 _HYPOTHESIS = re.compile(
-    r"(global|pattern):(?:\*:)?([0-9]{1,9})|(group|prompt_max|prompt_freq|pattern_group):([0-9]{1,9}):([0-9]{1,9})"
+    r"(global|pattern|detector):(?:\*:)?([0-9]{1,9})|"
+    r"(group|prompt_max|prompt_freq|pattern_group|detector_group):([0-9]{1,9}):([0-9]{1,9})"
 )
-_PATTERN = re.compile(r"pattern:([a-z0-9-]{1,80})")
+_BY_NAME = re.compile(r"(pattern|detector):([a-z0-9-]{1,80})")
 _CONCEPT = re.compile(r"concept:([0-9]{1,9})")
 _PAIR = re.compile(r"pair:(.*)|([0-9a-f]{20}(?:-[0-9]+)?)", re.DOTALL)
 
@@ -66,8 +68,8 @@ def resolve(run: Run, what: str) -> Cell | str:
         if match[1]:
             return _cell(run, match[1], int(EVERYWHERE), int(match[2]), f"{match[1]}:{match[2]}")
         return _cell(run, match[3], int(match[4]), int(match[5]), what)
-    if match := _PATTERN.fullmatch(what):
-        return _of_pattern(run, match[1])
+    if match := _BY_NAME.fullmatch(what):
+        return _by_name(run, match[1], match[2])
     if match := _CONCEPT.fullmatch(what):
         return _concept(run, int(match[1]), what)
     if match := _PAIR.fullmatch(what):
@@ -99,27 +101,28 @@ def _concept(run: Run, concept_id: int, what: str) -> Cell:
     kinds = _kinds(run)
     if concept_id >= len(kinds):
         raise _unknown(run, f"there is no concept '{what}'", _no_concept(concept_id, kinds))
-    if kinds[concept_id] == PATTERN:
-        return Cell("pattern", int(EVERYWHERE), concept_id, f"pattern:{concept_id}")
+    if kinds[concept_id] in (PATTERN, DETECTOR):  # the name of the view over all pairs
+        return Cell(kinds[concept_id], int(EVERYWHERE), concept_id, f"{kinds[concept_id]}:{concept_id}")
     tested = not kinds[concept_id].startswith("shift_")
     return Cell("global", int(EVERYWHERE), concept_id, f"global:{concept_id}" if tested else what)
 
 
 def _kinds_of(view: str) -> tuple[str, ...]:
     """The kinds of concepts that are tested in a view."""
-    if view.startswith("pattern"):
-        return (PATTERN,)
+    if view.startswith((PATTERN, DETECTOR)):
+        return (view.removesuffix("_group"),)
     return (view.replace("prompt_", "shift_"),) if view.startswith("prompt_") else ("community", "feature")
 
 
-def _of_pattern(run: Run, name: str) -> Cell:
-    """The effect of a pattern over all pairs, by the pattern's name."""
-    table = run.table(CONCEPTS_FILE, ["concept_id", "pattern"])
-    names = dict(zip(table["pattern"].to_pylist(), table["concept_id"].to_pylist(), strict=True))
+def _by_name(run: Run, kind: str, name: str) -> Cell:
+    """The effect of a pattern or a detector over all pairs, by its name."""
+    table = run.table(CONCEPTS_FILE, ["concept_id", kind])
+    names = dict(zip(table[kind].to_pylist(), table["concept_id"].to_pylist(), strict=True))
     if name not in names:
-        near = [f"pattern:{known}" for known in near_misses(name, [known for known in names if known])]
-        raise _unknown(run, f"there is no pattern '{name}'", "docs/patterns.md lists those of the package", near)
-    return _concept(run, names[name], f"pattern:{name}")
+        near = [f"{kind}:{known}" for known in near_misses(name, [known for known in names if known])]
+        where = "docs/patterns.md lists those of the package" if kind == PATTERN else "`pretilt detector` makes one"
+        raise _unknown(run, f"there is no {kind} '{name}'", where, near)
+    return _concept(run, names[name], f"{kind}:{name}")
 
 
 def _kinds(run: Run) -> list[str]:

@@ -18,7 +18,7 @@ from pretilt.lens.tokens import PairTokens
 from pretilt.pairs.shuffle import label_swap
 from pretilt.pairs.transcript import transcript
 from pretilt.run import Run
-from pretilt.schema import EVIDENCE_FILE, IN_GROUPS, OVER_ALL_PAIRS, PAIRS_FILE, PATTERN, TOKENS_FILE
+from pretilt.schema import DETECTOR, EVIDENCE_FILE, IN_GROUPS, OVER_ALL_PAIRS, PAIRS_FILE, PATTERN, TOKENS_FILE
 from pretilt.settings import AuditSettings
 from pretilt.text import is_harmful, mask_slurs
 from pretilt.trace.types import Quote
@@ -46,7 +46,12 @@ def tokens_of(
     missing = [key for key in u_of_key if key not in tokens]
     concepts = concepts_of(run, {concept for _, concept in missing})
     of_text = [key for key in missing if concepts[key[1]]["kind"] == PATTERN]
-    of_features = [key for key in missing if key not in set(of_text)]
+    scored = [key for key in missing if concepts[key[1]]["kind"] == DETECTOR]
+    of_features = [key for key in missing if key not in {*of_text, *scored}]
+    if scored:
+        from pretilt.lens.choice import choose_lens
+
+        tokens |= zip(scored, token_reader(run, settings, choose_lens(settings, events), events)(scored), strict=True)
     if of_text:
         tokens |= zip(of_text, token_reader(run, settings, None, events)(of_text), strict=True)
     if of_features:

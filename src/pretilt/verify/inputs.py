@@ -24,7 +24,8 @@ from pretilt.schema import FORECAST_FILE, FORECAST_HALVES_FILE, FORECAST_REPORT,
 from pretilt.verify.observed import Observed, realised
 
 # Views of sets of prompts, and the kind of concepts that each is judged on.
-CELL_VIEWS = {"group": "community", "prompt_max": "shift_max", "prompt_freq": "shift_freq", "pattern_group": "pattern"}
+CELL_VIEWS = {"group": "community", "prompt_max": "shift_max", "prompt_freq": "shift_freq"}
+CELL_VIEWS |= {"pattern_group": "pattern", "detector_group": "detector"}
 FEW_UNITS = 4  # independent prompts: each half of them is cut in two again
 _Z95 = 1.959963984540054
 

@@ -29,6 +29,7 @@ SETS = {
     "shift_max": "response shifts, max",
     "shift_freq": "response shifts, freq",
     "patterns": "patterns of the text",
+    "detectors": "detectors",
 }
 
 
@@ -92,14 +93,16 @@ def nulls_of(forecast: Forecast, outcome: Seen) -> Nulls:
 
 
 def masks(forecast: Forecast) -> dict[str, np.ndarray]:
-    """Which concepts each set holds, bool [M]."""
+    """Which concepts each set holds, bool [M]; detectors where there are any."""
     bank = forecast.bank
+    of_detectors = {"detectors": bank.detectors} if bank.detectors.any() else {}
     return {
         "communities": bank.communities,
         "features": bank.feature_view,
         "shift_max": bank.of("max"),
         "shift_freq": bank.of("freq"),
         "patterns": bank.patterns,
+        **of_detectors,
     }
 
 

@@ -186,7 +186,7 @@ class _Verification:
 
         y, se, n = self.seen.observed.mean, self.seen.observed.se, len(self.seen.observed.shift)
         lo, hi = np.empty(y.size), np.empty(y.size)
-        for name in ("features", "shift_max", "shift_freq", "patterns"):  # the communities are among the features
+        for name in self.masks.keys() - {"communities"}:  # which are among the features
             in_set, calibrated = self.masks[name], self.calibrated[name]
             lo[in_set], hi[in_set] = (
                 (np.nan, np.nan)

@@ -215,7 +215,7 @@ def statements(
         None if covered is None else covered >= COVERED,
     )
     names = {"group": "groups of pairs", "prompt_max": "prompts, max", "prompt_freq": "prompts, freq",
-             "pattern_group": "groups of pairs, patterns"}  # fmt: skip
+             "pattern_group": "groups of pairs, patterns", "detector_group": "groups of pairs, detectors"}  # fmt: skip
     for view, view_report in cells.items():
         within = (view_report.get("in_out") or {}).get("within")
         if within is not None:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from pretilt.concepts.readable import UNNAMED
 from pretilt.run import finite
-from pretilt.schema import IN_GROUPS, LISTED, OVER_ALL_PAIRS, PATTERN
+from pretilt.schema import DETECTOR, IN_GROUPS, LISTED, OVER_ALL_PAIRS, PATTERN
 from pretilt.stats.sure import is_sure
 from pretilt.text import counted, mask_slurs
 from pretilt.view.certainty import signed, verdict
@@ -43,9 +43,9 @@ _NAME_COLUMNS = ("concept_id", "name", "name_score")
 FOLLOWS_LENGTH = 0.3  # |correlation| with the length difference from which a person is warned
 MOST_UNSURE = 3  # rows told of a list in which nothing is sure
 PLACES = {
-    "patterns": ["pattern"],
+    "patterns": ["pattern", "detector"],
     "everywhere": ["global"],
-    "groups": ["pattern_group", "group"],
+    "groups": ["pattern_group", "detector_group", "group"],
     "prompts": ["prompt_max", "prompt_freq"],
 }
 
@@ -108,8 +108,8 @@ def interval(lo: float | None, hi: float | None) -> str:
 
 def effect_id(concept_id: int, kind: str | None) -> str:
     """What `trace` takes for a concept over all pairs: a response-shift concept is not tested there."""
-    if kind == PATTERN:
-        return f"pattern:{concept_id}"
+    if kind in (PATTERN, DETECTOR):
+        return f"{kind}:{concept_id}"
     return f"concept:{concept_id}" if unit_of(kind) else f"global:{concept_id}"
 
 

@@ -12,6 +12,7 @@ NEXT: dict[str, tuple[tuple[str, ...], str]] = {
     "trace of text": (("audit", "SOURCE", "--model", "MODEL", "--dictionary", "DICTIONARY"), "what the model sees too"),
     "doctor": (("trace", "RUN", "1"), "which pairs the first row of the audit rests on"),
     "trace": (("rollouts", "RUN", "--role", "reference"), "what the untrained model says, for the forecast"),
+    "detector": (("trace", "RUN"), "which pairs and tokens show the trait"),
     "describe": (("trace", "RUN", "1"), "the first row of the audit, with its description"),
     "rollouts": (("forecast", "RUN"), "seal what training will do, before it begins"),
     "forecast": (("train", "RUN"), "train on these pairs"),

@@ -68,9 +68,10 @@ const conceptName = (id) => plain(payload.concepts[id]?.name ?? `concept ${id}`)
 const groupName = (id) => plain(payload.groups[id]?.name ?? `group ${id}`);
 const promptName = (id) => plain(payload.prompts[id]?.name ?? `prompt concept ${id}`);
 const isPrompt = (x) => x.view.startsWith("prompt_");
-const overAll = (x) => x.view === "global" || x.view === "pattern";
-const inGroup = (x) => x.view === "group" || x.view === "pattern_group";
-const isPattern = (x) => x.view.startsWith("pattern");
+const overAll = (x) => ["global", "pattern", "detector"].includes(x.view);
+const inGroup = (x) => ["group", "pattern_group", "detector_group"].includes(x.view);
+const isDetector = (x) => x.view.startsWith("detector");
+const isPattern = (x) => x.view.startsWith("pattern") || isDetector(x); // told in shares of answers
 const placeName = (x) => (overAll(x) ? "" : inGroup(x) ? groupName(x.where) : promptName(x.where));
 const statistic = (x) => (isPrompt(x) ? x.view.slice("prompt_".length) : "");
 const link = (id) => "#h=" + encodeURIComponent(id).replaceAll("%3A", ":");

@@ -21,7 +21,7 @@ const ORDER = {
   pairs: ["number of pairs", (a, b) => b.n_in - a.n_in || a.rank - b.rank],
   name: ["name", (a, b) => conceptName(a.concept_id).localeCompare(conceptName(b.concept_id))],
 };
-const VIEWS = { all: "anywhere", pattern: "in the text, over all pairs", pattern_group: "in the text, in groups", global: "over all pairs", group: "in groups of pairs", prompt: "by what the prompt is about" };
+const VIEWS = { all: "anywhere", pattern: "in the text, over all pairs", pattern_group: "in the text, in groups", detector: "by detectors, over all pairs", detector_group: "by detectors, in groups", global: "over all pairs", group: "in groups of pairs", prompt: "by what the prompt is about" };
 const inView = (x, view) => view === "all" || x.view === view || (view === "prompt" && isPrompt(x));
 const placeKey = (x) => (isPrompt(x) ? "prompt:" : x.view + ":") + x.where;
 const largest = {};
@@ -145,6 +145,7 @@ function concept(x) {
   const forms = [["paper", c.mean_u_paper], ["count ≥ 2", c.mean_u_count2], ["frequency", c.mean_u_freq]].filter(([, v]) => known(v));
   const features = c.feature_ids ?? [];
   if (c.kind === "pattern") return pattern(x, c);
+  if (c.kind === "detector") return detector(x, c);
   const follows = known(c.length_correlation) && Math.abs(c.length_correlation) >= 0.3;
   return h("div", { class: "concept" },
     c.phrases.length ? h("ul", { class: "chips phrases", "aria-label": "Words and phrases on which it fires" }, c.phrases.slice(0, 12).map((p) => h("li", {}, data(plain(p))))) : null,
@@ -179,6 +180,16 @@ function pattern(x, c) {
         h("dt", {}, "id"), h("dd", {}, h("code", {}, `pattern:${c.pattern}`), "; its expression stands in ", h("a", { href: "./patterns.parquet" }, "patterns.parquet")))));
 }
 
+// A detector has a card of its own, a file beside this page.
+function detector(x, c) {
+  return h("div", { class: "concept" },
+    h("details", {}, h("summary", {}, "About the detector"),
+      h("dl", { class: "rows" },
+        h("dt", {}, "present"), h("dd", {}, `${sharesWords(x.concept_id)}; in ${plural(c.n_pairs_active, "pair")} in at least one response`),
+        h("dt", {}, term("length", "length")), h("dd", {}, `correlation of u with the difference in length: ${signed(c.length_correlation, 2)}`),
+        h("dt", {}, "id"), h("dd", {}, h("code", {}, `detector:${c.detector}`), "; how well it does on examples that it did not see: ", h("a", { href: `./detector-${c.detector}.json` }, `detector-${c.detector}.json`)))));
+}
+
 // --- the pairs behind it ----------------------------------------------------------------------------------------------
 function evidence(x) {
   const rows = payload.evidence[x.hypothesis_id] ?? [];
@@ -195,7 +206,7 @@ function evidence(x) {
   } }, `Show ${plural(rows.length - FIRST_PAIRS, "more pair")}`) : null;
   return h("div", { class: "evidence" }, h("h4", {}, `Responsible pairs: the ${int(rows.length)} that contribute most`),
     h("p", { class: "note" }, `Together they account for ${percent(Math.min(1, share))} of the effect. `,
-      isPattern(x) ? "What the pattern matches is marked." : "Tokens on which the concept fires are marked: ", isPattern(x) ? null : h("span", { class: "ramp" }, h("mark", { class: "a1" }, "weak"), h("mark", { class: "a2" }, "firing"), h("mark", { class: "a3" }, "strong"), h("mark", { class: "a4" }, "strongest"))),
+      isDetector(x) ? "Tokens that reach the detector's threshold are marked." : isPattern(x) ? "What the pattern matches is marked." : "Tokens on which the concept fires are marked: ", isPattern(x) ? null : h("span", { class: "ramp" }, h("mark", { class: "a1" }, "weak"), h("mark", { class: "a2" }, "firing"), h("mark", { class: "a3" }, "strong"), h("mark", { class: "a4" }, "strongest"))),
     concentration(x), box, more);
 }
 

@@ -43,13 +43,17 @@ function renderFindings() {
   };
   const silent = trust.n_silent;
   $("text").hidden = !draw("patterns", "patterns", { amplify: "more of the chosen answers hold it", suppress: "more of the rejected answers hold it", axis: "share of chosen answers less that of rejected ones, shrunken, with 95 % interval" }, "");
+  if (hypotheses.some(isDetector)) {
+    $("h-text").textContent = "In the text: what grep can recount, and what detectors find";
+    $("text").querySelector(".lead").append(" Detectors are read from the model; how far to trust each stands in its card, detector-<name>.json.");
+  }
   const two = "there more than elsewhere; at most two of the same place";
   draw("forest", "everywhere", { amplify: "chosen shows it more", suppress: "rejected shows it more", axis: "mean difference between chosen and rejected, shrunken, with 95 % interval" }, "No effect over all pairs passed the display rules.");
   const grouped = draw("groups", "groups", { amplify: two, suppress: two, axis: "pairs inside the group less those of the other groups, shrunken, with 95 % interval" }, "No group of pairs stands out: there are no groups, or no effect in one passed the display rules.");
   draw("prompts", "prompts", { amplify: two, suppress: two, axis: "these prompts less all others, shrunken, in standard deviations (sd), with 95 % interval" }, "Nothing depends on what the prompt is about, as far as this lens can see: there are no prompt concepts, or no effect passed the display rules.");
   fill($("heat"), grouped ? [h("h3", { class: "sub" }, "Concepts by groups"), h("p", { class: "note" }, `Each column is a group, each row a concept. A triangle is how far the effect inside differs from that in the other groups${silent ? `; ${plural(silent, "pair")} that no concept sets apart ${silent === 1 ? "is" : "are"} in no group` : ""}. Those that can be clicked open with their pairs: what is sure, and the first 25 of each list.`), heat(payload.heat)] : null);
   for (const id of ["filters", "scatter-frame"]) $(id).hidden = !hypotheses.length;
-  const n = trust.n_tested, parts = Object.entries(trust.tested).map(([v, k]) => `${int(k)} ${{ pattern: "patterns", pattern_group: "patterns in groups", global: "over all pairs", group: "in groups", prompt_max: "by prompt (max)", prompt_freq: "by prompt (freq)" }[v] ?? v}`);
+  const n = trust.n_tested, parts = Object.entries(trust.tested).map(([v, k]) => `${int(k)} ${{ pattern: "patterns", pattern_group: "patterns in groups", detector: "detectors", detector_group: "detectors in groups", global: "over all pairs", group: "in groups", prompt_max: "by prompt (max)", prompt_freq: "by prompt (freq)" }[v] ?? v}`);
   $("explore-lead").textContent = n ? `${plural(n, "hypothesis", "hypotheses")} tested (${parts.join(", ")}), ${int(trust.n_shown)} shown: those with enough pairs and families, and the same sign in both halves of the data. ${trust.n_sure === 1 ? "1 of them is" : `${int(trust.n_sure)} of them are`} sure. Pairs stand with those that are sure and listed, and with the first 25 of each list.` : "Nothing was tested.";
 }
 

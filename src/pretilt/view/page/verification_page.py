@@ -65,7 +65,7 @@ def _points(table: pa.Table, forecast: pa.Table, kind: Mapping[int, str]) -> tup
     kinds = np.array([kind[i] for i in observed["concept_id"].to_pylist()])
     keep = np.ones(len(observed), bool)
     left_out = {}
-    for drawn_kind in ("feature", "shift_max", "shift_freq", "pattern"):
+    for drawn_kind in ("feature", "shift_max", "shift_freq", "pattern", "detector"):
         of_kind = np.flatnonzero(kinds == drawn_kind)
         if of_kind.size > MAX_POINTS:
             gone = np.random.default_rng(0).choice(of_kind, of_kind.size - MAX_POINTS, replace=False)

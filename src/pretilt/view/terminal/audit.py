@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pretilt.pairs.transcript import last_turn
-from pretilt.schema import IN_GROUPS, OVER_ALL_PAIRS
+from pretilt.schema import DETECTOR, IN_GROUPS, OVER_ALL_PAIRS
 from pretilt.stats.sure import LEAST_FIRING, SURE_LFSR, SURE_PAIRS, SURE_Q, pairs_missing
 from pretilt.text import counted, is_harmful, one_line, snippet
 from pretilt.view.certainty import sure_text
@@ -146,8 +146,11 @@ def _mark(direction: str) -> str:
 def _lists(page: Page, summary: Summary, show_text: bool) -> None:
     numbers, in_lists = count(1), summary.trust["in_lists"]
     if any(in_lists["patterns"].values()):
-        page.heading("In the text", "shares of the answers that hold a pattern, over all pairs: grep can recount them")
         patterns = {"amplify": summary.amplified_patterns, "suppress": summary.suppressed_patterns}
+        note = "shares of the answers that hold a pattern, over all pairs: grep can recount them"
+        if any(effect.view == DETECTOR for effects in patterns.values() for effect in effects):
+            note = "shares of the answers that hold a pattern (grep can recount them) or reach a detector's threshold"
+        page.heading("In the text", note)
         _table(page, numbers, patterns, in_lists["patterns"], of_patterns=True)
     if summary.read["unit"] == "words":
         _groups(page, summary, numbers, show_text)

@@ -28,7 +28,13 @@ RUNGS = {
     "converged": "training to the optimum",
     "tilt": "the optimum, tilted exactly on sampled answers",
 }
-_KINDS = {"pattern": "in the text", "community": "", "shift_max": "by strength", "shift_freq": "by frequency"}
+_KINDS = {
+    "pattern": "in the text",
+    "detector": "by a detector",
+    "community": "",
+    "shift_max": "by strength",
+    "shift_freq": "by frequency",
+}
 
 
 @dataclass(frozen=True)
@@ -185,6 +191,7 @@ _FAMILIES = {
     "features": "communities and features",
     "shift_max": "shifts by strength",
     "patterns": "patterns of the text",
+    "detectors": "detectors",
     "shift_freq": "shifts by frequency",
 }
 

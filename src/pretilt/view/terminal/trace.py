@@ -16,7 +16,7 @@ from rich.text import Text
 
 from pretilt.pairs.transcript import last_turn
 from pretilt.run import finite
-from pretilt.schema import OVER_ALL_PAIRS, PATTERN
+from pretilt.schema import DETECTOR, OVER_ALL_PAIRS, PATTERN
 from pretilt.stats.sure import is_sure
 from pretilt.text import counted, one_line, snippet, visible
 from pretilt.trace.types import Contribution, EffectTrace, Fired, Lesson, PairTrace, Quote, Trace
@@ -31,6 +31,7 @@ _OWN = str.maketrans({"«": "“", "»": "”", _OPEN: "\ufffd", _CLOSE: "\ufffd
 _SETS = {
     "group": "in the group",
     "pattern_group": "in the group",
+    "detector_group": "in the group",
     "prompt_max": "on prompts about",
     "prompt_freq": "on prompts about",
 }
@@ -102,8 +103,8 @@ def _amount(value: float | None, kind: str, digits: int = 3) -> str:
 
 
 def _size(value: float | None, kind: str) -> str:
-    """An effect in the unit that it is read in: of a pattern in percentage points of answers."""
-    return f"{points(value)} points" if kind == PATTERN else _amount(value, kind)
+    """An effect in the unit that it is read in: of a pattern or detector in percentage points of answers."""
+    return f"{points(value)} points" if kind in (PATTERN, DETECTOR) else _amount(value, kind)
 
 
 def _percent(share: float | None) -> str:
@@ -175,7 +176,7 @@ def _figures(trace: EffectTrace) -> list[tuple[str, str]]:
 def _limits(row: Mapping[str, Any], name: str, kind: str) -> str:
     """The 95 % interval in the unit of the effect, "" where there is none."""
     lo, hi = finite(row.get(f"{name}_lo")), finite(row.get(f"{name}_hi"))
-    if kind == PATTERN and lo is not None and hi is not None:
+    if kind in (PATTERN, DETECTOR) and lo is not None and hi is not None:
         return f"[{points(lo)}, {points(hi)}]"
     return interval(lo, hi)
 

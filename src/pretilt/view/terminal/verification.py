@@ -49,6 +49,7 @@ def print_verification(report: Mapping[str, Any], concepts: pa.Table, console: C
             "prompt_max": "prompts, max",
             "prompt_freq": "prompts, freq",
             "pattern_group": "groups, patterns",
+            "detector_group": "groups, detectors",
         }
         rows = [
             {"name": f"{names[v]}, {counted(judged['judged_sets'], 'set')}", **judged["within"]} for v, judged in cells

@@ -1,14 +1,20 @@
-"""The options of a function of the front door: made from its settings class, shown in signature and docstring."""
+"""What the functions of the front door share: runs that are opened, and options shown in signature and docstring."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 
 from pretilt.settings import Settings
 
+if TYPE_CHECKING:
+    from pretilt.audit.result import AuditResult
+    from pretilt.run import Run
+
+AnyRun: TypeAlias = "str | Path | Run | AuditResult"  # a folder, a run, or the result of any step
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -40,3 +46,24 @@ def with_options(settings: type[Settings]) -> Callable[[Callable[P, T]], Callabl
 
 def _choices(words: tuple[str, ...]) -> str:
     return f" One of {', '.join(words)}." if words else ""
+
+
+def open_run(run: AnyRun) -> AuditResult:
+    """Open a finished run. Raises UserError for a folder that is none, or whose manifest is damaged."""
+    from pretilt.audit.result import open_run as open_folder
+
+    return open_folder(run if isinstance(run, str | Path) else getattr(run, "run", run).path)
+
+
+def read_by_a_lens(run: AnyRun, command: str) -> Run:
+    """The run. Raises UserError for one that was audited without a lens: the command needs tokens and a model."""
+    from pretilt.errors import UserError
+
+    folder = open_run(run).run
+    if folder.manifest.get("settings", {}).get("no_lens"):
+        raise UserError(
+            f"`pretilt {command}` needs a lens, and this run was audited with --no-lens",
+            file=folder.path,
+            fix="Audit the pairs into another folder with --model and --dictionary",
+        )
+    return folder

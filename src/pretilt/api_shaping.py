@@ -1,0 +1,111 @@
+"""The front door's functions about plans: decide, compile, hand out, and see what came of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pretilt.api_kit import AnyRun, open_run, read_by_a_lens, with_options
+from pretilt.events import Events, watching
+from pretilt.lock import working
+from pretilt.settings import ShapeSettings, VerifySettings
+
+if TYPE_CHECKING:
+    from pretilt.run import Run
+    from pretilt.shape.export import ExportResult
+    from pretilt.shape.plan import Plan
+    from pretilt.shape.step import ShapeResult
+    from pretilt.verify.plan import PlanOutcome
+
+
+@with_options(ShapeSettings)
+def shape(
+    run: AnyRun,
+    plan: str | Path | dict[str, Any] | Plan,
+    *,
+    name: str | None = None,
+    compare: bool = False,
+    events: Events | None = None,
+    **options: Any,
+) -> ShapeResult:
+    """Compile a plan to actions on pairs, and say what it changes: for every concept, before training, and sealed.
+
+    `plan`: a plan.yaml, or what it holds as a mapping. `name`: of the compiled plan, by default the file's stem.
+    `compare`: every method that applies, side by side, for each item of the plan.
+
+        plan = {"items": [{"suppress": "pattern:bold", "to": "base"}]}
+        pretilt.shape("runs/pairs", plan).to_pandas()
+    """
+    from pretilt.shape.step import shape_run
+
+    options_given = ShapeSettings.load(**options)
+    return shape_run(open_run(run).run, plan, options_given, name=name, compare=compare, events=events)
+
+
+def mark(
+    run: AnyRun,
+    decision: str,
+    target: str,
+    *,
+    plan: str | Path = "plan.yaml",
+    method: str | None = None,
+    to: str | None = None,
+    strength: float | None = None,
+    gate: str | None = None,
+    note: str = "",
+) -> Path:
+    """Write one decision about a concept, an effect or a set of pairs into a plan, and return the plan's path.
+
+    `decision`: "suppress", "amplify", "keep" or "protect". A decision about the same target takes the place of the
+    one before. Raises UserError for a target that the run does not hold, and writes nothing then.
+
+        pretilt.mark("runs/pairs", "suppress", "pattern:bold", to="base")
+    """
+    from pretilt.shape.mark import mark_item
+
+    values = {"method": method, "to": to, "strength": strength, "gate": gate, "note": note or None}
+    return mark_item(open_run(run).run, Path(plan), decision, target, values)
+
+
+def export(
+    run: AnyRun,
+    out: str | Path,
+    *,
+    plan: str | Path | dict[str, Any] | Plan | ShapeResult | None = None,
+    reference: bool = False,
+    beta: float | None = None,
+    events: Events | None = None,
+) -> ExportResult:
+    """Write the pairs as a plain preference dataset into the folder `out`: as they are, or as a plan has them.
+
+    `reference` adds the log-probabilities of both responses under the run's model; with `beta` they hold the plan's
+    offsets already. The folder's README says what TRL, axolotl, LLaMA-Factory, open-instruct and NeMo-RL can honour.
+
+        pretilt.export("runs/pairs", "data/with-reference", reference=True)
+    """
+    from pretilt.shape.export import export_run
+
+    events, folder = watching(events), open_run(run).run
+    shaped = compiled_or_none(folder, plan, events)
+    with working(folder.path, "export", events.say):
+        return export_run(open_run(folder).run, Path(out), shaped, reference=reference, beta=beta, events=events)
+
+
+def compiled_or_none(run: Run, plan: Any, events: Events) -> ShapeResult | None:
+    """A plan that may be compiled already; None of None."""
+    from pretilt.shape.step import ShapeResult
+
+    return plan if plan is None or isinstance(plan, ShapeResult) else shape(run, plan, events=events)
+
+
+def verify_plan(run: AnyRun, name: str = "plan", *, events: Events | None = None, **options: Any) -> PlanOutcome:
+    """Say whether a plan did what its what-if foretold, by the answers of the models trained with and without it.
+
+    `name`: of the compiled plan. Needs `train(run)` and `train(run, plan=…)`; answers that are missing are sampled.
+    Intended, foretold and realised stand side by side for every target, and off the target.
+
+        pretilt.verify_plan("runs/pairs", "less-bold").report["targets"]
+    """
+    from pretilt.verify.plan import verify_plan as judge_plan
+
+    return judge_plan(read_by_a_lens(run, "verify"), name, VerifySettings.load(**options), events=events)
