@@ -187,6 +187,9 @@ def _membership(concepts: Concepts) -> pa.Table:
             "kind": ["community"] * n,
             "feature_ids": pa.array(lists, pa.list_(pa.int32())),
             "name": [f"community {i}" for i in range(n)],
+            "name_kind": ["none"] * n,
+            "name_score": pa.nulls(n, pa.float64()),
+            "contexts": pa.array([[]] * n, pa.list_(pa.string())),
             "phrases": pa.array([[]] * n, pa.list_(pa.string())),
         }
     )

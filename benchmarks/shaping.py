@@ -2,12 +2,12 @@
 
     python benchmarks/worlds --out runs/worlds --worlds P2 --seeds 1 --no-controls
     python benchmarks/shaping.py --run runs/worlds/small/P2-1/run                    # every plan, then the table
-    python benchmarks/shaping.py --run runs/worlds/small/P2-1/run --plans cheer-drop # some of them
+    python benchmarks/shaping.py --run runs/worlds/small/P2-1/run --plans drop # some of them
     python benchmarks/shaping.py --run runs/worlds/small/P2-1/run --tables --store   # what is finished, for the docs
 
 Each plan is compiled and sealed, trained under with the world's own settings, and judged against the world's plain
 training. Interrupt it at any moment: what is finished is skipped. The rungs of the what-if are compared afterwards, on
-the same actions; the declared one is that of the world's forecast.
+the same actions. The default rung was chosen on the plans dev-offset and dev-drop; the others are reported.
 """
 
 from __future__ import annotations
@@ -30,14 +30,17 @@ from pretilt.shape.what_if import WHAT_IF_RUNGS, WhatIf
 from pretilt.stats.agreement import correlation, spearman
 
 CHEER, SMILE, NUMBER = "pattern:exclamation-mark", "pattern:emoticon", "pattern:number"
+RUNGS = {"dev-offset": "converged", "dev-drop": "converged"}  # of the others the default
 PLANS: dict[str, list[dict[str, Any]]] = {
-    "cheer-offset": [{"suppress": CHEER, "method": "offset", "to": "base"}],
-    "cheer-drop": [{"suppress": CHEER, "method": "drop", "to": "base"}],
-    "cheer-designed": [{"suppress": CHEER, "method": "designed-offset", "to": "base"}, {"protect": SMILE}],
-    "cheer-weight": [{"suppress": CHEER, "method": "weight", "to": "base"}],
-    "cheer-swap": [{"suppress": CHEER, "method": "swap", "to": "base"}],
-    "cheer-mask": [{"suppress": CHEER, "method": "mask", "strength": 1.0}],
-    "cheer-half": [{"suppress": CHEER, "method": "offset", "to": "half"}],
+    "dev-offset": [{"suppress": CHEER, "method": "offset", "to": "base"}],
+    "dev-drop": [{"suppress": CHEER, "method": "drop", "to": "base"}],
+    "offset": [{"suppress": CHEER, "method": "offset", "to": "base"}],
+    "drop": [{"suppress": CHEER, "method": "drop", "to": "base"}],
+    "designed": [{"suppress": CHEER, "method": "designed-offset", "to": "base"}, {"protect": SMILE}],
+    "weight": [{"suppress": CHEER, "method": "weight", "to": "base"}],
+    "swap": [{"suppress": CHEER, "method": "swap", "to": "base"}],
+    "mask": [{"suppress": CHEER, "method": "mask", "strength": 1.0}],
+    "half": [{"suppress": CHEER, "method": "offset", "to": "half"}],
     "number-1": [{"amplify": NUMBER, "method": "offset", "strength": 1.0}],
     "number-2": [{"amplify": NUMBER, "method": "offset", "strength": 2.0}],
     "number-4": [{"amplify": NUMBER, "method": "offset", "strength": 4.0}],
@@ -72,7 +75,7 @@ def main() -> None:
 def carry_out(run: Path, name: str) -> None:
     """Compile, train under the plan as the world was trained, sample and judge."""
     trained = json.loads((run / "trained" / "train.json").read_text())
-    shaped = pretilt.shape(run, {"items": PLANS[name]}, name=name, events=Events())
+    shaped = pretilt.shape(run, {"items": PLANS[name]}, name=name, rung=RUNGS.get(name), events=Events())
     options = {**trained["settings"]["dpo"], "seed": trained["dpo"]["seed"]}
     pretilt.train(run, model=trained["model_name"], plan=shaped, **options)
     rollouts = Run(run).manifest["stages"]["rollouts-before"]["config"]

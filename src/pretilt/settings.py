@@ -283,7 +283,7 @@ class ShapeSettings(Settings):
     """Options of `pretilt shape`. What is not given is as in the run's forecast, where it has one."""
 
     rung: Literal["mean", "one_step", "converged"] | None = option(
-        None, "Predictor of the change. Default: that of the forecast, else as `pretilt forecast` chooses it.", JUDGING
+        None, "Predictor of the change (docs/shaping.md). Default: mean.", JUDGING
     )
     form: Literal["presence", "paper", "count2", "freq"] | None = option(
         None, "What a response's score is. Default: that of the forecast, else presence.", JUDGING

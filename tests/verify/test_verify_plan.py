@@ -38,7 +38,7 @@ def test_the_way_back_is_measured(run: Path, said: float, recovery: float) -> No
     outcome = shaped_by(run, said, {"suppress": moving(run), "method": "drop", "to": "base"})
     target = outcome.report["targets"][0]
     assert target["recovery"] == pytest.approx(recovery, abs=4 * target["recovery_se"])
-    assert target["recovery_se"] < 0.25 and target["wanted"] == 0.0
+    assert target["recovery_se"] < 0.25 and target["share_wanted"] == 0.0
     assert target["shaped"] - target["plain"] == pytest.approx(
         next(r["observed"] for r in outcome.table.to_pylist() if f"concept:{r['concept_id']}" == target["target"])
     )

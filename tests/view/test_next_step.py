@@ -28,7 +28,7 @@ def test_the_help_lists_the_commands_in_the_order_of_the_work() -> None:
     shown = in_process("--help").stdout
     names = re.findall(r"^  (\w+) ", shown[shown.index("Commands:") :], re.MULTILINE)
     order = ["demo", "fit", "audit", "doctor", "trace", "detector", "describe", "rollouts"]
-    order += ["forecast", "train", "verify"]
+    order += ["forecast", "mark", "shape", "export", "train", "verify"]
     assert names == order
     assert set(NEXT) - {"empty audit", "trace of text"} == set(order) - {"demo"}  # demo ends like an audit
 

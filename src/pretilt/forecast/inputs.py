@@ -191,7 +191,7 @@ def _present_or_not(run: Run, settings: AuditSettings, bank: Bank, form: ScoreFo
     counts = pattern_counts(run, settings).take(train)
     parts = [counts.u[:, pattern_columns(run, bank, counts.names)].astype(np.float64)]
     if bank.detectors.any():
-        chosen, rejected = (side[train].astype(np.float64) for side in presence(run, _detector_names(run, bank)))
+        chosen, rejected = (side[train].astype(np.float64) for side in presence(run, detector_names(run, bank)))
         parts.append(chosen - rejected)
     u = np.concatenate(parts, axis=1)
     level = np.full(u.shape[1], 0.5)
@@ -211,7 +211,7 @@ def _present_or_not(run: Run, settings: AuditSettings, bank: Bank, form: ScoreFo
     return PairDeltas.of(u, pairs["family_id"].to_numpy(), nuisance=nuisance, level=level), pairs.select(["pair_id"])
 
 
-def _detector_names(run: Run, bank: Bank) -> list[str]:
+def detector_names(run: Run, bank: Bank) -> list[str]:
     """Of the bank's detectors, in its order."""
     table = run.table(CONCEPTS_FILE, ["concept_id", "detector"])
     name_of = dict(zip(table["concept_id"].to_pylist(), table["detector"].to_pylist(), strict=True))
@@ -256,7 +256,7 @@ def rollouts_of(run: Run, role: str, bank: Bank, form: ScoreForm, *, beside: np.
     scores = [Scorer(run, settings_of(run), of_features, form)(features)] if len(of_features) else []
     scores += [_pattern_scores(run, bank, samples)] if bank.patterns.any() else []
     if bank.detectors.any():  # they are the bank's last
-        scores.append(detectors_of_rollouts(run, role, _detector_names(run, bank)).astype(np.float64))
+        scores.append(detectors_of_rollouts(run, role, detector_names(run, bank)).astype(np.float64))
     if beside is not None:
         scores.append(beside[:, None].astype(np.float64))
     return Rollouts.of(

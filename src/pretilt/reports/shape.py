@@ -34,7 +34,7 @@ class ItemReport(Report):
     method: str | None
     strength: Number
     unit: str | None  # of the strength
-    wanted: Number  # share of the shift without the plan that is to be left
+    share_wanted: Number  # share of the shift without the plan that is to be left
     reached: Number  # share that is left, of the whole plan
     is_exhausted: bool
     pairs_touched: int
@@ -108,7 +108,7 @@ class TargetOutcome(Report):
     plain: Number  # trained without the plan
     shaped: Number  # trained under it
     change_se: Number
-    wanted: Number  # share of the plain shift that was to be left
+    share_wanted: Number  # share of the plain shift that was to be left
     forecast_left: Number  # that the what-if foretold
     left: Number  # that is left; null where plain training moved it less than twice its standard error
     recovery: Number  # 1 - left: 0 is plain training's rate, 1 the untrained model's

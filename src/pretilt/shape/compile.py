@@ -124,7 +124,7 @@ def candidates(what_if: WhatIf, work: Work) -> list[Candidate]:
     for method, facts in METHODS.items():
         try:
             _check(work, method, None)
-            if method == "mask" and work.target.pattern is None:
+            if method == "mask" and work.target.pattern is None and work.target.detector is None:
                 raise UserError("not compared", why="every masked response would be read again; name the method")
             if work.item.strength is None:
                 solution = _sought(what_if, Solved(work, method, 0.0, []), [], None)

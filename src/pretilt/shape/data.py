@@ -68,7 +68,7 @@ class ShapeData:
         """Every family of concepts that is not empty; the families of a forecast."""
         bank = concept_bank(self.run)
         masks = {"features": bank.feature_view, **{f"shift_by_{q}": bank.of(q) for q in STATISTICS}}
-        masks["patterns"] = bank.patterns
+        masks |= {"patterns": bank.patterns, "detectors": bank.detectors}
         families = []
         for name, mask in masks.items():
             if not mask.any():

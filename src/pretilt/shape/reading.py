@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from pretilt.concepts.patterns import count, n_words
+from pretilt.detectors.stored import load_detector, thresholds
 from pretilt.errors import UserError
-from pretilt.forecast.inputs import Scorer, pattern_columns
+from pretilt.forecast.inputs import Scorer, detector_names, pattern_columns
 from pretilt.forecast.scores import log_length
 from pretilt.lens.blocks import SpanRows
 from pretilt.pairs.pair import Drop, Pair, with_response
@@ -18,6 +21,10 @@ from pretilt.pairs.tables import pairs_from_table
 from pretilt.schema import PAIRS_FILE, TOKENS_FILE
 from pretilt.shape.data import ConceptFamily, ShapeData
 from pretilt.train.actions import SIDES, Changes
+
+if TYPE_CHECKING:
+    from pretilt.lens.lens import Lens
+    from pretilt.lens.packing import Rows
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,12 @@ def reread(data: ShapeData, changes: Changes, families: Sequence[ConceptFamily] 
     reading = _Reading(data, changes, rows)
     u, nuisance = {}, {}
     for family in data.families if families is None else families:
-        measured = reading.of_patterns if family.bank.patterns.all() else reading.of_features
+        kinds = family.bank
+        measured = reading.of_features
+        if kinds.patterns.all():
+            measured = reading.of_patterns
+        elif kinds.detectors.all():
+            measured = reading.of_detectors
         u[family.name], nuisance[family.name] = measured(family)
     return Reread(rows, u, nuisance)
 
@@ -80,6 +92,23 @@ class _Reading:
             words.append(log_length(n_words(texts)))
         return holds[0].astype(np.float64) - holds[1].astype(np.float64), (words[0] - words[1])[:, None]
 
+    def of_detectors(self, family: ConceptFamily) -> tuple[np.ndarray, np.ndarray]:
+        """u and the difference in log length; the detectors see no masked token."""
+        from pretilt.detectors.reading import response_states
+        from pretilt.detectors.step import responses
+
+        data, names = self.data, detector_names(self.data.run, family.bank)
+        present = np.zeros((len(self.rows), 2, len(names)))
+        n_tokens = np.zeros((len(self.rows), 2))
+        opened = [(load_detector(data.run, name)[0], thresholds(data.run, name)[0]) for name in names]
+        for states in response_states(self._lens, self.tokens, batch_tokens=data.settings.batch_tokens):
+            for d, (detector, threshold) in enumerate(opened):
+                for row, span, scores in responses(detector, states):
+                    present[row, span - 1, d] = float(scores.max() >= threshold)
+                    n_tokens[row, span - 1] = scores.size
+        longer = log_length(n_tokens[:, 0]) - log_length(n_tokens[:, 1])
+        return present[:, 0] - present[:, 1], longer[:, None]
+
     @property
     def spans(self) -> dict[str, SpanRows]:
         """Features of both responses of the changed pairs, without the masked tokens."""
@@ -107,15 +136,17 @@ class _Reading:
         pieces = token_pieces(self.data.lens.tokenizer, ids[content])
         return "".join(piece for piece, is_hidden in zip(pieces, hidden, strict=True) if not is_hidden)
 
-    def _read(self) -> dict[str, SpanRows]:
-        from scipy.sparse import csr_array
+    @cached_property
+    def _lens(self) -> Lens:
+        return self.data.lens.lens(self.data.run.table(TOKENS_FILE))
 
-        from pretilt.lens.measure import measure
+    @cached_property
+    def tokens(self) -> Rows:
+        """The changed pairs as the model reads them; masked tokens are no content. Raises as `reread` does."""
         from pretilt.lens.packing import Rows
         from pretilt.pairs.chat import tokenise
 
         data, settings = self.data, self.data.settings
-        lens = data.lens.lens(data.run.table(TOKENS_FILE))
         ids: list[tuple[np.ndarray, ...]] = []
         content: list[tuple[np.ndarray, ...]] = []
         for row, pair, tokens in zip(
@@ -133,7 +164,15 @@ class _Reading:
             ids.append((tokens.prompt_ids, tokens.chosen_ids, tokens.rejected_ids))
             unread = np.zeros(tokens.prompt_ids.size, bool)
             content.append((unread, tokens.chosen_content & masks[0], tokens.rejected_content & masks[1]))
-        self.data.events.say(f"reading {len(ids):,} changed pairs")
+        return Rows(("prompt", *SIDES), ids, content)
+
+    def _read(self) -> dict[str, SpanRows]:
+        from scipy.sparse import csr_array
+
+        from pretilt.lens.measure import measure
+
+        data, lens, rows = self.data, self._lens, self.tokens
+        data.events.say(f"reading {len(rows):,} changed pairs")
         done = 0
 
         def progress(n_tokens: int) -> None:
@@ -141,12 +180,11 @@ class _Reading:
             done += n_tokens
             data.events.progress("reading changed pairs", done, rows.n_tokens, "tokens")
 
-        rows = Rows(("prompt", *SIDES), ids, content)
-        measured = measure(lens, rows, batch_tokens=settings.batch_tokens, progress=progress)
+        measured = measure(lens, rows, batch_tokens=data.settings.batch_tokens, progress=progress)
         spans = {}
         for side in SIDES:
             pool = measured.spans[side]
-            shape = len(ids), lens.n_features
+            shape = len(rows), lens.n_features
             fires, strongest = (
                 csr_array((values, pool.feature_id, pool.indptr), shape) for values in (pool.fire_count, pool.act_max)
             )

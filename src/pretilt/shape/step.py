@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 VERSION = 1  # raise it when a change of code can change the bytes
 REFERENCE = "reference"
+DEFAULT_RUNG = "mean"  # chosen on two plans of a development run: docs/results/shaping.md
 WHAT_IFS = "what_ifs"  # of run.json: every what-if that was ever sealed
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -187,12 +188,11 @@ def _config(run: Run, options: ShapeSettings, plan: Plan, compare: bool) -> dict
         raise UserError(
             f"the run holds no rollouts '{role}'", file=run.path, fix=f"Run `pretilt rollouts RUN --role {role}` first"
         )
-    rung = options.rung or forecast.get("rung") or ("mean" if role is None else "converged")
     seed = options.seed if options.seed is not None else settings_of(run).seed
     return {
         "plan": plan.identity,
         "form": options.form or forecast.get("form", "presence"),
-        "rung": "converged" if rung == "tilt" else rung,  # the tilt is of samples, which no plan changes
+        "rung": options.rung or DEFAULT_RUNG,
         "rollouts": role,
         "eta": float(forecast.get("eta", 1.0)),
         "draws": options.draws,
@@ -330,7 +330,7 @@ class _Shaping:
                     "pairs_inside": int((solution.work.inside if solution else target.rows).sum()),
                     "method": solution.method if solution else None,
                     "strength": solution.strength if solution else None,
-                    "unit": METHODS[solution.method].unit if solution else None, "wanted": item.share,
+                    "unit": METHODS[solution.method].unit if solution else None, "share_wanted": item.share,
                     "reached": row["shaped"] / row["plain"] if row and row["plain"] and solution else None,
                     "is_exhausted": bool(solution and solution.is_exhausted),
                     "pairs_touched": touched.get(str(number), 0),

@@ -37,8 +37,8 @@ from pretilt.trace.ids import Cell, resolve
 _SET = re.compile(r"(group|prompt|source|chosen_model|rejected_model|pair|pairs|prompt_has):(.+)", re.DOTALL)
 _COLUMNS = ("source", "chosen_model", "rejected_model")
 FORMS = (
-    "A target is a concept (concept:7, pattern:bold), an effect (group:12:7) or a set of pairs (group:12, prompt:3, "
-    "source:NAME, chosen_model:NAME, rejected_model:NAME, pair:ID, pairs:FILE)"
+    "A target is a concept (concept:7, pattern:bold, detector:NAME), an effect (group:12:7) or a set of pairs "
+    "(group:12, prompt:3, source:NAME, chosen_model:NAME, rejected_model:NAME, pair:ID, pairs:FILE)"
 )
 
 
@@ -51,6 +51,7 @@ class Target:
     rows: np.ndarray
     concept_id: int | None = None
     pattern: str | None = None
+    detector: str | None = None
 
 
 class TrainingSets:
@@ -82,7 +83,7 @@ class TrainingSets:
         rows = np.ones(len(self), bool) if place is None else self.rows(place)
         where = "" if place is None else f" on {self._set_name(*place.split(':', 1))}"
         name = str(row["name"] or f"concept {cell.concept_id}") + where
-        return Target(text, one_line(name), rows, cell.concept_id, row["pattern"])
+        return Target(text, one_line(name), rows, cell.concept_id, row["pattern"], row["detector"])
 
     def gate(self, text: str | None, *, line: int | None = None, file: Path | None = None) -> np.ndarray:
         """bool [n]: the pairs inside of a gate; of None all. Raises UserError for one that names no set of pairs."""
@@ -129,9 +130,9 @@ class TrainingSets:
         values = self.pairs[column].to_pylist()
         rows = np.array([value == name for value in values], bool)
         if not rows.any():
-            known = sorted({value for value in values if value is not None})
-            listed = f"The run has {', '.join(known[:5])}" if known else f"The pairs name no {column}"
-            raise UserError(f"no training pair has {column} '{name[:60]}'", fix=did_you_mean(name, known, listed))
+            held_values = sorted({value for value in values if value is not None})
+            listed = f"The run has {', '.join(held_values[:5])}" if held_values else f"The pairs name no {column}"
+            raise UserError(f"no training pair has {column} '{name[:60]}'", fix=did_you_mean(name, held_values, listed))
         return rows
 
     def _of_ids(self, ids: list[str], text: str) -> np.ndarray:
@@ -167,7 +168,7 @@ class TrainingSets:
 
     @cached_property
     def _concepts(self) -> dict[int, dict[str, str]]:
-        table = self.run.table(CONCEPTS_FILE, ["concept_id", "name", "pattern"])
+        table = self.run.table(CONCEPTS_FILE, ["concept_id", "name", "pattern", "detector"])
         return {row["concept_id"]: row for row in table.to_pylist()}
 
 

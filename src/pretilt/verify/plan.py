@@ -197,7 +197,7 @@ class _Judging:
                     "number": item["number"], "decision": item["decision"], "target": item["target"],
                     "name": item["name"], "method": item["method"], "strength": item["strength"],
                     "before": row["before"], "plain": row["plain"], "shaped": row["shaped"], "change_se": row["se"],
-                    "wanted": item["wanted"], "forecast_left": item["reached"],
+                    "share_wanted": item["share_wanted"], "forecast_left": item["reached"],
                     "left": None if recovery is None else 1 - recovery,
                     "recovery": recovery, "recovery_se": None if recovery is None else row["se"] / abs(plain_shift),
                 }

@@ -1,6 +1,7 @@
 """Leave the tokens that carry a concept out of the loss: of the chosen responses (suppress) or the rejected (amplify).
 
-For a pattern they are the tokens that a match touches, for a concept of features those on which one of them fires.
+For a pattern they are the tokens that a match touches, for a concept of features those on which one of them fires, for
+a detector those whose score reaches the threshold of a token.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from pretilt.concepts.patterns import spans
+from pretilt.detectors.stored import thresholds, token_scores
 from pretilt.schema import CONCEPTS_FILE
 from pretilt.shape.methods.work import Work
-from pretilt.train.actions import Action
+from pretilt.train.actions import SIDES, Action
 
 UNIT = "share of the teaching pairs whose tokens are masked, the strongest first, 0 to 1"
 
@@ -23,7 +25,7 @@ def rows(work: Work, strength: float) -> list[Action]:
     chosen = sorted(work.first(work.teaching(against=not work.suppresses), strength))
     if not chosen:
         return []
-    carrying = _of_pattern if work.target.pattern else _of_features
+    carrying = _of_pattern if work.target.pattern else _of_detector if work.target.detector else _of_features
     reason = f"carries {work.target.name}"
     return [
         Action(row, work.number, "mask", side=side, start=start, stop=stop, reason=reason)
@@ -57,6 +59,21 @@ def _of_pattern(work: Work, chosen: Sequence[int], side: str) -> list[np.ndarray
             touched |= (starts < stop) & (ends > start)
         tokens = np.zeros(len(ids), bool)
         tokens[is_content] = touched
+        carrying.append(tokens)
+    return carrying
+
+
+def _of_detector(work: Work, chosen: Sequence[int], side: str) -> list[np.ndarray]:
+    """bool per token of the response: the detector's score reaches the threshold of a token."""
+    name = str(work.target.detector)
+    threshold = thresholds(work.data.run, name)[1]
+    scores = token_scores(work.data.run, name, [work.data.sets.pair_ids[row] for row in chosen])
+    table = work.data.tokens(chosen)
+    carrying = []
+    for content, both in zip(table[f"{side}_content"].to_pylist(), scores, strict=True):
+        is_content = np.asarray(content, bool)
+        tokens = np.zeros(is_content.size, bool)
+        tokens[is_content] = both[SIDES.index(side)] >= threshold
         carrying.append(tokens)
     return carrying
 
