@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         train,
         verify,
         verify_plan,
+        what_if,
     )
     from pretilt.audit.result import AuditResult
     from pretilt.errors import UserError
@@ -49,7 +50,7 @@ _STEPS = (
         "trace",
         "train",
     ),
-    *("verify", "verify_plan"),
+    *("verify", "verify_plan", "what_if"),
 )
 _HOMES = {
     **dict.fromkeys(_STEPS, "pretilt.api"),
@@ -79,6 +80,7 @@ __all__ = [
     "train",
     "verify",
     "verify_plan",
+    "what_if",
 ]
 
 

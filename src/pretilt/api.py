@@ -20,6 +20,7 @@ from pretilt.api_shaping import export as export
 from pretilt.api_shaping import mark as mark
 from pretilt.api_shaping import shape as shape
 from pretilt.api_shaping import verify_plan as verify_plan
+from pretilt.api_shaping import what_if as what_if
 from pretilt.events import Events, watching
 from pretilt.lock import working
 from pretilt.settings import (

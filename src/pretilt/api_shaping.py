@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pretilt.run import Run
     from pretilt.shape.export import ExportResult
     from pretilt.shape.plan import Plan
+    from pretilt.shape.session import WhatIfSession
     from pretilt.shape.step import ShapeResult
     from pretilt.verify.plan import PlanOutcome
 
@@ -40,6 +41,21 @@ def shape(
 
     options_given = ShapeSettings.load(**options)
     return shape_run(open_run(run).run, plan, options_given, name=name, compare=compare, events=events)
+
+
+@with_options(ShapeSettings)
+def what_if(run: AnyRun, *, events: Events | None = None, **options: Any) -> WhatIfSession:
+    """Open a run for what-ifs one after another: a function from a plan to the predicted change of every concept.
+
+    The run is read and its forecast fitted once; each call then costs what the touched pairs cost. Nothing is written,
+    and nothing has an interval: `shape` gives those and the seal.
+
+        ask = pretilt.what_if("runs/pairs")
+        ask({"items": [{"suppress": "pattern:bold", "method": "offset", "strength": 1.5}]}).to_pandas()
+    """
+    from pretilt.shape.session import WhatIfSession
+
+    return WhatIfSession(open_run(run).run, ShapeSettings.load(**options), watching(events))
 
 
 def mark(

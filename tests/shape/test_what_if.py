@@ -252,3 +252,14 @@ def test_what_cannot_be_done_is_one_line_and_nothing_is_lost(run: Run, items: li
 def test_a_plan_of_other_pairs_is_refused(run: Run) -> None:
     with pytest.raises(UserError, match="written for other pairs"):
         pretilt.shape(run, {"pairs": "0" * 16, "items": [{"suppress": "pattern:bold"}]})
+
+
+def test_a_session_gives_what_shape_gives(run: Run) -> None:
+    ask = pretilt.what_if(run)
+    for items in (
+        [{"suppress": "pattern:bold", "method": "offset", "strength": 1.5}, {"protect": "pattern:semicolon"}],
+        [{"suppress": "pattern:bold", "to": "half"}],
+    ):
+        shaped = pretilt.shape(run, {"items": items}).table
+        names = ["concept_id", "family", "role", "item", "plain", "shaped", "change"]
+        assert ask({"items": items}).select(names).to_pylist() == shaped.select(names).to_pylist()

@@ -133,7 +133,7 @@ def shape_run(
             why=f"its pairs are {plan.pairs[:12]}, those of {run.path} are {pairs[:12]}",
             fix="Give the run of the plan, or take `pairs:` out of it if the names mean the same here",
         )  # fmt: skip
-    config = _config(run, options, plan, compare)
+    config = {"plan": plan.identity, "compare": compare, **resolved_options(run, options)}
     stages = run.manifest["stages"]
     reads = [
         solution for solution in ("pairs", FEATURES, "concepts", "shifts", "patterns", "audit") if solution in stages
@@ -178,8 +178,11 @@ def _name(name: str | None, plan: Plan) -> str:
     return name
 
 
-def _config(run: Run, options: ShapeSettings, plan: Plan, compare: bool) -> dict[str, Any]:
-    """Everything that decides the bytes; what is not given is as in the sealed forecast."""
+def resolved_options(run: Run, options: ShapeSettings) -> dict[str, Any]:
+    """form, rung, rollouts, eta, draws and seed; what is not given is as in the sealed forecast.
+
+    Raises UserError for rollouts that the run does not hold.
+    """
     forecast = run.json(FORECAST_REPORT) if run.holds(FORECAST_REPORT) else {}
     role = options.rollouts or forecast.get("rollouts")
     if role is None and not forecast:
@@ -188,16 +191,13 @@ def _config(run: Run, options: ShapeSettings, plan: Plan, compare: bool) -> dict
         raise UserError(
             f"the run holds no rollouts '{role}'", file=run.path, fix=f"Run `pretilt rollouts RUN --role {role}` first"
         )
-    seed = options.seed if options.seed is not None else settings_of(run).seed
     return {
-        "plan": plan.identity,
         "form": options.form or forecast.get("form", "presence"),
         "rung": options.rung or DEFAULT_RUNG,
         "rollouts": role,
         "eta": float(forecast.get("eta", 1.0)),
         "draws": options.draws,
-        "seed": seed,
-        "compare": compare,
+        "seed": options.seed if options.seed is not None else settings_of(run).seed,
     }
 
 

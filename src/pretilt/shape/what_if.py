@@ -14,8 +14,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
 from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
@@ -26,7 +28,7 @@ from pretilt.shape.data import ConceptFamily, ShapeData, ladder_of
 from pretilt.shape.reading import Reread, reread
 from pretilt.train.actions import Changes
 
-DRAWS = 100
+SPARSE = 0.25  # share of entries that are not 0, below which a sparse product is faster
 WHAT_IF_RUNGS: tuple[Rung, ...] = ("mean", "one_step", "converged")
 
 
@@ -80,7 +82,7 @@ class FamilyWhatIf:
         rng = np.random.default_rng(seed)
         pairs, after = self.family.pairs, self._after(changes, reading)
         if self.rung == "mean":
-            return self._mean_sd(after)
+            return self._mean_sd(changes, after)
         plain, shaped = self.ladder, self._refitted(changes, reading)
         n_units = plain.base.n_units
         values = []
@@ -94,30 +96,41 @@ class FamilyWhatIf:
             values.append(both[0] - both[1])
         return np.asarray(np.std(values, axis=0, ddof=1)) if len(values) > 1 else np.full(pairs.u.shape[1], np.nan)
 
-    def _mean_sd(self, after: PairDeltas) -> np.ndarray:
-        """Of a mean no draw is needed: families are the unit, se² = G/(G-1) sum of squares of what a family adds."""
+    def _mean_sd(self, changes: Changes, after: PairDeltas) -> np.ndarray:
+        """Of a mean no draw is needed: families are the unit, se² = G/(G-1) sum_g (a_g - s_g change)² / total².
+
+        a_g: what the plan adds to the sum in a family, s_g: the family's weight.
+        """
         pairs = self.family.pairs
-        pull = after.weight * 2 * expit(-after.offset)
-        touched = np.flatnonzero((pull != self._pull) | (after.u != pairs.u).any(axis=1))
-        adds = pull[touched, None] * after.u[touched] - self._pull[touched, None] * pairs.u[touched]
-        of_family = np.zeros((pairs.n_families, pairs.u.shape[1]))
-        np.add.at(of_family, pairs.family[touched], adds)
-        change = of_family.sum(axis=0) / self._total
+        touched = np.flatnonzero(changes.touched)
+        pull = after.weight[touched] * 2 * expit(-after.offset[touched])
+        adds = pull[:, None] * after.u[touched] - self._pull[touched, None] * pairs.u[touched]
+        families, row = np.unique(pairs.family[touched], return_inverse=True)
+        member = csr_array((np.ones(row.size), (row, np.arange(row.size))), shape=(families.size, row.size))
+        of_family = member @ adds
         size = np.bincount(pairs.family, pairs.weight, minlength=pairs.n_families)
+        change = of_family.sum(axis=0) / self._total
+        square = np.einsum("gm,gm->m", of_family, of_family)
+        square += change * (change * float(size @ size) - 2 * (size[families] @ of_family))
         n = max(pairs.n_families, 2)
-        square = ((of_family - size[:, None] * change) ** 2).sum(axis=0)
-        return np.asarray(np.sqrt(n / (n - 1) * square) / self._total)
+        return np.asarray(np.sqrt(n / (n - 1) * np.maximum(square, 0.0)) / self._total)
 
     def _mean(self, changes: Changes, reading: Reread | None) -> np.ndarray:
-        touched = np.flatnonzero(changes.touched)
         pairs = self.family.pairs
-        u = pairs.u[touched]
+        pull = pairs.weight * changes.weight * 2 * expit(-changes.offset)
+        pull[changes.swap] *= -1
+        more = pull - self._pull
+        mean = self._sum
         if reading is not None:
-            u = u.copy()
-            u[np.searchsorted(touched, reading.rows)] = reading.u[self.family.name]
-        u = np.where(changes.swap[touched, None], -u, u)
-        pull = pairs.weight[touched] * changes.weight[touched] * 2 * expit(-changes.offset[touched])
-        return np.asarray((self._sum + pull @ u - self._pull[touched] @ pairs.u[touched]) / self._total)
+            more[reading.rows] = -self._pull[reading.rows]
+            mean = mean + pull[reading.rows] @ reading.u[self.family.name]
+        return np.asarray((mean + more @ self._columns) / self._total)
+
+    @cached_property
+    def _columns(self) -> Any:
+        """u for products with a vector over pairs: sparse where most of it is 0."""
+        u = self.family.pairs.u
+        return csr_array(u) if np.count_nonzero(u) < SPARSE * u.size else u
 
     def _after(self, changes: Changes, reading: Reread | None) -> PairDeltas:
         """The pairs as they would be trained on."""
