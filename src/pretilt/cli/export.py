@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pretilt.cli.options import RunFolder
+from pretilt.view.next_step import next_step
 
 
 def export(
@@ -36,3 +37,4 @@ def export(
     result = api.export(run, out, plan=plan, reference=reference, beta=beta, events=console)
     console.lines(result.headline)
     console.say(f"what each trainer can honour of it: {out / 'README.md'}")
+    console.say(next_step("export", run))

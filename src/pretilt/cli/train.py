@@ -31,6 +31,7 @@ def train(
     Interrupt it at any moment and give the same command again: it goes on from its last checkpoint.
     """
     from pretilt import api
+    from pretilt.schema import TRAIN_REPORT, TRAINED_FOLDER
     from pretilt.view.terminal.console import Console
 
     console = Console(quiet=as_json)
@@ -47,7 +48,10 @@ def train(
         print(shown_json(result.report))
     else:
         console.lines(f"{result.path}\n{result.report['regime']['words']}")
-        elsewhere = [] if out is None and plan is None else ["--trained", str(result.path)]
-        if plan is not None:
-            elsewhere += ["--after", str(result.path)]
-        console.say(next_step("train", run, *elsewhere))
+        if plan is not None and out is None:
+            plain = (run / TRAINED_FOLDER / TRAIN_REPORT).is_file()
+            follows = ["--plan", result.report["plan"]["name"]] if plain else []
+            console.say(next_step("train" if plain else "shaped train", run, *follows))
+        else:
+            elsewhere = [] if out is None else ["--trained", str(result.path)]
+            console.say(next_step("train", run, *elsewhere))
