@@ -293,7 +293,7 @@ def test_bundled_patterns_end_in_time_on_hostile_texts(pattern: Pattern) -> None
     for text in hostile_texts():
         start = process_time()
         count([pattern], [text], [text], n_threads=1)
-        assert process_time() - start < (0.125 if pattern.expression else 1), text[:20]
+        assert process_time() - start < (0.125 if pattern.expression else 2), text[:20]
 
 
 def test_a_mb_of_marks_is_counted_in_time() -> None:

@@ -55,11 +55,11 @@ def detector_names(run: Run) -> list[str]:
 def load_detector(run: Run, name: str) -> tuple[Detector, dict[str, Any]]:
     """The weights and the facts stored with them. Raises UserError where the run holds no such detector."""
     if stage_name(name) not in run.manifest["stages"]:
-        known = ", ".join(detector_names(run)) or "none"
+        held_names = ", ".join(detector_names(run)) or "none"
         raise UserError(
             f"the run holds no detector '{name}'",
             file=run.path,
-            why=f"it holds {known}",
+            why=f"it holds {held_names}",
             fix="Run `pretilt detector` first",
         )
     return from_file(run.file(weights_file(name)))

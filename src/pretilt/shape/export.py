@@ -154,12 +154,12 @@ class _Export:
         source = ModelSource.of(choice, None, None, dtype=settings.dtype, device=settings.device)
         pairs = [self.pairs[i] for i in changed]
         tokens = list(tokenise(pairs, choice.tokenizer, max_length=settings.max_length))
-        if dropped := [pair for pair, one in zip(pairs, tokens, strict=True) if isinstance(one, Drop)]:
+        if dropped := [pair for pair, read in zip(pairs, tokens, strict=True) if isinstance(read, Drop)]:
             raise UserError(
                 f"pair {dropped[0].pair_id} cannot be read after it is rewritten", fix="Give a smaller strength"
             )
         table = tokens_batch(
-            [str(pair.pair_id) for pair in pairs], [one for one in tokens if not isinstance(one, Drop)]
+            [str(pair.pair_id) for pair in pairs], [read for read in tokens if not isinstance(read, Drop)]
         )
         model = source.load()
         chosen[changed] = response_logps(model, table, "chosen")
