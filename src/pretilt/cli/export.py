@@ -37,4 +37,5 @@ def export(
     result = api.export(run, out, plan=plan, reference=reference, beta=beta, events=console)
     console.lines(result.headline)
     console.say(f"what each trainer can honour of it: {out / 'README.md'}")
-    console.say(next_step("export", run))
+    if result.has_lens:
+        console.say(next_step("export", run))

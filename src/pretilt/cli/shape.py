@@ -43,4 +43,5 @@ def shape(
         print(shown_json(result.report))
     else:
         print_shape(result, console.out)
-        console.say(next_step("shape", run, "--plan", plan))
+        is_text = result.report["measurement_id"] is None
+        console.say(next_step("shape of text" if is_text else "shape", run, "--plan", plan))

@@ -43,6 +43,7 @@ class ExportResult(Result):
     n_train: int
     n_heldout: int
     columns: tuple[str, ...]
+    has_lens: bool  # the run can sample and read answers of what is trained on it
 
     @property
     def headline(self) -> str:
@@ -75,7 +76,7 @@ def export_run(
     write_text(out / TRAIN, _lines(rows))
     write_text(out / HELDOUT, _lines(heldout))
     write_text(out / README, readme(str(run.manifest.get("source")), len(rows), columns, beta, export.facts))
-    return ExportResult(out, len(rows), len(heldout), columns)
+    return ExportResult(out, len(rows), len(heldout), columns, run.manifest.get("measurement_id") is not None)
 
 
 class _Export:

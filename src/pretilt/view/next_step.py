@@ -18,6 +18,7 @@ NEXT: dict[str, tuple[tuple[str, ...], str]] = {
     "forecast": (("train", "RUN"), "train on these pairs"),
     "mark": (("shape", "RUN"), "what it would change, before training"),
     "shape": (("train", "RUN"), "train under the plan"),
+    "shape of text": (("export", "RUN", "OUT"), "a dataset for any trainer; training here needs an audit with a lens"),
     "export": (("rollouts", "RUN", "--role", "after", "--model", "MODEL"), "the answers of what you train on it"),
     "train": (("verify", "RUN"), "did it come true?"),
     "shaped train": (("train", "RUN"), "the plain model, to compare with"),
