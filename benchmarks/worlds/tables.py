@@ -21,7 +21,7 @@ from stored import store
 RUNGS = ("mean", "one_step", "converged", "tilt")
 VIEWS = {"group": "groups", "prompt_max": "prompts (max)", "prompt_freq": "prompts (freq)"}
 SETS = {"communities": "communities (headline)", "features": "communities and features",
-        "shift_max": "shifts by strength", "shift_freq": "shifts by frequency"}  # fmt: skip
+        "shift_max": "shifts by strength", "shift_freq": "shifts by frequency", "patterns": "patterns"}  # fmt: skip
 PAGES = {"small": "worlds", "smollm2": "language-model", "demo": "language-model", "real": "real-pairs"}
 Finished = list[tuple[plants.World, list[Path]]]  # each with the folders of its seeds
 
@@ -64,7 +64,8 @@ def tables_of(out: Path, known: Mapping[str, plants.World], subject: str, read: 
     control_rows = [row for world, folders in worlds for row in controls.rows(world.name, folders)]
     if control_rows:
         tables.append(Table("controls", list(controls.HEAD), control_rows))
-    return [*tables, by_set(worlds), seconds(worlds)]
+    with_patterns = [table for table in [of_patterns(worlds)] if table.rows]
+    return [*tables, *with_patterns, by_set(worlds), seconds(worlds)]
 
 
 def keep(tables: Iterable[Table], subject: str) -> None:
@@ -178,6 +179,24 @@ def planted(worlds: Finished, read: plants.Traits) -> Table:
         f"{total}; where the forecast's interval excludes 0, in {surely} of {sure}."
     )
     return Table("planted", list(head), rows, closing)
+
+
+def of_patterns(worlds: Finished) -> Table:
+    """Patterns beside concepts of the dictionary: an outcome in which the dictionary is not its own judge."""
+    lines = []
+    for folder in (folder for _, folders in worlds for folder in folders):
+        sets = json.loads((folder / "run" / "verification.json").read_text())["sets"]
+        for key in ("patterns", "communities", "features") if "patterns" in sets else ():
+            judged = sets[key]["judgement"]
+            whole, errors = judged["overall"], (judged["mean_error"], judged["mean_error_of_zero"])
+            mean = next(line["r2"] for line in sets[key]["table"] if line["name"] == "mean")
+            lines.append([
+                folder.name, SETS[key], str(whole["n"]), *map(_short, (whole["rel_x"], whole["rel_y"], whole["r2"])),
+                *map(_short, (mean, judged["spearman"], judged["sign_accuracy"])),
+                " of ".join(f"{100 * error:.1f}" for error in errors) if key == "patterns" else "",
+            ])  # fmt: skip
+    head = ["world", "concepts", "n", "rel_x", "rel_y", "R²", "R² of the mean", "ρ", "sign", "mean error, points"]
+    return Table("patterns", head, lines)
 
 
 def by_set(worlds: Finished) -> Table:
