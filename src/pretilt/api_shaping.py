@@ -117,11 +117,12 @@ def compiled_or_none(run: Run, plan: Any, events: Events) -> ShapeResult | None:
 def verify_plan(run: AnyRun, name: str = "plan", *, events: Events | None = None, **options: Any) -> PlanOutcome:
     """Say whether a plan did what its what-if foretold, by the answers of the models trained with and without it.
 
-    `name`: of the compiled plan. Needs `train(run)` and `train(run, plan=…)`; answers that are missing are sampled.
-    Intended, foretold and realised stand side by side for every target, and off the target.
+    `name`: of the compiled plan, or the plan's file. Needs `train(run)` and `train(run, plan=…)`; answers that are
+    missing are sampled. Intended, foretold and realised stand side by side for every target, and off the target.
 
         pretilt.verify_plan("runs/pairs", "less-bold").report["targets"]
     """
     from pretilt.verify.plan import verify_plan as judge_plan
 
+    name = Path(name).stem.lower() if name.endswith((".yaml", ".yml")) else name
     return judge_plan(read_by_a_lens(run, "verify"), name, VerifySettings.load(**options), events=events)

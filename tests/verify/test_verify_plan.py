@@ -87,7 +87,7 @@ def test_a_plan_that_was_never_compiled_is_one_line(run: Path) -> None:
 
 def test_the_screen_says_what_was_intended_foretold_and_seen(run: Path) -> None:
     shaped_by(run, 0.5, {"suppress": moving(run), "method": "drop", "to": "base"}, {"protect": "concept:2"})
-    shown = in_process("verify", run, "--plan", "less")
+    shown = in_process("verify", run, "--plan", "less.yaml")
     assert shown.returncode == 0, shown.stderr
     for words in ("suppress", "drop", "foretold left", "Off target", "protect", "sealed before the training"):
         assert words in shown.stdout

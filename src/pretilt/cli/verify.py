@@ -20,7 +20,8 @@ def verify(
     *,
     options: dict[str, Any],
     plan: Annotated[
-        str | None, typer.Option(help="Judge a compiled plan by its name: the model trained under it, the plain one.")
+        str | None,
+        typer.Option(help="Judge a plan by its name or file: the model trained under it against the plain one."),
     ] = None,
     as_json: Json = False,
 ) -> None:
