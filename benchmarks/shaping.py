@@ -7,7 +7,8 @@
 
 Each plan is compiled and sealed, trained under with the world's own settings, and judged against the world's plain
 training. Interrupt it at any moment: what is finished is skipped. The rungs of the what-if are compared afterwards, on
-the same actions. The default rung was chosen on the plans dev-offset and dev-drop; the others are reported.
+the same actions. The default rung was chosen on the plans dev-offset and dev-drop. The others are other trainings in
+the same world, so that they do not show independently that the choice was right.
 """
 
 from __future__ import annotations

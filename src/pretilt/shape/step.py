@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 VERSION = 1  # raise it when a change of code can change the bytes
 REFERENCE = "reference"
-DEFAULT_RUNG = "mean"  # chosen on two plans of a development run: docs/results/shaping.md
+DEFAULT_RUNG = "mean"  # chosen on two plans of one world: docs/results/shaping.md
 WHAT_IFS = "what_ifs"  # of run.json: every what-if that was ever sealed
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
