@@ -34,31 +34,6 @@ if TYPE_CHECKING:
     from pretilt.events import Events
     from pretilt.settings import AuditSettings
 
-_STEPS = (
-    *(
-        "audit",
-        "describe",
-        "detector",
-        "doctor",
-        "export",
-        "fit",
-        "forecast",
-        "mark",
-        "open_run",
-        "rollouts",
-        "shape",
-        "trace",
-        "train",
-    ),
-    *("verify", "verify_plan", "what_if"),
-)
-_HOMES = {
-    **dict.fromkeys(_STEPS, "pretilt.api"),
-    "AuditResult": "pretilt.audit.result",
-    "AuditSettings": "pretilt.settings",
-    "Events": "pretilt.events",
-    "UserError": "pretilt.errors",
-}
 __all__ = [
     "AuditResult",
     "AuditSettings",
@@ -82,6 +57,14 @@ __all__ = [
     "verify_plan",
     "what_if",
 ]
+_ELSEWHERE = {
+    "AuditResult": "pretilt.audit.result",
+    "AuditSettings": "pretilt.settings",
+    "Events": "pretilt.events",
+    "UserError": "pretilt.errors",
+}
+_STEPS = set(__all__) - _ELSEWHERE.keys() - {"__version__"}
+_HOMES = {**dict.fromkeys(_STEPS, "pretilt.api"), **_ELSEWHERE}
 
 
 class _Package(ModuleType):

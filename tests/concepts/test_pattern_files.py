@@ -5,33 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pattern_examples import BY_NAME, IN_FILE, ROOT, written
 
-from pretilt.concepts.pattern_files import bundled_patterns, load_patterns
-from pretilt.concepts.patterns import Pattern
+from pretilt.concepts.pattern_files import load_patterns
 from pretilt.errors import UserError
-
-ROOT = Path(__file__).parents[2]
-PATTERNS = bundled_patterns()
-BY_NAME = {p.name: p for p in PATTERNS}
-IN_FILE = """[[pattern]]
-name = "pirate"
-title = "pirate talk"
-phrase = "pirate talk"
-counts = "occurrences"
-expression = 'ahoy'
-matches = ["ahoy"]
-misses = ["boy"]
-"""
-
-
-def named(names: str) -> list[Pattern]:
-    return [BY_NAME[name] for name in names.split()]
-
-
-def written(folder: Path, text: str) -> Path:
-    path = folder / "my.toml"
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 def test_the_file_in_the_documentation_is_one(tmp_path: Path) -> None:

@@ -17,35 +17,13 @@ from types import ModuleType
 import numpy as np
 import pyarrow as pa
 import pytest
+from pattern_examples import BY_NAME, IN_FILE, PATTERNS, ROOT, named, written
 
 from pretilt.concepts import patterns as engine
-from pretilt.concepts.pattern_files import bundled_patterns, load_patterns
+from pretilt.concepts.pattern_files import load_patterns
 from pretilt.concepts.pattern_speed import LIMIT_S, seconds_on_hardest
 from pretilt.concepts.patterns import Pattern, count, n_words, spans, without, without_all
 from pretilt.errors import UserError
-
-ROOT = Path(__file__).parents[2]
-PATTERNS = bundled_patterns()
-BY_NAME = {p.name: p for p in PATTERNS}
-IN_FILE = """[[pattern]]
-name = "pirate"
-title = "pirate talk"
-phrase = "pirate talk"
-counts = "occurrences"
-expression = 'ahoy'
-matches = ["ahoy"]
-misses = ["boy"]
-"""
-
-
-def named(names: str) -> list[Pattern]:
-    return [BY_NAME[name] for name in names.split()]
-
-
-def written(folder: Path, text: str) -> Path:
-    path = folder / "my.toml"
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 @pytest.fixture(scope="module")

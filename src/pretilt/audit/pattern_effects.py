@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from pretilt.audit.presence_effects import Presence
 from pretilt.audit.training_pairs import TrainingPairs
 from pretilt.concepts.pattern_step import PatternCounts, answer_text, pattern_counts, question, stored_patterns
 from pretilt.concepts.patterns import Pattern, spans
 from pretilt.run import Run
-from pretilt.schema import CONCEPTS, PAIRS_FILE, PATTERN
+from pretilt.schema import PAIRS_FILE, PATTERN
 from pretilt.settings import AuditSettings
-from pretilt.stats.columns import Columns
-from pretilt.stats.sets import Sets
-from pretilt.stats.sure import LEAST_FIRING
-from pretilt.stats.view_statistics import ViewStatistics, view_statistics
+from pretilt.stats.view_statistics import ViewStatistics
 from pretilt.text import one_line
 
 N_PHRASES, SEARCHED, LONGEST = 6, 200, 40  # matches that are kept, responses looked at for them, characters of one
@@ -34,69 +31,25 @@ def pattern_views(
 ) -> tuple[list[ViewStatistics], pa.Table]:
     """Views "pattern" and "pattern_group", and the patterns' rows of CONCEPTS, whose ids begin at `first_id`.
 
-    `group_id` int32, of each training pair. Tested are the patterns that stand in either response of at least
-    LEAST_FIRING pairs; the others have a row and no test.
+    `group_id` int32, of each training pair. Patterns that stand in too few pairs have a row and no test.
     """
     counts = pattern_counts(run, settings).take(pairs.train)
-    u = counts.u
-    n_active = ((counts.chosen > 0) | (counts.rejected > 0)).sum(axis=0)
-    ids = first_id + np.arange(len(counts.names))
-    tested = np.flatnonzero((n_active >= LEAST_FIRING) & u.any(axis=0))
-
-    views = []
-    if tested.size:
-        columns = Columns(u[:, tested].astype(np.float32))
-        sets = {"pattern": Sets.everything(pairs.family), "pattern_group": Sets.groups(group_id, pairs.family)}
-        views = [
-            view_statistics(name, ids[tested], columns, of_view, covariates=pairs.covariates, seed=settings.seed)
-            for name, of_view in sets.items()
-            if len(of_view)
-        ]
-    return views, _rows(run, pairs, counts, ids, u, n_active)
-
-
-def _rows(
-    run: Run, pairs: TrainingPairs, counts: PatternCounts, ids: np.ndarray, u: np.ndarray, n_active: np.ndarray
-) -> pa.Table:
-    patterns = stored_patterns(run)
-    chosen, rejected = (share.mean(axis=0) if len(share) else np.zeros(len(ids)) for share in _present(counts))
-    nothing = [None] * len(ids)
-    columns: dict[str, Any] = {
-        "concept_id": ids,
-        "kind": [PATTERN] * len(ids),
-        "pattern": list(counts.names),
-        "detector": nothing,
-        "feature_ids": [[] for _ in ids],
-        "size": np.zeros(len(ids), np.int32),
-        "name": [patterns[name].phrase for name in counts.names],
-        "name_kind": [PATTERN] * len(ids),
-        "name_score": nothing,
-        "contexts": [[] for _ in ids],
-        "phrases": _frequent_matches(run, pairs.train, counts, [patterns[name] for name in counts.names]),
-        "n_pairs_active": n_active,
-        "prevalence": (chosen + rejected) / 2,
-        "share_chosen": chosen,
-        "share_rejected": rejected,
-        "per_100_words": counts.rate_difference.mean(axis=0) if len(u) else np.zeros(len(ids)),
-        "length_correlation": correlations(u, pairs.length_difference),
-        "mean_u_paper": nothing,
-        "mean_u_count2": nothing,
-        "mean_u_freq": nothing,
-    }
-    arrays = [pa.array(columns[f.name], f.type, from_pandas=pa.types.is_floating(f.type)) for f in CONCEPTS]
-    return pa.table(arrays, schema=CONCEPTS)
+    present = Presence(PATTERN, *_present(counts), first_id=first_id)
+    stored = stored_patterns(run)
+    patterns = [stored[name] for name in counts.names]
+    rate = counts.rate_difference
+    table = present.rows(
+        pairs,
+        [pattern.phrase for pattern in patterns],
+        pattern=list(counts.names),
+        phrases=_frequent_matches(run, pairs.train, counts, patterns),
+        per_100_words=rate.mean(axis=0) if len(rate) else np.zeros(len(patterns)),
+    )
+    return present.views(pairs, group_id, settings.seed), table
 
 
 def _present(counts: PatternCounts) -> tuple[np.ndarray, np.ndarray]:
     return counts.chosen > 0, counts.rejected > 0
-
-
-def correlations(u: np.ndarray, length_difference: np.ndarray) -> np.ndarray:
-    """Pearson of each column of u with the length difference, NaN where either is constant."""
-    values = u - u.mean(axis=0) if len(u) else u.astype(float)
-    length = length_difference - (length_difference.mean() if length_difference.size else 0.0)
-    spread = np.sqrt((values**2).sum(axis=0) * (length @ length))
-    return np.divide(length @ values, spread, out=np.full(u.shape[1], np.nan), where=spread > 0)
 
 
 def _frequent_matches(

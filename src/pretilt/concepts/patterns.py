@@ -142,6 +142,16 @@ def spans(pattern: Pattern, text: str, prompt: str = "") -> list[tuple[int, int]
     return matches
 
 
+def covered_pieces(pattern: Pattern, pieces: Sequence[str], prompt: str = "") -> np.ndarray:
+    """bool [n]: a match of the pattern in the joined pieces covers a character of the piece. Pieces are tokens."""
+    ends = np.cumsum([len(piece) for piece in pieces])
+    starts = ends - [len(piece) for piece in pieces]
+    covered = np.zeros(len(pieces), bool)
+    for start, end in spans(pattern, "".join(pieces), prompt):
+        covered |= (starts < end) & (ends > start)
+    return covered
+
+
 def without(pattern: Pattern, text: str) -> str:
     """The text without the trait; see `without_all`."""
     return without_all(pattern, [text])[0].as_py()

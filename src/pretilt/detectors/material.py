@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from pretilt.concepts.pattern_step import answer_text, pattern_counts, question
-from pretilt.concepts.patterns import Pattern, spans
+from pretilt.concepts.patterns import Pattern, covered_pieces
 from pretilt.errors import UserError
 from pretilt.events import Events
 from pretilt.lens.blocks import train_rows
@@ -104,7 +103,7 @@ def pattern_material(
     labels: list[tuple[np.ndarray, np.ndarray]] = []
     for row, prompt in enumerate(pairs["prompt"].to_pylist()):
         both = [
-            covered_tokens(pattern, token_pieces(tokenizer, sides.ids[row][s][sides.content[row][s]]), question(prompt))
+            covered_pieces(pattern, token_pieces(tokenizer, sides.ids[row][s][sides.content[row][s]]), question(prompt))
             for s in (1, 2)
         ]
         labels.append((both[0], both[1]))
@@ -141,16 +140,6 @@ def material_of(
         token_label,
         how,
     )
-
-
-def covered_tokens(pattern: Pattern, pieces: Sequence[str], prompt: str) -> np.ndarray:
-    """bool [n_tokens]: a match of the pattern in the joined pieces covers a character of the token."""
-    ends = np.cumsum([len(piece) for piece in pieces])
-    starts = ends - [len(piece) for piece in pieces]
-    covered = np.zeros(len(pieces), bool)
-    for start, end in spans(pattern, "".join(pieces), prompt):
-        covered |= (starts < end) & (ends > start)
-    return covered
 
 
 def _draw(n: int, most: int, seed: int) -> np.ndarray:

@@ -33,7 +33,7 @@ _FLAGS = ("needs_sft", "unclear")
 
 
 @dataclass(frozen=True)
-class Plan:
+class Scope:
     """What is computed, whatever the family."""
 
     rung: Rung
@@ -52,33 +52,33 @@ class Family:
 
     def __init__(
         self,
-        plan: Plan,
+        scope: Scope,
         concept_ids: np.ndarray,
         pairs: PairDeltas,
         rollouts: Rollouts | None,
         progress: Callable[[], None],
     ) -> None:
-        self.plan, self.concept_ids, self.pairs, self.rollouts = plan, concept_ids, pairs, rollouts
+        self.scope, self.concept_ids, self.pairs, self.rollouts = scope, concept_ids, pairs, rollouts
         self.base = from_pairs(pairs) if rollouts is None else from_rollouts(rollouts)
         self.ladder = self._ladder(pairs, None)
         progress()
-        self.answers: Answers = answer(self.ladder, plan.rung, draws=plan.draws, seed=plan.seed)
+        self.answers: Answers = answer(self.ladder, scope.rung, draws=scope.draws, seed=scope.seed)
         progress()
-        self.halves = half_forecasts(self.ladder, seed=plan.seed)[plan.rung]
+        self.halves = half_forecasts(self.ladder, seed=scope.seed)[scope.rung]
         progress()
         self.shuffled = np.stack([self._shuffled(draw) for draw in range(SHUFFLES)])
         progress()
 
     def _shuffled(self, draw: int) -> np.ndarray:
         """The same pairs and the same ridge: what is left is what chance makes of labels that say nothing, [M]."""
-        seed = self.plan.seed if draw == 0 else (self.plan.seed, draw)
+        seed = self.scope.seed if draw == 0 else (self.scope.seed, draw)
         ladder = self._ladder(shuffled_labels(self.pairs, seed), self.ladder.preference.ridge)
-        return ladder.predict().shift[self.plan.rung]
+        return ladder.predict().shift[self.scope.rung]
 
     def _ladder(self, pairs: PairDeltas, ridge: float | None) -> Ladder:
-        model, plan = BradleyTerry(pairs), self.plan
-        chosen = fit_preference(model, seed=plan.seed) if ridge is None else fit_preference(model, [ridge])
-        return Ladder(model, chosen, self.base, self.rollouts, eta=plan.eta)
+        model, scope = BradleyTerry(pairs), self.scope
+        chosen = fit_preference(model, seed=scope.seed) if ridge is None else fit_preference(model, [ridge])
+        return Ladder(model, chosen, self.base, self.rollouts, eta=scope.eta)
 
     def columns(self) -> dict[str, Any]:
         """The global rows."""
@@ -120,14 +120,14 @@ class Family:
     ) -> dict[str, Any]:
         """The rows of a view's sets, by set and concept; `keep` bool [M]: of these concepts only."""
         keeps = np.ones(self.concept_ids.size, bool) if keep is None else keep
-        plan, cells = self.plan, Cells(self.ladder, pair_sets, prompt_sets)
-        rung, conditioned = plan.cells_rung, cells.forecast()
+        scope, cells = self.scope, Cells(self.ladder, pair_sets, prompt_sets)
+        rung, conditioned = scope.cells_rung, cells.forecast()
         shape = len(where), int(keeps.sum())
         sd = np.full((len(where), keeps.size), np.nan)
         if rung == "mean":
             sd = cells.mean_sd()
         elif sd.size <= MAX_DRAWN_CELLS and len(where):
-            sd = cells.drawn_sd(rung, self.answers.draws["w"], plan.seed, plan.draws)
+            sd = cells.drawn_sd(rung, self.answers.draws["w"], scope.seed, scope.draws)
         columns: dict[str, Any] = {name: np.full(shape, np.nan) for name in _COLUMNS}
         columns |= {name: values[:, keeps] for name, values in conditioned.shift.items()}
         columns |= _interval("shift", Interval(conditioned.shift[rung][:, keeps], sd[:, keeps]))
