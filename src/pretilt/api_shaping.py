@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretilt.api_kit import AnyRun, open_run, read_by_a_lens, with_options
+from pretilt.errors import UserError
 from pretilt.events import Events, watching
 from pretilt.lock import working
 from pretilt.settings import ShapeSettings, VerifySettings
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from pretilt.shape.session import WhatIfSession
     from pretilt.shape.step import ShapeResult
     from pretilt.verify.plan import PlanOutcome
+
+JUDGES_A_PLAN = {"before", "draws", "seed"}  # the options of a verification that mean something for a plan
 
 
 @with_options(ShapeSettings)
@@ -114,15 +117,21 @@ def compiled_or_none(run: Run, plan: Any, events: Events) -> ShapeResult | None:
     return plan if plan is None or isinstance(plan, ShapeResult) else shape(run, plan, events=events)
 
 
-def verify_plan(run: AnyRun, name: str = "plan", *, events: Events | None = None, **options: Any) -> PlanOutcome:
+def verify_plan(run: AnyRun, plan: str = "plan", *, events: Events | None = None, **options: Any) -> PlanOutcome:
     """Say whether a plan did what its what-if foretold, by the answers of the models trained with and without it.
 
-    `name`: of the compiled plan, or the plan's file. Needs `train(run)` and `train(run, plan=…)`; answers that are
+    `plan`: the name of the compiled plan, or its file. Needs `train(run)` and `train(run, plan=…)`; answers that are
     missing are sampled. Intended, foretold and realised stand side by side for every target, and off the target.
 
         pretilt.verify_plan("runs/pairs", "less-bold").report["targets"]
     """
     from pretilt.verify.plan import verify_plan as judge_plan
 
-    name = Path(name).stem.lower() if name.endswith((".yaml", ".yml")) else name
+    name = Path(plan).stem.lower() if plan.endswith((".yaml", ".yml")) else plan
+    if unused := sorted(options.keys() - JUDGES_A_PLAN):
+        raise UserError(
+            f"--{unused[0]} does nothing where a plan is judged",
+            why="the models and their answers follow from the plan's name",
+            fix=f"A plan takes {', '.join(f'--{option}' for option in sorted(JUDGES_A_PLAN))}",
+        )
     return judge_plan(read_by_a_lens(run, "verify"), name, VerifySettings.load(**options), events=events)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from command_line import in_process
 from tiny_training import chats, write_model
@@ -98,6 +99,29 @@ def test_reference_log_probabilities_are_the_models(with_model: Path, monkeypatc
     monkeypatch.setattr(import_module("pretilt.shape.reference"), "response_logps", None)  # nothing is computed again
     again = reference_logps(run, choice, pretilt.Events())  # type: ignore[arg-type]
     assert np.array_equal(again[0], chosen)
+
+
+def test_a_rewritten_response_has_a_reference_of_its_own(with_model: Path) -> None:
+    """That of its new tokens; the responses that were not rewritten keep theirs."""
+    from pretilt.models.load import load_tokenizer
+    from pretilt.pairs.chat import tokenise
+    from pretilt.shape.export import _Export
+    from pretilt.shape.reference import response_logps
+
+    run = Run(with_model)
+    model_path = run.manifest["settings"]["model"]
+    tokenizer = load_tokenizer(model_path, revision=None)
+    choice = type("Choice", (), {"model_name": model_path, "revision": None, "tokenizer": tokenizer})()
+    export = _Export(run, None, pretilt.Events())
+    export.changes.texts = {(2, "chosen"): "Rome."}
+    export.pairs = [export._shaped(pair, row) for row, pair in enumerate(export.pairs)]
+    chosen, rejected = np.full((2, len(export.pairs)), -1.0)
+    export._read_again(choice, chosen, rejected)
+    (tokens,) = tokenise([export.pairs[2]], tokenizer, max_length=1024)
+    table = pa.table({"prompt_ids": [tokens.prompt_ids], "chosen_ids": [tokens.chosen_ids]})
+    model = load_language_model(model_path, revision=None, device="cpu", dtype="float32")
+    assert chosen[2] == pytest.approx(response_logps(model, table, "chosen")[0], abs=1e-4)
+    assert (np.delete(chosen, 2) == -1).all() and rejected[2] != -1 and (np.delete(rejected, 2) == -1).all()
 
 
 def test_offsets_can_be_put_into_the_reference(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from forecast_runs import write_run as write_forecast_run
 
 import pretilt
 from pretilt.errors import UserError
 from pretilt.events import Events
 from pretilt.forecast.preference import BradleyTerry
 from pretilt.run import Run
+from pretilt.settings import ShapeSettings
 from pretilt.shape.data import ShapeData
 from pretilt.shape.methods import METHODS
-from pretilt.shape.step import ShapeResult
+from pretilt.shape.step import ShapeResult, resolved_options
 from pretilt.shape.what_if import FamilyWhatIf, WhatIf
 from pretilt.train.actions import Action, Changes, coverage
 
@@ -160,6 +163,22 @@ def test_methods_are_compared_and_auto_takes_one_that_gets_there(run: Run) -> No
     assert item["reached"] == pytest.approx(0.5, abs=0.02)
 
 
+def test_methods_are_compared_at_what_the_named_strength_reaches(run: Run) -> None:
+    """An offset of 2 leaves 2 sigma(-2) = 24 % of a concept that no rejected response shows: so must the others."""
+    left = 2 / (1 + math.exp(2.0))
+    item = {"suppress": "pattern:bold", "method": "offset", "strength": 2.0}
+    compared = {one["method"]: one for one in shape(run, item, compare=True).report["items"][0]["compared"]}
+    assert compared["offset"]["strength"] == 2.0
+    for method in ("offset", "drop", "weight", "rewrite", "designed-offset"):
+        assert compared[method]["reached"] == pytest.approx(left, abs=0.01), method
+    assert compared["drop"]["strength"] == pytest.approx(1 - left, abs=0.01)
+
+
+def test_what_is_left_is_said_also_where_it_is_nothing(run: Run) -> None:
+    result = shape(run, {"suppress": "pattern:bold", "method": "drop", "strength": 1.0})
+    assert "0% left" in result.headline
+
+
 @pytest.mark.parametrize("swap", [False, True])
 def test_the_refit_from_the_last_fit_is_the_fit_from_nothing(data: ShapeData, swap: bool) -> None:
     what_if = WhatIf(data, "converged", 1.0, 0)
@@ -263,3 +282,15 @@ def test_a_session_gives_what_shape_gives(run: Run) -> None:
         shaped = pretilt.shape(run, {"items": items}).table
         names = ["concept_id", "family", "role", "item", "plain", "shaped", "change"]
         assert ask({"items": items}).select(names).to_pylist() == shaped.select(names).to_pylist()
+
+
+def test_a_what_if_is_refused_where_a_forecast_is(tmp_path: Path) -> None:
+    """Behind a red doctor, and from the answers of a trained model."""
+    red = write_forecast_run(tmp_path / "red", verdict="red")
+    with pytest.raises(UserError, match="the doctor finds the lens unfit"):
+        resolved_options(red, ShapeSettings())
+    green = write_forecast_run(tmp_path / "green")
+    with pytest.raises(UserError, match="of a trained model, and it comes before"):
+        resolved_options(green, ShapeSettings(rollouts="after"))
+    with pytest.raises(UserError, match="no rollouts 'reference'"):
+        resolved_options(green, ShapeSettings(rollouts="reference"))

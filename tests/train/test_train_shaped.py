@@ -214,3 +214,14 @@ def test_tiny_run_is_as_large_as_the_tests_say(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", chats(24))
     write_model(tmp_path / "model")
     assert len(training_pairs(run).train) == N
+
+
+def test_a_mask_on_other_tokens_than_the_audit_read_is_refused(made: tuple[Path, Path], tmp_path: Path) -> None:
+    """Cut at 48 tokens instead of 64, the responses are not those that the mask counts in."""
+    changes = Changes.none(N)
+    changes.masks = {(2, "chosen"): [(0, 3)]}
+    with pytest.raises(UserError, match="masks 1 pair with other tokens"):
+        train_run(
+            Run(made[1]), settings=settings_of(made[0], max_length=48), plan=plan(changes),
+            out=tmp_path / "out",
+        )  # fmt: skip

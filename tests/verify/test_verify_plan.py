@@ -92,3 +92,18 @@ def test_the_screen_says_what_was_intended_foretold_and_seen(run: Path) -> None:
     for words in ("suppress", "drop", "foretold left", "Off target", "protect", "sealed before the training"):
         assert words in shown.stdout
     assert file_hash(run / "shape" / "less" / "outcome.json")
+
+
+def test_answers_of_another_model_are_refused(run: Path) -> None:
+    """A folder that was trained anew since its answers were sampled holds another model."""
+    shaped_by(run, 0.7, {"suppress": moving(run), "method": "drop", "to": "base"})
+    (run / "trained-less" / "config.json").write_text("{}", encoding="utf-8")
+    (run / "trained-less" / "model.safetensors").write_bytes(b"other weights")
+    with pytest.raises(UserError, match=r"'after-less' are of another model .*--replace"):
+        pretilt.verify_plan(run, "less")
+
+
+@pytest.mark.parametrize("option", ["--after", "--trained", "--name"])
+def test_an_option_that_does_nothing_with_a_plan_is_refused(run: Path, option: str) -> None:
+    shown = in_process("verify", run, "--plan", "less", option, "x")
+    assert shown.returncode == 2 and f"{option} does nothing where a plan is judged" in shown.stderr

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pretilt.forecast.inputs import Bank
     from pretilt.forecast.ladder import Rung
     from pretilt.forecast.scores import ScoreForm
-    from pretilt.forecast.tables import Family, Plan
+    from pretilt.forecast.tables import Family, Scope
 
 REFERENCE = "reference"
 FORMAT_VERSION = 1
@@ -92,19 +92,16 @@ def forecast_run(
     beside the new. Raises UserError for every mistake of the input, and behind a red doctor.
     """
     events = watching(events)
-    settings = _settings(run)
-    role = _role(run, options.rollouts)
-    plan = _plan(settings, options, role)
+    settings = checked_settings(run)
+    role = rollout_role(run, options.rollouts)
+    scope = _scope(settings, options, role)
     form = options.form
     config = {
-        "form": form, "rung": plan.rung, "rollouts": role, "eta": plan.eta,
-        "draws": plan.draws, "seed": plan.seed,
+        "form": form, "rung": scope.rung, "rollouts": role, "eta": scope.eta,
+        "draws": scope.draws, "seed": scope.seed,
     }  # fmt: skip
-    stages = run.manifest["stages"]
     names = ("freq_threshold", "paper", "baseline", "seed")
-    reads = [name for name in ("pairs", FEATURES, "concepts", "shifts", "patterns", "audit") if name in stages]
-    reads += [stage for name in tested_detectors(run) for stage in (stage_name(name), scores_stage(name))]
-    reads += [] if role is None else [samples_stage(role), features_stage(role)]
+    reads = stages_read(run, role)
     inputs = {
         "settings": {name: getattr(settings, name) for name in names},
         "measurement": run.manifest.get("measurement_id"),
@@ -113,7 +110,7 @@ def forecast_run(
     with run.stage(STAGE, version=VERSION, config=config, reads=reads, inputs=inputs) as stage:
         if not stage.done:
             check_free(run, stage, config, replace, events)
-            tables = _Forecast(run, settings, plan, form, role, events)
+            tables = _Forecast(run, settings, scope, form, role, events)
             keep_old(run, stage, events)
             stage.write(FORECAST_HALVES_FILE, tables.halves)
             stage.write(FORECAST_SHUFFLED_FILE, tables.shuffled)
@@ -124,7 +121,7 @@ def forecast_run(
     return ForecastResult(run, run.json(FORECAST_REPORT))
 
 
-def _settings(run: Run) -> AuditSettings:
+def checked_settings(run: Run) -> AuditSettings:
     """Those of the audit. Raises UserError for one that has not finished, and for a lens that the doctor refuses."""
     if "audit" not in run.manifest["stages"] or "settings" not in run.manifest:
         raise UserError(
@@ -145,8 +142,16 @@ def _settings(run: Run) -> AuditSettings:
     return settings
 
 
-def _role(run: Run, requested: str | None) -> str | None:
-    """The rollouts to use, None for none."""
+def stages_read(run: Run, role: str | None) -> list[str]:
+    """The stages that a forecast over the run's concepts is made from; `role`: of the rollouts, None for none."""
+    stages = run.manifest["stages"]
+    reads = [name for name in ("pairs", FEATURES, "concepts", "shifts", "patterns", "audit") if name in stages]
+    reads += [stage for name in tested_detectors(run) for stage in (stage_name(name), scores_stage(name))]
+    return reads + ([] if role is None else [samples_stage(role), features_stage(role)])
+
+
+def rollout_role(run: Run, requested: str | None) -> str | None:
+    """The untrained model's rollouts to use, None for none. Raises UserError for a trained model's, or missing ones."""
     held = [name.removeprefix("rollouts-").removesuffix("-features") for name in run.manifest["stages"]
             if name.startswith("rollouts-") and name.endswith("-features")]  # fmt: skip
     if requested is None:
@@ -165,8 +170,8 @@ def _role(run: Run, requested: str | None) -> str | None:
     return requested
 
 
-def _plan(settings: AuditSettings, options: ForecastSettings, role: str | None) -> Plan:
-    from pretilt.forecast.tables import Plan
+def _scope(settings: AuditSettings, options: ForecastSettings, role: str | None) -> Scope:
+    from pretilt.forecast.tables import Scope
 
     rung = options.rung or DEFAULT_RUNG[role is not None]
     if rung == "tilt" and role is None:
@@ -174,19 +179,26 @@ def _plan(settings: AuditSettings, options: ForecastSettings, role: str | None) 
             "rung 'tilt' needs rollouts of the untrained model", why="it re-weights sampled answers",
             fix="Run `pretilt rollouts RUN --role reference` first, or choose another rung",
         )  # fmt: skip
-    return Plan(rung, ETA, options.draws, settings.seed if options.seed is None else options.seed)
+    return Scope(rung, ETA, options.draws, settings.seed if options.seed is None else options.seed)
 
 
 class _Forecast:
     """The tables of one forecast, made family by family of concepts so that one of them is in memory at a time."""
 
     def __init__(
-        self, run: Run, settings: AuditSettings, plan: Plan, form: ScoreForm, role: str | None, events: Events
+        self, run: Run, settings: AuditSettings, scope: Scope, form: ScoreForm, role: str | None, events: Events
     ) -> None:
         from pretilt.concepts.prompt_scores import STATISTICS
         from pretilt.forecast.inputs import concept_bank
 
-        self.run, self.settings, self.plan, self.form, self.role, self.events = run, settings, plan, form, role, events
+        self.run, self.settings, self.scope, self.form, self.role, self.events = (
+            run,
+            settings,
+            scope,
+            form,
+            role,
+            events,
+        )
         self.bank = concept_bank(run)
         self.about: dict[str, Any] = {}
         self.families: dict[str, dict[str, Any]] = {}
@@ -215,7 +227,7 @@ class _Forecast:
             "concepts": len(self.bank),
             **{name: first[name] for name in names},
             "signs_known": sum(family["signs_known"] for family in self.families.values()),
-            "cells_rung": self.plan.cells_rung,
+            "cells_rung": self.scope.cells_rung,
             "cells_left_out": self.cells_left_out,
             "families_of_concepts": self.families,
         }
@@ -241,7 +253,7 @@ class _Forecast:
             self.events.progress(f"forecast of {name}", next(done), 4, "steps")
 
         with threadpool_limits(1 if pairs.u.size <= ONE_THREAD else None):
-            family = Family(self.plan, bank.concept_ids, pairs, rollouts, progress)
+            family = Family(self.scope, bank.concept_ids, pairs, rollouts, progress)
             return self._tables(family, view, name, bank, pair_ids["pair_id"].to_pylist())
 
     def _tables(

@@ -119,32 +119,37 @@ def solve(what_if: WhatIf, plan: Plan, items: Sequence[Work]) -> list[Solved]:
 
 
 def candidates(what_if: WhatIf, work: Work) -> list[Candidate]:
-    """Every method for one item, alone; those that do not apply say why."""
-    compiled = []
+    """Every method for one item, alone; those that do not apply say why.
+
+    All are asked for the same: the item's target, or what its own method reaches with the strength that it names, since
+    a strength of one method means nothing to another.
+    """
+    own: Candidate | None = None
+    if work.item.strength is not None and work.item.method != "auto":
+        own = _candidate(what_if, _with_strength(work, work.item.method, work.item.strength))
+        work = replace(work, item=replace(work.item, strength=None, share=own.reached))
+    compared = []
     for method, facts in METHODS.items():
+        if own is not None and method == own.method:
+            compared.append(own)
+            continue
         try:
             _check(work, method, None)
             if method == "mask" and work.target.pattern is None and work.target.detector is None:
                 raise UserError("not compared", why="every masked response would be read again; name the method")
-            if work.item.strength is None:
-                solution = _sought(what_if, Solved(work, method, 0.0, []), [], None)
-            else:
-                solution = _with_strength(work, method, work.item.strength)
-            compiled.append(_candidate(what_if, solution))
+            compared.append(_candidate(what_if, _sought(what_if, Solved(work, method, 0.0, []), [], None)))
         except UserError as error:
-            nan = float("nan")
-            compiled.append(
-                Candidate(method, nan, None, False, nan, None, 0, facts.needs, f"{error.what}: {error.why}")
-            )
-    return compiled
+            nan, refusal = float("nan"), f"{error.what}: {error.why}"
+            compared.append(Candidate(method, nan, None, False, nan, None, 0, facts.needs, refusal))
+    return compared
 
 
 def best(compared: Sequence[Candidate], work: Work, plan: Plan | None) -> str:
     """Of the methods that get there the one with the least side effect; if none does, the one that gets furthest."""
     usable = [
-        solution
-        for solution in compared
-        if not solution.refusal and solution.method not in NEVER_AUTO and solution.pairs
+        candidate
+        for candidate in compared
+        if not candidate.refusal and candidate.method not in NEVER_AUTO and candidate.pairs
     ]
     if not usable:
         raise UserError(
@@ -152,13 +157,13 @@ def best(compared: Sequence[Candidate], work: Work, plan: Plan | None) -> str:
             why="; ".join(f"{one.method}: {one.refusal or 'no pair is touched'}" for one in compared)[:300],
         )  # fmt: skip
     target_share = work.item.share
-    if target_share is None or all(solution.reached is None for solution in usable):
-        return min(usable, key=lambda solution: solution.side_effect).method
-    distance = {solution.method: abs((solution.reached or 0.0) - target_share) for solution in usable}
-    reaching = [solution for solution in usable if distance[solution.method] <= CLOSE]
+    if target_share is None or all(candidate.reached is None for candidate in usable):
+        return min(usable, key=lambda candidate: candidate.side_effect).method
+    distance = {candidate.method: abs((candidate.reached or 0.0) - target_share) for candidate in usable}
+    reaching = [candidate for candidate in usable if distance[candidate.method] <= CLOSE]
     if not reaching:
-        return min(usable, key=lambda solution: distance[solution.method]).method
-    return min(reaching, key=lambda solution: (solution.protected_effect or 0.0, solution.side_effect)).method
+        return min(usable, key=lambda candidate: distance[candidate.method]).method
+    return min(reaching, key=lambda candidate: (candidate.protected_effect or 0.0, candidate.side_effect)).method
 
 
 def side_effects(what_if: WhatIf, concept_id: int, change: np.ndarray) -> float:
@@ -261,9 +266,7 @@ def _sought(what_if: WhatIf, solution: Solved, other_actions: list[Action], plan
 
 def _without_readings(actions: Sequence[Action]) -> list[Action]:
     """Rewritten and masked pairs as dropped ones: what is left of a concept that is gone from them is the same."""
-    return [
-        replace(solution, action="drop") if solution.action in ("rewrite", "mask") else solution for solution in actions
-    ]
+    return [replace(action, action="drop") if action.action in ("rewrite", "mask") else action for action in actions]
 
 
 def _share(shaped: float, plain: float) -> float | None:

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from pretilt.artifacts import write_text
-from pretilt.errors import UserError
 from pretilt.run import Run, file_hash
 from pretilt.schema import PAIRS_FILE
-from pretilt.shape.plan import Item, Plan, dump_plan, load_plan, plan_of
+from pretilt.shape.plan import DIGITS, Item, Plan, check_same_pairs, dump_plan, load_plan, plan_of
 from pretilt.shape.targets import TrainingSets
 
 
@@ -23,14 +22,10 @@ def mark_item(run: Run, path: Path, decision: str, target: str, values: dict[str
     sets = TrainingSets(run)
     sets.target(item.target)
     sets.gate(item.gate)
-    pairs = file_hash(run.file(PAIRS_FILE))[:16]
-    plan = load_plan(path) if path.exists() else Plan((), pairs)
-    if plan.pairs is not None and not pairs.startswith(plan.pairs[:16]):
-        raise UserError(
-            "the plan was written for other pairs", file=path, why=f"its pairs are {plan.pairs[:12]}, "
-            f"those of {run.path} are {pairs[:12]}", fix="Give --plan another file",
-        )  # fmt: skip
-    write_text(path, dump_plan(Plan((*_other_items(plan, item), item), pairs)))
+    pairs = file_hash(run.file(PAIRS_FILE))
+    plan = load_plan(path) if path.exists() else Plan(())
+    check_same_pairs(plan, pairs)
+    write_text(path, dump_plan(Plan((*_other_items(plan, item), item), pairs[:DIGITS])))
     return path
 
 

@@ -32,6 +32,7 @@ CHANGING: tuple[Decision, ...] = ("suppress", "amplify")
 TARGETS = {"base": 0.0, "half": 0.5, "double": 2.0}
 _KEYS = (*DECISIONS, "method", "strength", "to", "gate", "note")
 MOST_ITEMS = 1000
+DIGITS, LEAST_DIGITS = 16, 8  # of the pairs' hash that a plan is written with, and that one must have
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,17 @@ def plan_of(value: Any, path: Path | None = None, lines: Sequence[int] = ()) -> 
     numbered = [lines[i] if i < len(lines) else None for i in range(len(entries))]
     items = tuple(_item(entry, path, line) for entry, line in zip(entries, numbered, strict=True))
     return Plan(items, pairs, path)
+
+
+def check_same_pairs(plan: Plan, pairs: str) -> None:
+    """Raise UserError for a plan that was written for other pairs than those with this hash of pairs.parquet."""
+    if plan.pairs is None or (len(plan.pairs) >= LEAST_DIGITS and pairs.startswith(plan.pairs)):
+        return
+    raise UserError(
+        "the plan was written for other pairs", file=plan.path,
+        why=f"its pairs are '{plan.pairs[:12]}', those of the run are '{pairs[:12]}'",
+        fix="Give the run of the plan or another plan, or take `pairs:` out of it if the names mean the same here",
+    )  # fmt: skip
 
 
 def _item(entry: Any, path: Path | None, line: int | None) -> Item:

@@ -13,14 +13,13 @@ import pyarrow as pa
 
 from pretilt.errors import UserError
 from pretilt.events import Events, watching
+from pretilt.forecast.step import checked_settings, rollout_role, stages_read
 from pretilt.forecast.uncertainty import Interval
 from pretilt.lock import writes
 from pretilt.result import Result
-from pretilt.rollouts.step import BEFORE, features_stage, samples_stage
 from pretilt.run import Run, file_hash
 from pretilt.schema import (
     ACTIONS_FILE,
-    FEATURES,
     FORECAST_REPORT,
     PAIRS_FILE,
     PLAN_FILE,
@@ -29,8 +28,8 @@ from pretilt.schema import (
     WHAT_IF,
     WHAT_IF_FILE,
 )
-from pretilt.settings import ShapeSettings, settings_of
-from pretilt.shape.plan import Plan, dump_plan, load_plan, plan_of
+from pretilt.settings import ShapeSettings
+from pretilt.shape.plan import Plan, check_same_pairs, dump_plan, load_plan, plan_of
 from pretilt.text import counted
 from pretilt.version import __version__
 
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 VERSION = 1  # raise it when a change of code can change the bytes
-REFERENCE = "reference"
 DEFAULT_RUNG = "mean"  # chosen on two plans of one world: docs/results/shaping.md
 WHAT_IFS = "what_ifs"  # of run.json: every what-if that was ever sealed
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -62,7 +60,8 @@ class ShapeResult(Result):
     def headline(self) -> str:
         coverage = self.report["coverage"]
         touched = f"{coverage['touched']:,} of {counted(coverage['pairs'], 'pair')} touched"
-        reached = [f"{item['name']} {item['reached']:.0%} left" for item in self.report["items"] if item["reached"]]
+        sought = [item for item in self.report["items"] if item["reached"] is not None]
+        reached = [f"{item['name']} {item['reached']:.0%} left" for item in sought]
         return f"{self.run.path}: plan '{self.name}', {touched}" + (f"; {', '.join(reached[:3])}" if reached else "")
 
     @property
@@ -122,24 +121,10 @@ def shape_run(
     if not isinstance(plan, Plan):
         plan = plan_of(plan) if isinstance(plan, dict) else load_plan(plan)
     name = _name(name, plan)
-    if "audit" not in run.manifest["stages"]:
-        raise UserError(
-            "the audit of this run has not finished", file=run.path, fix="Run `pretilt audit` again: it continues"
-        )
     pairs = file_hash(run.file(PAIRS_FILE))
-    if plan.pairs is not None and not (len(plan.pairs) >= 8 and pairs.startswith(plan.pairs)):
-        raise UserError(
-            "the plan was written for other pairs", file=plan.path,
-            why=f"its pairs are {plan.pairs[:12]}, those of {run.path} are {pairs[:12]}",
-            fix="Give the run of the plan, or take `pairs:` out of it if the names mean the same here",
-        )  # fmt: skip
+    check_same_pairs(plan, pairs)
     config = {"plan": plan.identity, "compare": compare, **resolved_options(run, options)}
-    stages = run.manifest["stages"]
-    reads = [
-        solution for solution in ("pairs", FEATURES, "concepts", "shifts", "patterns", "audit") if solution in stages
-    ]
-    if config["rollouts"] is not None:
-        reads += [samples_stage(config["rollouts"]), features_stage(config["rollouts"])]
+    reads = stages_read(run, config["rollouts"])
     inputs = {"files": _files_named(plan), "measurement": run.manifest.get("measurement_id")}
     with run.stage(stage_of(name), version=VERSION, config=config, reads=reads, inputs=inputs) as stage:
         if not stage.done:
@@ -179,25 +164,21 @@ def _name(name: str | None, plan: Plan) -> str:
 
 
 def resolved_options(run: Run, options: ShapeSettings) -> dict[str, Any]:
-    """form, rung, rollouts, eta, draws and seed; what is not given is as in the sealed forecast.
+    """form, rung, rollouts, eta, draws and seed; what is not given is as in the sealed forecast, but for the rung.
 
-    Raises UserError for rollouts that the run does not hold.
+    Raises UserError as a forecast does: behind a red doctor, and for rollouts that it could not use.
     """
+    settings = checked_settings(run)
     forecast = run.json(FORECAST_REPORT) if run.holds(FORECAST_REPORT) else {}
-    role = options.rollouts or forecast.get("rollouts")
-    if role is None and not forecast:
-        role = next((r for r in (REFERENCE, BEFORE) if features_stage(r) in run.manifest["stages"]), None)
-    if role is not None and features_stage(role) not in run.manifest["stages"]:
-        raise UserError(
-            f"the run holds no rollouts '{role}'", file=run.path, fix=f"Run `pretilt rollouts RUN --role {role}` first"
-        )
+    requested = options.rollouts or forecast.get("rollouts")
+    role = None if forecast and requested is None else rollout_role(run, requested)
     return {
         "form": options.form or forecast.get("form", "presence"),
         "rung": options.rung or DEFAULT_RUNG,
         "rollouts": role,
         "eta": float(forecast.get("eta", 1.0)),
         "draws": options.draws,
-        "seed": options.seed if options.seed is not None else settings_of(run).seed,
+        "seed": options.seed if options.seed is not None else settings.seed,
     }
 
 

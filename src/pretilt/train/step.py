@@ -17,6 +17,7 @@ from pretilt.lock import working
 from pretilt.result import Result
 from pretilt.run import Run, Shards, content_hash, file_hash, write_table
 from pretilt.schema import FORECAST_FILE, FORECAST_REPORT, MARGINS_FILE, PAIRS_FILE, SPANS, TOKENS_FILE, TRAINED_FOLDER
+from pretilt.text import counted
 from pretilt.train import folder
 from pretilt.train.actions import Changes
 from pretilt.train.dataset import TrainingPairs, account, training_pairs
@@ -202,15 +203,15 @@ class _Training:
         state.wait_for_everyone()
         trainer = stock.build(self.model, tokenizer, self.pairs, self.args, self.settings, self.events)
         accounts = self._accounts(trainer)
-        plan = self._to_measure(trainer)
+        samples = self._to_measure(trainer)
         before = None
         if self.plan is not None:
             from pretilt.train import shaped
 
             before = shaped.shift_reference(trainer)
-        self._tell(accounts["train"], checkpoint, plan)
+        self._tell(accounts["train"], checkpoint, samples)
         self._check_space(trainer)
-        measured, seconds = self._writing(lambda: self._train(trainer, checkpoint, plan))
+        measured, seconds = self._writing(lambda: self._train(trainer, checkpoint, samples))
         checked = {} if before is None else {"applied": shaped.applied(trainer, before)}
         report = {
             "format_version": folder.FORMAT_VERSION,
@@ -248,7 +249,9 @@ class _Training:
             name: stock.drawn(split, n_pairs, args.seed) for name, split in splits if split is not None and len(split)
         }
 
-    def _train(self, trainer: Any, checkpoint: Path | None, plan: dict[str, Any]) -> tuple[Measured, dict[str, float]]:
+    def _train(
+        self, trainer: Any, checkpoint: Path | None, samples: dict[str, Any]
+    ) -> tuple[Measured, dict[str, float]]:
         from pretilt.train import trainer as stock
 
         clock = [time.monotonic()]
@@ -257,7 +260,7 @@ class _Training:
         stock.save(trainer, self.out, self.model, self.commit)
         trainer.accelerator.wait_for_everyone()
         clock.append(time.monotonic())
-        measured = self._measured(trainer, plan)
+        measured = self._measured(trainer, samples)
         if self.is_main:
             table = margins_table(measured, self.args.beta, self.args.loss_type[0])
             write_table(self.out / MARGINS_FILE, table, self.key)
@@ -265,13 +268,13 @@ class _Training:
         steps = zip(("training", "saving", "measuring"), clock, clock[1:], strict=False)
         return measured, {name: round(end - begin, 3) for name, begin, end in steps}
 
-    def _measured(self, trainer: Any, plan: dict[str, Any]) -> Measured:
+    def _measured(self, trainer: Any, samples: dict[str, Any]) -> Measured:
         """Margins by split, in shards that a kill leaves; of these weights alone."""
         from pretilt.train import trainer as stock
 
-        weights, total, before = folder.saved_files(self.out), sum(map(len, plan.values())), 0
+        weights, total, before = folder.saved_files(self.out), sum(map(len, samples.values())), 0
         measured = {}
-        for split, sample in plan.items():
+        for split, sample in samples.items():
             key = content_hash({"weights": weights, "pairs": list(sample["pair_id"]), "of": self.key})
             shards = Shards(self.out / folder.PARTS / split, key, (stock.PART,))
             if self.is_main:
@@ -303,7 +306,7 @@ class _Training:
             "train": (self.pairs.train, trainer.train_dataset),
             "heldout": (self.pairs.heldout, trainer.eval_dataset),
         }
-        return {
+        accounts = {
             split: account(
                 list(selected["pair_id"]),
                 prepared,
@@ -311,12 +314,19 @@ class _Training:
                 self.args.max_length,
                 self.pairs.swapped_ids,
                 self.pairs.rewritten_ids,
-            ).to_dict()
+            )
             for split, (selected, prepared) in parts.items()
             if selected is not None
         }
+        if elsewhere := self.pairs.masked_ids.intersection(accounts["train"].differing_ids):
+            raise UserError(
+                f"the plan masks {counted(len(elsewhere), 'pair')} with other tokens here than the audit read",
+                why="a mask names tokens by their place: another tokenizer, chat template or max_length moves them",
+                fix="Train the model of the audit with its max_length, or plan another method",
+            )
+        return {split: one.to_dict() for split, one in accounts.items()}
 
-    def _tell(self, counts: Mapping[str, Any], checkpoint: Path | None, plan: Mapping[str, Any]) -> None:
+    def _tell(self, counts: Mapping[str, Any], checkpoint: Path | None, samples: Mapping[str, Any]) -> None:
         say, args = self.events.say, self.args
         what = "all weights" if self.settings.lora is None else "LoRA"
         say(f"training on {counts['kept']:,} pairs: {what}, loss {'+'.join(args.loss_type)}, β {args.beta:g}")
@@ -333,7 +343,7 @@ class _Training:
             say(f"under the plan '{self.plan.name}'")
         elif swapped := len(self.pairs.swapped_ids):
             say(f"shuffled-label control: chosen and rejected exchanged in {swapped:,} pairs")
-        n_pairs = {split: len(sample) for split, sample in plan.items()}
+        n_pairs = {split: len(sample) for split, sample in samples.items()}
         say(
             f"then the margins of {n_pairs['train']:,} training and {n_pairs.get('heldout', 0):,} held-out pairs are "
             f"measured: {FORWARDS_MEASURED * 2 * sum(n_pairs.values()):,} responses go once through a model"

@@ -27,7 +27,7 @@ from pretilt.shape.step import ShapeResult, file_of, open_shape, stage_of
 from pretilt.train.folder import read_report
 from pretilt.verify.inputs import Seen, check_same_prompts, seen
 from pretilt.verify.judge import FEW_CONCEPTS, RESOLVED, judge
-from pretilt.verify.trained import sample_after
+from pretilt.verify.trained import same_model, sample_after
 from pretilt.version import __version__
 
 FORMAT_VERSION = 1
@@ -72,9 +72,15 @@ def verify_plan(run: Run, name: str, options: VerifySettings, *, events: Events 
         if features_stage(role) not in Run(run.path).manifest["stages"]:
             sample_after(Run(run.path), role, folder, events)
     run = Run(run.path)  # with the new stages
-    roles = [open_rollouts(run, role) for role in (before, after, shaped)]
-    for other in roles[1:]:
-        check_same_prompts(roles[0], other)
+    answers = {role: open_rollouts(run, role) for role in (before, after, shaped)}
+    for role, folder in folders.items():
+        check_same_prompts(answers[before], answers[role])
+        if same_model(folder, answers[role]) is False:
+            raise UserError(
+                f"the rollouts '{role}' are of another model than {folder}", file=run.path,
+                why="the folder was trained anew since, or they were sampled elsewhere",
+                fix=f"Run `pretilt rollouts {run.path} --role {role} --model {folder} --replace`",
+            )  # fmt: skip
     config = {"before": before, "after": after, "shaped": shaped, "draws": options.draws, "seed": options.seed}
     reads = [stage_of(name), *(features_stage(role) for role in (before, after, shaped))]
     inputs = {"trainings": {role: training["key"] for role, training in trainings.items()}}

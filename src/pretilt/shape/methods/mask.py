@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pretilt.concepts.patterns import spans
+from pretilt.concepts.patterns import covered_pieces
 from pretilt.detectors.stored import thresholds, token_scores
 from pretilt.schema import CONCEPTS_FILE
 from pretilt.shape.methods.work import Work
@@ -52,13 +52,8 @@ def _of_pattern(work: Work, chosen: Sequence[int], side: str) -> list[np.ndarray
     ):
         is_content = np.asarray(content, bool)
         pieces = token_pieces(tokenizer, np.asarray(ids)[is_content])
-        ends = np.cumsum([len(piece) for piece in pieces])
-        starts = ends - [len(piece) for piece in pieces]
-        touched = np.zeros(len(pieces), bool)
-        for start, stop in spans(pattern, "".join(pieces), work.data.question(row)):
-            touched |= (starts < stop) & (ends > start)
         tokens = np.zeros(len(ids), bool)
-        tokens[is_content] = touched
+        tokens[is_content] = covered_pieces(pattern, pieces, work.data.question(row))
         carrying.append(tokens)
     return carrying
 
