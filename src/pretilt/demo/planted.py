@@ -73,7 +73,7 @@ def score_audit(result: AuditResult, truth: Mapping[str, Any]) -> PlantedScore:
     text = score.render(rows, names) + "\n" + of_local
     if trap:
         trait = names.get(trap["concept_id"], "?")
-        text += f"\ntrap: {trap['pairs']} near-duplicate pairs carry an accidental {trait}: {trap['stands']}"
+        text += f'\ntrap: {trap["pairs"]} near-duplicate pairs share a concept by accident, "{trait}": {trap["stands"]}'
     return PlantedScore(rows, local, trap, text)
 
 
