@@ -25,14 +25,14 @@ from stored import store
 
 from pretilt.concepts.pattern_files import load_patterns
 from pretilt.concepts.pattern_step import answer_text, question
-from pretilt.concepts.patterns import count
+from pretilt.concepts.patterns import count, covered_pieces
 from pretilt.demo.step import DATA
 from pretilt.detectors import fit as fitting
 from pretilt.detectors.attention import fit_attention
 from pretilt.detectors.detector import KINDS
 from pretilt.detectors.examples import Examples, parts_of
 from pretilt.detectors.linear import fit_linear
-from pretilt.detectors.material import Material, covered_tokens, material_of
+from pretilt.detectors.material import Material, material_of
 from pretilt.detectors.scores import Judged, judge
 from pretilt.detectors.step import read_examples
 from pretilt.events import Events
@@ -116,7 +116,7 @@ def patterns(reader: Reader, source: Path, n_seeds: int) -> dict[str, dict[str, 
         labels = []
         for i, prompt in enumerate(of_pairs["prompt"].to_pylist()):
             both = [
-                covered_tokens(
+                covered_pieces(
                     pattern,
                     token_pieces(reader.choice.tokenizer, sides.ids[i][s][sides.content[i][s]]),
                     question(prompt),

@@ -80,8 +80,8 @@ def card_step(
         of_target = float(covariance[target_id])
         ratio = leakage(covariance, of_target)
 
-        others = np.flatnonzero(~np.isin(ids, (of_detector, target_id)))
-        order = others[strongest(ratio[others], others.size)]
+        other_rows = np.flatnonzero(~np.isin(ids, (of_detector, target_id)))
+        order = other_rows[strongest(ratio[other_rows], other_rows.size)]
         rows = concepts.take(pa.array(order))
         table = pa.table(
             [rows["concept_id"], rows["kind"], rows["name"], pa.array(covariance[order]), pa.array(ratio[order])],

@@ -146,12 +146,12 @@ def _check_free(run: Run, name: str, origin: Origin, options: DetectorSettings, 
         return
     from pretilt.detectors.step import fitted_as
 
-    about = recorded["config"]
-    if about != fitted_as(origin, options):
+    fitted = recorded["config"]
+    if fitted != fitted_as(origin, options):
         raise UserError(
             f"the run holds another detector '{name}'",
             file=run.path / report_file(name),
-            why=f"it was made from the {about['made_from']} {about['origin']}, kind {about['kind']}",
+            why=f"it was made from the {fitted['made_from']} {fitted['origin']}, kind {fitted['kind']}",
             fix="Give another --name, or --replace to lose it",
         )
 

@@ -25,14 +25,14 @@ from pretilt.run import finite, jsonable
 ABOUT = "pretilt"  # the one key of the file's metadata: its text is JSON
 
 
-def to_bytes(detector: Detector, about: Mapping[str, Any]) -> bytes:
+def to_bytes(detector: Detector, facts: Mapping[str, Any]) -> bytes:
     """The same detector and facts give the same bytes."""
     tensors = {"weight": detector.weight, "bias": np.array([detector.bias]), "slope": np.array([detector.slope])}
     if detector.query is not None:
         tensors["query"] = detector.query
     tensors |= detector.extra
     contiguous = {name: np.ascontiguousarray(values) for name, values in sorted(tensors.items())}
-    data: bytes = save(contiguous, metadata={ABOUT: json.dumps(about, sort_keys=True)})
+    data: bytes = save(contiguous, metadata={ABOUT: json.dumps(facts, sort_keys=True)})
     return data
 
 
@@ -42,10 +42,10 @@ def from_file(path: Path) -> tuple[Detector, dict[str, Any]]:
         data = path.read_bytes()
         tensors = load(data)
         size = int.from_bytes(data[:8], "little")
-        about = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][ABOUT])
+        facts = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][ABOUT])
         query = tensors.pop("query", None)
         weight, bias, slope = (tensors.pop(name) for name in ("weight", "bias", "slope"))
-        return Detector(about["kind"], weight, float(bias[0]), query, float(slope[0]), tensors), about
+        return Detector(facts["kind"], weight, float(bias[0]), query, float(slope[0]), tensors), facts
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, IndexError) as error:
         raise UserError(
             "this is no detector that pretilt wrote", file=path, why=str(error) or type(error).__name__

@@ -191,10 +191,10 @@ def _examples(material: Material, examples: Examples, part: np.ndarray, detector
     return pa.table([pa.array(columns[f.name], f.type) for f in DETECTOR_EXAMPLES], schema=DETECTOR_EXAMPLES)
 
 
-def fits(run: Run, about: Mapping[str, Any]) -> bool:
+def fits(run: Run, facts: Mapping[str, Any]) -> bool:
     """True if the detector was fitted to what the run's lens reads: the same model and layer."""
     lens = run.manifest["lens"]
-    return bool(about["model_identity"] == lens["model_identity"] and about["layer"] == lens["layer"])
+    return bool(facts["model_identity"] == lens["model_identity"] and facts["layer"] == lens["layer"])
 
 
 def scores_stages(run: Run, names: Sequence[str], lens: Callable[[], Lens], events: Events) -> list[str]:
@@ -210,8 +210,8 @@ def scores_stages(run: Run, names: Sequence[str], lens: Callable[[], Lens], even
         missing: dict[str, tuple[Detector, float, Shards]] = {}
         opened = []
         for name in names:
-            detector, about = load_detector(run, name)
-            if not fits(run, about):
+            detector, facts = load_detector(run, name)
+            if not fits(run, facts):
                 events.say(f"warning: the detector '{name}' was fitted to another model or layer: it is left out")
                 continue
             scored.append(name)
@@ -220,7 +220,7 @@ def scores_stages(run: Run, names: Sequence[str], lens: Callable[[], Lens], even
             )
             if not stage.done:
                 shards = stage.shards(f"{DETECTORS_FOLDER}/{name}", (SCORES,))
-                missing[name] = (detector, about["token_threshold"], shards)
+                missing[name] = (detector, facts["token_threshold"], shards)
                 opened.append((stage, shards))
         if missing:
             _score(run.table(TOKENS_FILE), lens(), missing, settings.batch_tokens, events)

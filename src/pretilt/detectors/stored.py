@@ -72,8 +72,8 @@ def direction(run: Run, name: str) -> np.ndarray:
 
 def thresholds(run: Run, name: str) -> tuple[float, float]:
     """The score from which a response shows the trait (its largest token score), and from which a token does."""
-    about = load_detector(run, name)[1]
-    return float(about["threshold"]), float(about["token_threshold"])
+    facts = load_detector(run, name)[1]
+    return float(facts["threshold"]), float(facts["token_threshold"])
 
 
 def response_scores(run: Run, name: str) -> tuple[np.ndarray, np.ndarray]:

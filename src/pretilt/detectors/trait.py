@@ -65,8 +65,8 @@ def sampled_contrast(
         if not positive.strip() or not negative.strip() or positive == negative:
             continue
         if pattern is not None:
-            asked = question([{"role": m.role, "content": m.content} for m in pair.prompt])
-            holds = count([pattern], [positive, negative], [asked, asked])[:, 0] > 0
+            prompt_text = question([{"role": m.role, "content": m.content} for m in pair.prompt])
+            holds = count([pattern], [positive, negative], [prompt_text, prompt_text])[:, 0] > 0
             if not holds[0] or holds[1]:
                 continue
         examples.append(_row(pair, positive, negative))
@@ -103,8 +103,8 @@ def _instructed(pairs: Sequence[Pair], instruction: str, tokenizer: Any) -> list
         for prompt in candidates:
             answer = (Message("assistant" if pair.is_chat else "", "An answer."),)
             other = (replace(answer[0], content="Another one."),)
-            asked = replace(pair, prompt=prompt, chosen=answer, rejected=other)
-            (tokens,) = tokenise([asked], tokenizer, max_length=None)
+            instructed = replace(pair, prompt=prompt, chosen=answer, rejected=other)
+            (tokens,) = tokenise([instructed], tokenizer, max_length=None)
             if not isinstance(tokens, Drop):
                 prompts.append(tokens.prompt_ids)
                 break

@@ -68,9 +68,9 @@ def score_rollouts_stages(
                 run.stage(rollout_scores_stage(role, name), version=VERSION, config=config, reads=read)
             )
             if not stage.done:
-                detector, about = load_detector(run, name)
+                detector, facts = load_detector(run, name)
                 shards = stage.shards(scores_folder(role, name), (PART,))
-                missing[name] = (detector, about["token_threshold"], shards)
+                missing[name] = (detector, facts["token_threshold"], shards)
                 opened.append((stage, shards))
         if missing:
             _score(run.table(PAIRS_FILE), samples, missing, lens(), tokenizer(), audited, events)

@@ -121,17 +121,17 @@ def solve(what_if: WhatIf, plan: Plan, items: Sequence[Work]) -> list[Solved]:
 def candidates(what_if: WhatIf, work: Work) -> list[Candidate]:
     """Every method for one item, alone; those that do not apply say why.
 
-    All are asked for the same: the item's target, or what its own method reaches with the strength that it names, since
-    a strength of one method means nothing to another.
+    All are asked for the same: the item's target, or what the method that it names reaches with its strength, since a
+    strength of one method means nothing to another.
     """
-    own: Candidate | None = None
+    named: Candidate | None = None
     if work.item.strength is not None and work.item.method != "auto":
-        own = _candidate(what_if, _with_strength(work, work.item.method, work.item.strength))
-        work = replace(work, item=replace(work.item, strength=None, share=own.reached))
+        named = _candidate(what_if, _with_strength(work, work.item.method, work.item.strength))
+        work = replace(work, item=replace(work.item, strength=None, share=named.reached))
     compared = []
     for method, facts in METHODS.items():
-        if own is not None and method == own.method:
-            compared.append(own)
+        if named is not None and method == named.method:
+            compared.append(named)
             continue
         try:
             _check(work, method, None)
@@ -152,10 +152,13 @@ def best(compared: Sequence[Candidate], work: Work, plan: Plan | None) -> str:
         if not candidate.refusal and candidate.method not in NEVER_AUTO and candidate.pairs
     ]
     if not usable:
+        refusals = [f"{candidate.method}: {candidate.refusal or 'no pair is touched'}" for candidate in compared]
         raise UserError(
-            f"no method applies to {work.item.target}", file=plan.path if plan else None, line=work.item.line,
-            why="; ".join(f"{one.method}: {one.refusal or 'no pair is touched'}" for one in compared)[:300],
-        )  # fmt: skip
+            f"no method applies to {work.item.target}",
+            file=plan.path if plan else None,
+            line=work.item.line,
+            why="; ".join(refusals)[:300],
+        )
     target_share = work.item.share
     if target_share is None or all(candidate.reached is None for candidate in usable):
         return min(usable, key=lambda candidate: candidate.side_effect).method

@@ -132,7 +132,7 @@ def _contributions(
     quotes = quotes_of(run, settings, u_of)
     shares = tracer.contributions(cell.view, cell.where, cell.concept_id)
 
-    def one(row: int) -> Contribution:
+    def contribution(row: int) -> Contribution:
         pair_id, share = tracer.pair_ids[row], float(shares[row])
         of_delta = share / delta if delta else float("nan")
         contribution_of_row = Contribution(
@@ -141,7 +141,7 @@ def _contributions(
         tokens_here = read.get((pair_id, cell.concept_id))
         return contribution_of_row if tokens_here is None else _with_tokens(contribution_of_row, tokens_here)
 
-    return [[one(row) for row in rows.tolist()] for rows in lists]
+    return [[contribution(row) for row in rows.tolist()] for rows in lists]
 
 
 def _with_tokens(contribution: Contribution, read: PairTokens) -> Contribution:

@@ -324,7 +324,7 @@ class _Training:
                 why="a mask names tokens by their place: another tokenizer, chat template or max_length moves them",
                 fix="Train the model of the audit with its max_length, or plan another method",
             )
-        return {split: one.to_dict() for split, one in accounts.items()}
+        return {split: account.to_dict() for split, account in accounts.items()}
 
     def _tell(self, counts: Mapping[str, Any], checkpoint: Path | None, samples: Mapping[str, Any]) -> None:
         say, args = self.events.say, self.args

@@ -289,27 +289,27 @@ def merged(
     links #7"). Of rows whose concepts are alike that one stands for the others which is sure, has a readable name,
     whose name scores best, whose effect is largest; in that order. It has the place of the first of them.
     """
-    others: dict[int, set[int]] = {}
+    alike_ids: dict[int, set[int]] = {}
     for pair in alike.to_pylist() if alike is not None else []:
-        others.setdefault(pair["concept_id"], set()).add(pair["other_id"])
-        others.setdefault(pair["other_id"], set()).add(pair["concept_id"])
+        alike_ids.setdefault(pair["concept_id"], set()).add(pair["other_id"])
+        alike_ids.setdefault(pair["other_id"], set()).add(pair["concept_id"])
 
     def worth(i: int) -> tuple[bool, bool, float, float]:
         concept = concepts.get(rows[i]["concept_id"], {})
         score = round(finite(concept.get("name_score")) or 0.0, 2)
         return not is_sure(rows[i]), is_unnamed(concept), -score, -abs(rows[i]["delta"])
 
-    said = {i: _without_number(concept) for i, concept in concepts.items() if not is_unnamed(concept)}
+    names = {i: _without_number(concept) for i, concept in concepts.items() if not is_unnamed(concept)}
     standing: dict[tuple[str, int, int | str], int] = {}  # (view, where, concept or name) → the row that stands for it
     group_of_row: dict[int, list[int]] = {}
     for i in sorted(range(len(rows)), key=worth):
         view, where, concept_id = rows[i]["view"], rows[i]["where"], rows[i]["concept_id"]
-        keys: list[int | str] = [*others.get(concept_id, ()), said.get(concept_id) or concept_id]
+        keys: list[int | str] = [*alike_ids.get(concept_id, ()), names.get(concept_id) or concept_id]
         leaders = [standing[view, where, key] for key in keys if (view, where, key) in standing]
         if leaders:
             group_of_row[min(leaders, key=worth)].append(i)
         else:
-            standing[view, where, concept_id] = standing[view, where, said.get(concept_id) or concept_id] = i
+            standing[view, where, concept_id] = standing[view, where, names.get(concept_id) or concept_id] = i
             group_of_row[i] = []
     order = sorted(group_of_row, key=lambda i: min([i, *group_of_row[i]]))
     return [{**rows[i], "alike": [rows[j]["hypothesis_id"] for j in sorted(group_of_row[i])]} for i in order]
