@@ -71,18 +71,24 @@ def mark(
     to: str | None = None,
     strength: float | None = None,
     gate: str | None = None,
+    by: str | None = None,
+    instruction: str | None = None,
     note: str = "",
 ) -> Path:
     """Write one decision about a concept, an effect or a set of pairs into a plan, and return the plan's path.
 
     `decision`: "suppress", "amplify", "keep" or "protect". A decision about the same target takes the place of the
-    one before. Raises UserError for a target that the run does not hold, and writes nothing then.
+    one before. `by` names the concept whose score drives the method, `instruction` is a sentence that asks for the
+    concept (docs/shaping.md). Raises UserError for a target that the run does not hold, and writes nothing then.
 
         pretilt.mark("runs/pairs", "suppress", "pattern:bold", to="base")
     """
     from pretilt.shape.mark import mark_item
 
-    values = {"method": method, "to": to, "strength": strength, "gate": gate, "note": note or None}
+    values = {
+        "method": method, "to": to, "strength": strength, "gate": gate, "by": by, "instruction": instruction,
+        "note": note or None,
+    }  # fmt: skip
     return mark_item(open_run(run).run, Path(plan), decision, target, values)
 
 

@@ -48,12 +48,13 @@ ACTIONS = pa.schema(  # a compiled plan: what is done to which training pair (do
     [
         ("pair_id", pa.string()),
         ("item", pa.int16()),  # of the plan, from 1
-        ("action", pa.string()),  # "drop" | "weight" | "swap" | "rewrite" | "mask" | "offset"
-        ("amount", pa.float64()),  # weight: factor on the gradient; offset: added to the margin beta D
-        ("side", pa.string()),  # rewrite and mask: "chosen" | "rejected", as pairs.parquet has them
+        ("action", pa.string()),  # "drop" | "weight" | "swap" | "rewrite" | "mask" | "offset" | "inoculate" | "steer"
+        ("amount", pa.float64()),  # weight: factor on the gradient; offset: added to beta D; steer: length
+        ("side", pa.string()),  # "chosen" | "rejected", as pairs.parquet has them; null for the whole pair
         ("start", pa.int32()),  # mask: first token in the ids of the response
         ("stop", pa.int32()),  # mask: the token after the last
-        ("text", pa.string()),  # rewrite: the response that takes the place of the old one
+        ("text", pa.string()),  # rewrite: the new response; inoculate: the instruction; steer: the detector's name
+        ("explained", pa.float64()),  # inoculate and steer: log-odds that the context gives the pair before training
         ("reason", pa.string()),  # in a few words
     ]
 )

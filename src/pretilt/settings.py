@@ -291,6 +291,9 @@ class ShapeSettings(Settings):
     rollouts: str | None = option(
         None, "Role of the untrained model's rollouts. Default: that of the forecast, else as there.", JUDGING
     )
+    beta: float = option(
+        0.1, "The loss's beta; only inoculated and steered pairs depend on it.", JUDGING, gt=0.0, le=1e6
+    )
     draws: int = option(100, "Draws of the bootstrap.", JUDGING, ge=2, le=1 << 20)
     seed: int | None = option(None, "Seed of the bootstrap. Default: the run's.", JUDGING, ge=0, le=2**32 - 1)
 

@@ -35,6 +35,8 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         Item("amplify", "group:1:2", "weight", None, 2.0),
         Item("suppress", "concept:7", "drop", None, 0.25),
         Item("keep", "pattern:link"),
+        Item("suppress", "pattern:bold", "offset", None, 0.0, by="detector:stress"),
+        Item("suppress", "pattern:bold", "inoculate", 1.0, instruction="Use bold text: “**”."),
     )
     again = load_plan(write(tmp_path, dump_plan(Plan(items, "ab" * 8))))
     assert [item.as_yaml() for item in again.items] == [item.as_yaml() for item in items]
@@ -59,6 +61,15 @@ MISTAKES: list[tuple[str, str]] = [
     ("items:\n- suppress: pattern:bold\n  to: +5 points", "units of the shift without a plan"),
     ("items:\n- suppress: pattern:bold\n  to: 1e999%", "not understood"),
     ("items:\n- protect: pattern:bold\n  strength: 1", "'protect' takes no strength"),
+    ("items:\n- protect: pattern:bold\n  by: pattern:link", "'protect' takes no by"),
+    ("items:\n- suppress: pattern:bold\n  by: detector:x", "'by' needs a method.*left open"),
+    ("items:\n- suppress: pattern:bold\n  method: rewrite\n  by: detector:x", "'rewrite' does not read it"),
+    ("items:\n- suppress: pattern:bold\n  method: drop\n  instruction: Be bold.", "offset"),
+    ("items:\n- suppress: a\n  method: offset\n  by: b\n  instruction: c", "either 'by' or an instruction"),
+    ("items:\n- suppress: a\n  method: inoculate", "needs an instruction"),
+    ("items:\n- amplify: a\n  method: inoculate\n  instruction: b", "'inoculate' cannot amplify"),
+    ("items:\n- suppress: a\n  method: inoculate\n  instruction: '  '", "0 characters"),
+    ("items:\n- suppress: a\n  method: inoculate\n  instruction: 7", "'instruction' is a text"),
     ("items:\n- suppress: 7", "'suppress' is a text"),
     ("items:\n- suppress: pattern:bold\n  gate: 12", "'gate' is a text"),
     ("items:\n- just a text", "an item of a plan is a mapping.*line 2"),

@@ -56,7 +56,10 @@ def test_u_is_that_of_the_texts(data: ShapeData, rows: dict[str, np.ndarray]) ->
         assert np.array_equal(data.u(of_pattern(data, name)), u), name
 
 
-@pytest.mark.parametrize("method", sorted({*METHODS} - {"mask"}))  # it needs a lens: test_shape_lens.py
+NEEDS_LENS = {"mask", "inoculate", "steer-reference", "steer-policy"}  # test_shape_lens.py, test_variants.py
+
+
+@pytest.mark.parametrize("method", sorted({*METHODS} - NEEDS_LENS))
 def test_strength_0_changes_nothing(run: Run, data: ShapeData, method: str) -> None:
     result = shape(run, {"suppress": "pattern:bold", "method": method, "strength": 0}, rung="converged")
     assert len(result.actions) == 0
@@ -249,6 +252,10 @@ REFUSED: list[tuple[list[dict[str, Any]], str]] = [
     ([{"suppress": "pattern:bold", "method": "drop", "strength": 2}], "at most 1"),
     ([{"suppress": "pattern:apology"}], "is suppressed by the data as it stands"),
     ([{"suppress": "pattern:bold", "method": "mask", "to": "base"}], "without a lens"),
+    ([{"suppress": "pattern:bold", "method": "steer-policy", "strength": 1}], "without a lens"),
+    ([{"suppress": "pattern:bold", "method": "inoculate", "instruction": "Be bold.", "to": "base"}], "without a lens"),
+    ([{"suppress": "pattern:bold", "method": "offset", "by": "source:first", "to": "base"}], "no score on every pair"),
+    ([{"suppress": "pattern:bold", "method": "offset", "by": "logit:nobody", "to": "base"}], "detector"),
     ([{"suppress": "pattern:semicolon", "method": "rewrite", "to": "half"}], "nothing rewrites|suppressed by the data"),
     ([{"suppress": "pattern:bold"}, {"protect": "pattern:bold"}], "'protect' and 'suppress'"),
     ([{"protect": "source:first"}], "is a set of pairs"),

@@ -139,6 +139,7 @@ def test_a_plan_is_carried_out_and_checked(made: tuple[Path, Path], tmp_path: Pa
     assert report["plan"] == IDENTITY and report["pairs"]["train"]["given"] == N - 1
     assert report["applied"] == {
         "pairs": N - 1, "passed": N - 1, "passes": N - 1, "offsets": 1, "weights": 1, "masked_tokens": 2,
+            "instructed": 0, "pushed": 0,
     }  # fmt: skip
     assert report["pairs"]["train"]["read_differently_by_audit"] == 0
     again = train_run(Run(folder), settings=settings_of(model, max_steps=5), plan=plan(changes), out=tmp_path / "out")

@@ -22,6 +22,12 @@ def mark(
     to: Annotated[str | None, typer.Option(help="How far: base, half, double, or a share of the shift as 25%.")] = None,
     strength: Annotated[float | None, typer.Option(help="In the method's own unit, instead of --to.")] = None,
     gate: Annotated[str | None, typer.Option(help="Only there: group:12, prompt:3, prompt_has:list …")] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Whose score drives the method: detector:NAME, logit:NAME … Default: TARGET's.")
+    ] = None,
+    instruction: Annotated[
+        str | None, typer.Option(help="A sentence that asks for the concept; offset and inoculate read it.")
+    ] = None,
     note: Annotated[str, typer.Option(help="Why, for whoever reads the plan.")] = "",
 ) -> None:
     """Write a decision about a concept, an effect or a set of pairs into a plan.
@@ -36,6 +42,9 @@ def mark(
     from pretilt.view.terminal.console import Console
 
     console = Console()
-    path = api.mark(run, decision, target, plan=plan, method=method, to=to, strength=strength, gate=gate, note=note)
+    path = api.mark(
+        run, decision, target, plan=plan, method=method, to=to, strength=strength, gate=gate, by=by,
+        instruction=instruction, note=note,
+    )  # fmt: skip
     console.lines(path.read_text(encoding="utf-8").rstrip())
     console.say(next_step("mark", run, "--plan", path))

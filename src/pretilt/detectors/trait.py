@@ -17,8 +17,8 @@ from pretilt.lens.blocks import train_rows
 from pretilt.lens.choice import LensChoice
 from pretilt.models.sample import LocalSampler
 from pretilt.models.sampler import Drawn
-from pretilt.pairs.chat import tokenise
-from pretilt.pairs.pair import Drop, Message, Pair
+from pretilt.pairs.instruction import instructed
+from pretilt.pairs.pair import Message, Pair
 from pretilt.pairs.tables import pairs_from_table
 from pretilt.run import Run
 from pretilt.schema import PAIRS_FILE, TOKENS_FILE
@@ -27,6 +27,7 @@ from pretilt.settings import AuditSettings, DetectorSettings
 WITH_IT = "Write your answer so that the following is true of it, clearly and from the first sentence on: {trait}."
 WITHOUT = "Write your answer so that the following is not true of it in any way: {trait}."
 BATCH_SIZE = 16
+PLACEHOLDERS = ("An answer.", "Another one.")  # a pair needs two responses to be rendered
 
 
 def trait_rows(run: Run, settings: AuditSettings, options: DetectorSettings) -> np.ndarray:
@@ -93,29 +94,12 @@ def _row(pair: Pair, positive: str, negative: str) -> dict[str, Any]:
 
 
 def _instructed(pairs: Sequence[Pair], instruction: str, tokenizer: Any) -> list[np.ndarray]:
-    """Ids of the prompts with the instruction as their system turn, or before the first turn where the template takes
-    none."""
-    prompts = []
-    for pair in pairs:
-        candidates = [_before(pair, instruction)]
-        if pair.is_chat and pair.prompt and pair.prompt[0].role != "system":
-            candidates.insert(0, (Message("system", instruction), *pair.prompt))
-        for prompt in candidates:
-            answer = (Message("assistant" if pair.is_chat else "", "An answer."),)
-            other = (replace(answer[0], content="Another one."),)
-            instructed = replace(pair, prompt=prompt, chosen=answer, rejected=other)
-            (tokens,) = tokenise([instructed], tokenizer, max_length=None)
-            if not isinstance(tokens, Drop):
-                prompts.append(tokens.prompt_ids)
-                break
-        else:
-            raise UserError("the chat template refuses an instruction before the prompts of the run")
-    return prompts
-
-
-def _before(pair: Pair, instruction: str) -> tuple[Message, ...]:
-    first = pair.prompt[0]
-    return (replace(first, content=f"{instruction}\n\n{first.content}"), *pair.prompt[1:])
+    """Ids of the prompts with the instruction before them."""
+    answers = [tuple(Message("assistant" if pair.is_chat else "", text) for text in PLACEHOLDERS) for pair in pairs]
+    answered = [
+        replace(pair, chosen=(first,), rejected=(second,)) for pair, (first, second) in zip(pairs, answers, strict=True)
+    ]
+    return [tokens.prompt_ids for _, tokens in instructed(answered, instruction, tokenizer)]
 
 
 def _sampled(

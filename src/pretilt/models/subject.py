@@ -51,7 +51,7 @@ class SubjectModel:
         self.max_positions: int | None = getattr(config, "max_position_embeddings", None)
         self.n_vocab = int(model.get_input_embeddings().weight.shape[0])
         self._decoder = model.get_decoder().eval()
-        self._blocks = _find_blocks(self._decoder, self.n_layers)
+        self._blocks = find_blocks(self._decoder, self.n_layers)
 
     @property
     def device(self) -> torch.device:
@@ -124,7 +124,7 @@ def _stop(_module: nn.Module, _args: Any, output: Any) -> None:
     raise _Stop(output[0] if isinstance(output, tuple) else output)
 
 
-def _find_blocks(decoder: nn.Module, n_layers: int) -> nn.ModuleList:
+def find_blocks(decoder: nn.Module, n_layers: int) -> nn.ModuleList:
     """The decoder's list of blocks: the heaviest ModuleList with as many entries as the model has layers."""
     lists = [m for m in decoder.modules() if isinstance(m, nn.ModuleList) and len(m) == n_layers]
     if not lists:

@@ -29,6 +29,8 @@ class ItemReport(Report):
     target: str
     name: str
     gate: str | None
+    by: str | None  # the concept whose score drives the method, null: the target itself
+    instruction: str | None
     concept_id: int | None
     pairs_inside: int  # training pairs in the target's place and the gate
     method: str | None
@@ -82,6 +84,8 @@ class ShapeReport(Report):
     rung: Literal["mean", "one_step", "converged"]
     rollouts: str | None  # role of the answers that the forecast was made from
     eta: float
+    beta: float  # of the loss that the plan is made for
+    needs_beta: bool  # its actions hold for this beta alone
     draws: int
     seed: int
     items: list[ItemReport]

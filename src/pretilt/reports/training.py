@@ -69,6 +69,7 @@ class PlanOfTraining(Report):
     actions_sha256: str
     what_if_sha256: str
     written: str
+    directions_sha256: str | None = None  # of the directions along which the policy is steered
 
 
 class Applied(Report):
@@ -80,6 +81,8 @@ class Applied(Report):
     offsets: int
     weights: int
     masked_tokens: int
+    instructed: int  # responses that the policy read after an instruction
+    pushed: int  # responses under which the policy was steered
 
 
 class TrainReport(Report):

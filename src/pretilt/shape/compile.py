@@ -15,7 +15,6 @@ from pretilt.shape.reading import reread
 from pretilt.shape.what_if import WhatIf
 from pretilt.train.actions import Action, Changes
 
-HALVINGS = 24  # of the interval in which a strength is sought
 LARGEST = 64.0  # log-odds; an offset of that size leaves nothing of a pair's pull
 ROUNDS = 2  # over the items whose strength is sought, since one moves the other's concept too
 CLOSE = 0.02  # of the plain shift: a target counts as reached
@@ -87,7 +86,8 @@ def works(what_if: WhatIf, plan: Plan) -> tuple[list[Work], dict[int, tuple[str,
                 f"no training pair is inside of {item.target}" + (f" and {item.gate}" if item.gate else ""),
                 file=plan.path, line=item.line, fix="Leave the gate out, or name another",
             )  # fmt: skip
-        compiled.append(Work(data, number, item, target, inside, protected))
+        by = None if item.by is None else data.sets.driver(item.by, line=item.line, file=plan.path)
+        compiled.append(Work(data, number, item, target, inside, protected, by, data.beta))
     return compiled, roles
 
 
@@ -135,8 +135,10 @@ def candidates(what_if: WhatIf, work: Work) -> list[Candidate]:
             continue
         try:
             _check(work, method, None)
-            if method == "mask" and work.target.pattern is None and work.target.detector is None:
+            if method == "mask" and work.driver.pattern is None and work.driver.detector is None:
                 raise UserError("not compared", why="every masked response would be read again; name the method")
+            if facts.steers:
+                raise UserError("not compared", why="every pair would be read again for each strength; name the method")
             compared.append(_candidate(what_if, _sought(what_if, Solved(work, method, 0.0, []), [], None)))
         except UserError as error:
             nan, refusal = float("nan"), f"{error.what}: {error.why}"
@@ -183,7 +185,7 @@ def side_effects(what_if: WhatIf, concept_id: int, change: np.ndarray) -> float:
 
 def _candidate(what_if: WhatIf, solution: Solved) -> Candidate:
     work, n = solution.work, len(solution.work.data)
-    changes = Changes.of(solution.actions, n)
+    changes = Changes.of(solution.actions, n).foretold()
     side, protected, reached = float("nan"), None, None
     if work.target.concept_id is not None:
         family = what_if.of(work.concept_id)
@@ -217,9 +219,16 @@ def _check(work: Work, method: str, plan: Plan | None) -> None:
     if item.strength is not None and facts.most is not None and item.strength > facts.most:
         raise UserError(f"'{method}' takes a strength of at most {facts.most:g}", file=path, line=item.line,
                         why=f"it is the {facts.unit}")  # fmt: skip
-    if method == "mask" and work.data.settings.no_lens:
-        raise UserError("'mask' needs tokens, and the run was audited without a lens", file=path, line=item.line,
+    if (method in ("mask", "inoculate") or facts.steers or item.instruction) and work.data.settings.no_lens:
+        raise UserError(f"'{method}' needs tokens, and the run was audited without a lens", file=path, line=item.line,
                         why="no tokens were made", fix="Audit with --model and --dictionary")  # fmt: skip
+    if method == "inoculate" and item.instruction is None:
+        raise UserError("'inoculate' needs an instruction", file=path, line=item.line,
+                        fix="Name the method, and add `instruction:`")  # fmt: skip
+    if facts.steers and work.driver.detector is None:
+        raise UserError(f"'{method}' needs a direction", file=path, line=item.line,
+                        why=f"{work.driver.text} is no detector",
+                        fix="Fit one with `pretilt detector RUN --name NAME`, and add `by: detector:NAME`")  # fmt: skip
 
 
 def _with_strength(work: Work, method: str, strength: float) -> Solved:
@@ -247,17 +256,16 @@ def _sought(what_if: WhatIf, solution: Solved, other_actions: list[Action], plan
 
     def left(strength: float) -> tuple[float, list[Action]]:
         actions = rows(work, strength) if strength > 0 else []
-        changes = Changes.of([*_without_readings(other_actions), *actions], len(work.data))
+        changes = Changes.of([*_without_readings(other_actions), *actions], len(work.data)).foretold()
         return _share(float(family.shaped(changes)[column]), plain) or 0.0, actions
 
-    most = facts.most
-    low, high = 0.0, 1.0 if most is None else most
+    most = LARGEST if facts.most is None else facts.most
+    low, high = 0.0, facts.first
     is_short = (lambda share: share > target_share) if target_share < 1 else (lambda share: share < target_share)
-    while most is None and is_short(left(high)[0]) and high < LARGEST:
-        high *= 2
-    is_exhausted = bool(is_short(left(high)[0]))
+    while (is_exhausted := is_short(left(high)[0])) and high < most:
+        low, high = high, min(2 * high, most)
     if not is_exhausted:
-        for _ in range(HALVINGS):
+        for _ in range(facts.halvings):
             middle = (low + high) / 2
             low, high = (middle, high) if is_short(left(middle)[0]) else (low, middle)
     strength = float(f"{high:.4g}")

@@ -48,8 +48,11 @@ class ConceptFamily:
 class ShapeData:
     """One run, opened for shaping. `role`: the untrained model's rollouts that the forecast uses, or None."""
 
-    def __init__(self, run: Run, form: ScoreForm, role: str | None, events: Events) -> None:
+    def __init__(
+        self, run: Run, form: ScoreForm, role: str | None, events: Events, *, beta: float = 0.1, may_write: bool = True
+    ) -> None:
         self.run, self.form, self.role, self.events = run, form, role, events
+        self.beta, self.may_write = beta, may_write
         self.settings: AuditSettings = settings_of(run)
         if self.settings.baseline != "none":
             raise UserError(
@@ -59,6 +62,7 @@ class ShapeData:
             )
         self.sets = TrainingSets(run)
         self._responses: dict[str, list[Any]] = {}
+        self.variants: dict[Any, tuple[np.ndarray, np.ndarray]] = {}  # see `variants.py`
 
     def __len__(self) -> int:
         return len(self.sets)

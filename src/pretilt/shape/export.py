@@ -101,6 +101,13 @@ class _Export:
         if self.changes.masks:
             for name in SIDES:
                 self.extra[f"{name}_masked"] = [self._masked(row, name) for row in self.keep.tolist()]
+        if self.changes.pushes:
+            raise UserError(
+                "a plan that steers the policy cannot be exported", why="it is done inside the trainer's model",
+                fix="Use `pretilt train --plan`, or plan `steer-reference`",
+            )  # fmt: skip
+        for name in SIDES if self.changes.instructions else ():
+            self.extra[f"{name}_instruction"] = [self._instruction(row, name) for row in self.keep.tolist()]
         self.facts = {
             "name": None if shape is None else shape.name,
             "dropped": int((self.changes.weight == 0).sum()),
@@ -117,6 +124,10 @@ class _Export:
     def _masked(self, row: int, name: str) -> list[list[int]]:
         side = SIDES[1 - SIDES.index(name)] if self.changes.swap[row] else name
         return [list(both) for both in self.changes.masks.get((row, side), [])]
+
+    def _instruction(self, row: int, name: str) -> str | None:
+        side = SIDES[1 - SIDES.index(name)] if self.changes.swap[row] else name
+        return self.changes.instructions.get((row, side))
 
     def add_reference(self, beta: float | None) -> None:
         """Log-probabilities under the run's model; rewritten responses are read anew."""

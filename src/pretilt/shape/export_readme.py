@@ -16,6 +16,8 @@ MEANING = {
     "ref_rejected_logps": "the same of rejected",
     "chosen_masked": "ranges [start, stop) of tokens of the chosen response that leave the loss, from its first",
     "rejected_masked": "the same of rejected",
+    "chosen_instruction": "what the policy reads before the prompt of the chosen response, and the reference does not",
+    "rejected_instruction": "the same of rejected",
     "tools": "the tools of the conversation, JSON",
     "chat_template_kwargs": "arguments of the chat template",
 }
@@ -30,6 +32,7 @@ _TRAINERS: tuple[tuple[str, dict[str, str]], ...] = (
             'row["ref_chosen_logps"] - row["offset"] / beta})`',
             "ref_chosen_logps": "own columns given beforehand are refused or ignored: put them in after construction",
             "chosen_masked": "not honoured; `pretilt train --plan` does it",
+            "chosen_instruction": "not honoured: policy and reference read one prompt; `pretilt train --plan` does it",
         },
     ),
     ("axolotl", {"*": "prompt, chosen and rejected only (`type: chat_template.default`)"}),

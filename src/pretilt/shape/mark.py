@@ -22,6 +22,8 @@ def mark_item(run: Run, path: Path, decision: str, target: str, values: dict[str
     sets = TrainingSets(run)
     sets.target(item.target)
     sets.gate(item.gate)
+    if item.by is not None:
+        sets.driver(item.by)
     pairs = file_hash(run.file(PAIRS_FILE))
     plan = load_plan(path) if path.exists() else Plan(())
     check_same_pairs(plan, pairs)

@@ -5,6 +5,7 @@
       - suppress: pattern:bold       # suppress | amplify | keep | protect, of what
         method: offset               # how; auto chooses by forecast
         to: base                     # how far: base | half | double, or a strength in the method's own unit
+      by: detector:bold-probe      # optional: whose score drives the method, instead of the concept's own
         gate: group:12               # optional: only there
         note: customers dislike it
 
@@ -24,13 +25,21 @@ from pretilt.errors import UserError, did_you_mean
 from pretilt.literals import parse_yaml
 
 Decision = Literal["suppress", "amplify", "keep", "protect"]
-Method = Literal["auto", "drop", "weight", "swap", "rewrite", "mask", "offset", "group-offset", "designed-offset"]
+Method = Literal[
+    "auto", "drop", "weight", "swap", "rewrite", "mask", "inoculate", "offset", "group-offset", "designed-offset",
+    "steer-reference", "steer-policy",
+]  # fmt: skip
 DECISIONS: tuple[Decision, ...] = get_args(Decision)
 METHODS: tuple[Method, ...] = get_args(Method)
 CHANGING: tuple[Decision, ...] = ("suppress", "amplify")
 # Where the concept's predicted shift should end, as a share of its shift without the plan.
 TARGETS = {"base": 0.0, "half": 0.5, "double": 2.0}
-_KEYS = (*DECISIONS, "method", "strength", "to", "gate", "note")
+# Methods that a score other than the target's can drive, and those that read an instruction.
+DRIVEN: tuple[Method, ...] = ("drop", "weight", "swap", "mask", "offset", "steer-reference", "steer-policy")
+INSTRUCTED: tuple[Method, ...] = ("inoculate", "offset")
+LONGEST_INSTRUCTION = 2000  # characters
+_KEYS = (*DECISIONS, "method", "by", "instruction", "strength", "to", "gate", "note")
+_TEXTS = ("by", "instruction", "gate", "note", "method", "to")
 MOST_ITEMS = 1000
 DIGITS, LEAST_DIGITS = 16, 8  # of the pairs' hash that a plan is written with, and that one must have
 
@@ -47,6 +56,8 @@ class Item:
     gate: str | None = None
     note: str = ""
     line: int | None = None  # in the file, from 1
+    by: str | None = None  # "detector:flattery", "logit:flattery" …: the concept whose score drives the method
+    instruction: str | None = None  # a sentence that asks for the concept
 
     @property
     def changes(self) -> bool:
@@ -58,6 +69,7 @@ class Item:
         values: dict[str, Any] = {self.decision: self.target}
         if self.changes:
             values["method"] = self.method
+            values |= {key: text for key, text in (("by", self.by), ("instruction", self.instruction)) if text}
             word = next((word for word, share in TARGETS.items() if share == self.share), None)
             values |= {"strength": self.strength} if self.share is None else {"to": word or f"{self.share:.0%}"}
         values |= {"gate": self.gate} if self.gate else {}
@@ -142,7 +154,7 @@ def _item(entry: Any, path: Path | None, line: int | None) -> Item:
         count = "none" if not decisions else " and ".join(decisions)
         raise wrong(f"an item has one of {', '.join(DECISIONS)}", why=f"this one has {count}", fix=_example())
     decision = decisions[0]
-    for key in (decision, "gate", "note", "method", "to"):
+    for key in (decision, *_TEXTS):
         if key in entry and not isinstance(entry[key], str) and not (key == "to" and _is_number(entry[key])):
             raise wrong(f"'{key}' is a text", why=f"it is {entry[key]!r}"[:80], fix="Put it in quotes")
 
@@ -151,9 +163,10 @@ def _item(entry: Any, path: Path | None, line: int | None) -> Item:
         fix = did_you_mean(method, METHODS, f"Methods are {', '.join(METHODS)}")
         raise wrong(f"there is no method '{method}'", fix=fix)
     amounts = [key for key in ("strength", "to") if key in entry]
-    if decision not in CHANGING and (amounts or "method" in entry or "gate" in entry):
-        key = next(key for key in ("method", "gate", "strength", "to") if key in entry)
-        raise wrong(f"'{decision}' takes no {key}", why="it changes nothing in the data")
+    changing_keys = [key for key in _KEYS if key in entry and key not in (*DECISIONS, "note")]
+    if decision not in CHANGING and changing_keys:
+        raise wrong(f"'{decision}' takes no {changing_keys[0]}", why="it changes nothing in the data")
+    _check_driver(entry, method, decision, wrong)
     if len(amounts) > 1:
         raise wrong("an item has either a strength or 'to'", why="it has both", fix="Leave one of them out")
     if method == "auto" and "strength" in entry:
@@ -163,9 +176,41 @@ def _item(entry: Any, path: Path | None, line: int | None) -> Item:
     share = None
     if decision in CHANGING and strength is None:
         share = _share(entry.get("to", "base" if decision == "suppress" else "double"), decision, wrong)
+    by, instruction = entry.get("by"), entry.get("instruction")
     return Item(
-        decision, entry[decision].strip(), method, strength, share, entry.get("gate"), entry.get("note", ""), line
+        decision,
+        entry[decision].strip(),
+        method,
+        strength,
+        share,
+        entry.get("gate"),
+        entry.get("note", ""),
+        line,
+        by=None if by is None else by.strip(),
+        instruction=None if instruction is None else instruction.strip(),
     )
+
+
+def _check_driver(entry: Mapping[str, Any], method: str, decision: str, wrong: Any) -> None:
+    """Raise the error of an item whose method takes no such score or instruction, or lacks its instruction."""
+    if "by" in entry and "instruction" in entry:
+        raise wrong("an item has either 'by' or an instruction", why="it has both", fix="Leave one of them out")
+    for key, methods in (("by", DRIVEN), ("instruction", INSTRUCTED)):
+        if key in entry and method not in methods:
+            what = "the method is left open" if method == "auto" else f"'{method}' does not read it"
+            raise wrong(f"'{key}' needs a method that takes it", why=what, fix=f"Name one of {', '.join(methods)}")
+    if method == "inoculate" and "instruction" not in entry:
+        raise wrong("'inoculate' needs an instruction", fix="Add `instruction: a sentence that asks for the concept`")
+    if method == "inoculate" and decision != "suppress":
+        raise wrong(
+            "'inoculate' cannot amplify", why="it explains a concept of the chosen responses by an instruction",
+            fix="Choose offset, weight or steer-policy",
+        )  # fmt: skip
+    if "instruction" in entry:
+        length = len(entry["instruction"].strip())
+        if not 0 < length <= LONGEST_INSTRUCTION:
+            why = f"it has {length:,} characters, and from 1 to {LONGEST_INSTRUCTION:,} fit"
+            raise wrong("an instruction is a short text", why=why)
 
 
 def _strength(value: Any, wrong: Any) -> float:

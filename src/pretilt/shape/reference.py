@@ -6,7 +6,7 @@ to any trainer that takes them (`pretilt export --reference`).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,9 @@ from pretilt.rollouts.source import ModelSource
 from pretilt.run import Run
 from pretilt.schema import TOKENS_FILE
 from pretilt.settings import settings_of
+
+if TYPE_CHECKING:
+    from pretilt.shape.data import ShapeData
 
 STAGE, VERSION = "reference-logps", 1  # raise the number when a change of code can change the bytes
 FOLDER, PART, SHARD_PAIRS = "reference", "logps", 64
@@ -39,6 +42,14 @@ def reference_logps(run: Run, choice: LensChoice, events: Events) -> tuple[np.nd
     shards = run.shards(STAGE, FOLDER, (PART,))
     table = pa.concat_tables([shards.read(PART, number) for number in range(shards.count())])
     return table["chosen"].to_numpy(), table["rejected"].to_numpy()
+
+
+def plain_logps(data: ShapeData) -> tuple[np.ndarray, np.ndarray]:
+    """(chosen, rejected) of the training pairs alone, in their order."""
+    if None not in data.variants:
+        chosen, rejected = reference_logps(data.run, data.lens, data.events)
+        data.variants[None] = chosen[data.sets.train], rejected[data.sets.train]
+    return data.variants[None]
 
 
 def _write(run: Run, shards: Any, source: ModelSource, events: Events) -> None:

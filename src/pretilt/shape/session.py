@@ -25,8 +25,9 @@ class WhatIfSession:
 
     def __init__(self, run: Run, options: ShapeSettings, events: Events) -> None:
         config = resolved_options(run, options)
-        self.data = ShapeData(run, config["form"], config["rollouts"], events)
-        self.what_if = WhatIf(self.data, config["rung"], config["eta"], config["seed"])
+        data = ShapeData(run, config["form"], config["rollouts"], events, beta=config["beta"], may_write=False)
+        self.data = data
+        self.what_if = WhatIf(data, config["rung"], config["eta"], config["seed"])
         for family in self.what_if.families.values():
             _ = family.plain
 
@@ -39,7 +40,7 @@ class WhatIfSession:
             plan = plan_of(plan) if isinstance(plan, dict) else load_plan(plan)
         items, roles = works(self.what_if, plan)
         actions = [action for solved in solve(self.what_if, plan, items) for action in solved.actions]
-        changes = Changes.of(actions, len(self.data))
+        changes = Changes.of(actions, len(self.data)).foretold()
         tables = []
         for name, shift in self.what_if.shifts(changes, reread(self.data, changes)).items():
             ids = self.what_if.families[name].family.bank.concept_ids

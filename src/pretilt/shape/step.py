@@ -17,7 +17,7 @@ from pretilt.forecast.step import checked_settings, rollout_role, stages_read
 from pretilt.forecast.uncertainty import Interval
 from pretilt.lock import writes
 from pretilt.result import Result
-from pretilt.run import Run, file_hash
+from pretilt.run import Run, content_hash, file_hash
 from pretilt.schema import (
     ACTIONS_FILE,
     FORECAST_REPORT,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from pretilt.train.step import CompiledPlan
 
 FORMAT_VERSION = 1
-VERSION = 1  # raise it when a change of code can change the bytes
+VERSION = 2  # raise it when a change of code can change the bytes
 DEFAULT_RUNG = "mean"  # chosen on two plans of one world: docs/results/shaping.md
 WHAT_IFS = "what_ifs"  # of run.json: every what-if that was ever sealed
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -143,6 +143,7 @@ def shape_run(
 def compiled_plan(result: ShapeResult) -> CompiledPlan:
     """What training needs of a compiled plan. Raises UserError for one whose files are damaged."""
     from pretilt.lens.blocks import train_rows
+    from pretilt.shape.variants import direction_of
     from pretilt.train.actions import Changes, read_actions
     from pretilt.train.step import CompiledPlan
 
@@ -152,7 +153,11 @@ def compiled_plan(result: ShapeResult) -> CompiledPlan:
         "what_if_sha256": report["sha256"],
         **{key: report[key] for key in ("name", "actions_sha256", "written")},
     }
-    return CompiledPlan(result.name, Changes.of(read_actions(result.actions, pair_ids), len(pair_ids)), identity)
+    changes = Changes.of(read_actions(result.actions, pair_ids), len(pair_ids))
+    directions = [direction_of(result.run, name) for name in changes.detectors]
+    if directions:
+        identity["directions_sha256"] = content_hash([direction.vector.tolist() for direction in directions])
+    return CompiledPlan(result.name, changes, identity, directions, report["beta"] if report["needs_beta"] else None)
 
 
 def _name(name: str | None, plan: Plan) -> str:
@@ -177,6 +182,7 @@ def resolved_options(run: Run, options: ShapeSettings) -> dict[str, Any]:
         "rung": options.rung or DEFAULT_RUNG,
         "rollouts": role,
         "eta": float(forecast.get("eta", 1.0)),
+        "beta": options.beta,
         "draws": options.draws,
         "seed": options.seed if options.seed is not None else settings.seed,
     }
@@ -218,7 +224,7 @@ class _Shaping:
         from pretilt.train.actions import Changes, actions_table
 
         self.run, self.plan, self.name, self.config = run, plan, name, config
-        self.data: ShapeData = ShapeData(run, config["form"], config["rollouts"], events)
+        self.data: ShapeData = ShapeData(run, config["form"], config["rollouts"], events, beta=config["beta"])
         rung: Rung = config["rung"]
         self.what_if: WhatIf = WhatIf(self.data, rung, config["eta"], config["seed"])
         items, self.roles = works(self.what_if, plan)
@@ -236,10 +242,15 @@ class _Shaping:
                 why=f"its actions drop all {len(self.data):,} training pairs", fix="Give a smaller strength",
             )  # fmt: skip
         self.actions = actions_table(self.all_actions, self.data.sets.pair_ids)
-        reading = reread(self.data, self.changes)
-        self.shifts: dict[str, Shift] = self.what_if.shifts(self.changes, reading)
+        foretold, reading = self.changes.foretold(), reread(self.data, self.changes)
+        self.shifts: dict[str, Shift] = self.what_if.shifts(foretold, reading)
+        # What carries over of an instruction or of steering is not known: the interval reaches from nothing to all.
+        self.bounds = [
+            self.what_if.shifts(self.changes.foretold(carried), reading) if self.changes.explained else self.shifts
+            for carried in (0.0, 1.0)
+        ]
         self.sd = {
-            name: family.drawn_change(self.changes, reading, config["draws"], config["seed"])
+            name: family.drawn_change(foretold, reading, config["draws"], config["seed"])
             for name, family in self.what_if.families.items()
         }
         self.table = self._table()
@@ -249,7 +260,9 @@ class _Shaping:
         rows = []
         for name, shift in self.shifts.items():
             family = self.what_if.families[name].family
-            interval = Interval(shift.change, self.sd[name])
+            bounds = [Interval(shifts[name].change, self.sd[name]) for shifts in self.bounds]
+            lo = np.minimum(bounds[0].lo, bounds[1].lo)
+            hi = np.maximum(bounds[0].hi, bounds[1].hi)
             base = None if family.rollouts is None else _base_rates(family)
             for m, concept in enumerate(family.bank.concept_ids.tolist()):
                 role, item = self.roles.get(concept, ("side effect", None))
@@ -257,8 +270,7 @@ class _Shaping:
                     {
                         "concept_id": concept, "family": name, "role": role, "item": item,
                         "plain": shift.plain[m], "shaped": shift.shaped[m], "change": shift.change[m],
-                        "change_lo": interval.lo[m], "change_hi": interval.hi[m],
-                        "sure": bool(interval.sign_known[m]),
+                        "change_lo": lo[m], "change_hi": hi[m], "sure": bool(lo[m] > 0 or hi[m] < 0),
                         "base_rate": None if base is None else base[m],
                     }
                 )  # fmt: skip
@@ -280,7 +292,8 @@ class _Shaping:
                 "pairs_sha256": pairs,
                 "measurement_id": self.run.manifest.get("measurement_id"),
                 "plan": self.plan.as_yaml(),
-                **{key: self.config[key] for key in ("form", "rung", "rollouts", "eta", "draws", "seed")},
+                **{key: self.config[key] for key in ("form", "rung", "rollouts", "eta", "beta", "draws", "seed")},
+                "needs_beta": any(METHODS[solution.method].needs_beta for solution in self.solved if solution.actions),
                 "items": self._items(covered["by_item"]),
                 "coverage": covered,
                 "effects": self._effects(),
@@ -307,7 +320,7 @@ class _Shaping:
             items.append(
                 {
                     "number": number, "decision": item.decision, "target": item.target, "name": target.name,
-                    "gate": item.gate, "concept_id": target.concept_id,
+                    "gate": item.gate, "by": item.by, "instruction": item.instruction, "concept_id": target.concept_id,
                     "pairs_inside": int((solution.work.inside if solution else target.rows).sum()),
                     "method": solution.method if solution else None,
                     "strength": solution.strength if solution else None,

@@ -4,12 +4,13 @@ concept:7   pattern:bold   global:7                    a concept over all pairs
 group:12:7  prompt_max:3:981  pattern_group:12:40      a concept on some pairs
 group:12  prompt:3  source:forum  chosen_model:x  rejected_model:x  pair:ID  pairs:FILE        a set of pairs
 prompt_has:bold                                        as a gate: pairs whose prompt holds the pattern
+logit:flattery                                         as `by`: the largest score of a detector, standardised
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -52,6 +53,7 @@ class Target:
     concept_id: int | None = None
     pattern: str | None = None
     detector: str | None = None
+    is_logit: bool = False  # its score is the detector's own, standardised, and not whether it passes a threshold
 
 
 class TrainingSets:
@@ -84,6 +86,19 @@ class TrainingSets:
         where = "" if place is None else f" on {self._set_name(*place.split(':', 1))}"
         name = str(row["name"] or f"concept {cell.concept_id}") + where
         return Target(text, one_line(name), rows, cell.concept_id, row["pattern"], row["detector"])
+
+    def driver(self, text: str, *, line: int | None = None, file: Path | None = None) -> Target:
+        """The concept whose score drives a method. Raises UserError for what has no score on every pair."""
+        if text.startswith("logit:"):
+            detector = self.target(text.replace("logit", "detector", 1), line=line, file=file)
+            return replace(detector, text=text, is_logit=True)
+        target = self.target(text, line=line, file=file)
+        if target.concept_id is None or not target.rows.all():
+            raise UserError(
+                f"'{text[:60]}' has no score on every pair", file=file, line=line,
+                fix="`by` names a concept: concept:7, pattern:bold, detector:NAME or logit:NAME",
+            )  # fmt: skip
+        return target
 
     def gate(self, text: str | None, *, line: int | None = None, file: Path | None = None) -> np.ndarray:
         """bool [n]: the pairs inside of a gate; of None all. Raises UserError for one that names no set of pairs."""

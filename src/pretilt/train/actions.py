@@ -3,9 +3,14 @@
     drop     the pair is left out                          weight   its gradient is multiplied by `amount`
     swap     chosen and rejected change places             offset   `amount` is added to its margin, beta D + offset
     rewrite  the response of `side` becomes `text`         mask     tokens start to stop of `side` leave the loss
+    inoculate  the policy, not the reference, reads `text` before the prompt of `side`
+    steer      the policy, not the reference, is pushed by `amount` along the detector `text` while it reads `side`
 
 Tokens are counted from 0 in the ids of the response (tokens.parquet), as the trainer has them; `stop` is the token
 after the last.
+
+The last two teach in another context than the one in which the model is used. `explained` is the log-odds that this
+context gives the pair before training; what carries over is not known, see `Changes.foretold`.
 
 Where several items act on one pair: dropped is dropped, weights multiply, offsets add, two exchanges undo each other,
 and of two rewritten texts the later item's counts.
@@ -15,7 +20,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
@@ -26,6 +31,7 @@ from pretilt.schema import ACTIONS
 
 SIDES = ("chosen", "rejected")
 LEAST = 1e-12  # an offset below it is none
+CARRIED = 0.5  # of what is learned under an instruction or steering: not known, and 0 and 1 are the bounds
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ class Action:
     start: int | None = None
     stop: int | None = None
     text: str | None = None
+    explained: float | None = None
     reason: str = ""
 
 
@@ -67,6 +74,9 @@ class Changes:
     swap: np.ndarray  # bool [n]
     texts: dict[tuple[int, str], str] = field(default_factory=dict)  # (row, side) to the rewritten response
     masks: dict[tuple[int, str], list[tuple[int, int]]] = field(default_factory=dict)  # to token ranges
+    instructions: dict[tuple[int, str], str] = field(default_factory=dict)  # to what the policy reads first
+    pushes: dict[tuple[int, str], dict[str, float]] = field(default_factory=dict)  # to the length along each detector
+    explained: dict[int, float] = field(default_factory=dict)  # row to log-odds, of both
 
     @classmethod
     def none(cls, n: int) -> Changes:
@@ -92,8 +102,17 @@ class Changes:
                 changes.masks.setdefault((action.row, str(action.side)), []).append(
                     (int(action.start or 0), int(action.stop or 0))
                 )
+            elif action.action == "inoculate":
+                before = changes.instructions.get((action.row, str(action.side)))
+                both = action.text if before in (None, action.text) else f"{before}\n{action.text}"
+                changes.instructions[action.row, str(action.side)] = str(both)
+            elif action.action == "steer":
+                along = changes.pushes.setdefault((action.row, str(action.side)), {})
+                along[str(action.text)] = along.get(str(action.text), 0.0) + float(action.amount or 0.0)
             else:
                 raise ValueError(f"unknown action '{action.action}'")
+            if action.explained is not None:
+                changes.explained[action.row] = changes.explained.get(action.row, 0.0) + action.explained
         changes.weight[changes.dropped] = 0.0
         changes.offset[changes.swap] *= -1
         return changes
@@ -102,9 +121,28 @@ class Changes:
     def touched(self) -> np.ndarray:
         """bool [n]: the pairs that are not trained on as they stand."""
         rows = (self.weight != 1) | (np.abs(self.offset) > LEAST) | self.swap
-        for row, _ in (*self.texts, *self.masks):
+        for row, _ in (*self.texts, *self.masks, *self.instructions, *self.pushes):
             rows[row] = True
         return np.asarray(rows)
+
+    @property
+    def detectors(self) -> list[str]:
+        """Along which the policy is pushed, by name."""
+        return sorted({name for along in self.pushes.values() for name in along})
+
+    def foretold(self, carried: float = CARRIED) -> Changes:
+        """What a what-if computes with: as weights and offsets, what an instruction or steering does to a pair.
+
+        What the context explains is an offset. One of the two responses teaches in that context, and of its half of the
+        pair's pull the share `carried` in [0, 1] comes to the model without it.
+        """
+        if not self.explained:
+            return self
+        weight, offset = self.weight.copy(), self.offset.copy()
+        for row, log_odds in self.explained.items():
+            weight[row] *= (1 + carried) / 2
+            offset[row] += -log_odds if self.swap[row] else log_odds
+        return replace(self, weight=weight, offset=offset, instructions={}, pushes={}, explained={})
 
 
 def read_actions(table: pa.Table, pair_ids: Sequence[str]) -> list[Action]:
@@ -164,7 +202,8 @@ def coverage(actions: Sequence[Action], signs: Mapping[int, int], n: int, gross:
 
 _AGAINST = (
     ("offset up", "offset down"), ("weighted up", "weighted down"), ("drop", "weighted up"), ("drop", "offset down"),
-    ("drop", "rewrite"), ("mask", "rewrite"), ("drop", "swap"), ("swap", "swap"), ("rewrite", "rewrite"),
+    ("drop", "rewrite"), ("drop", "inoculate"), ("drop", "steer"), ("drop", "swap"), ("mask", "rewrite"),
+    ("swap", "swap"), ("rewrite", "rewrite"),
 )  # fmt: skip
 
 

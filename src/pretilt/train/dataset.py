@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,7 +37,8 @@ class TrainingPairs:
 
     `swapped_ids` are the pairs of either whose labels were exchanged, `family_id` maps every pair_id to its family.
     Under a plan `rewritten_ids` and `masked_ids` are pairs with another text and with tokens that leave the loss, and
-    the training pairs have the columns of `shaped.py`.
+    the training pairs have the columns of `shaped.py`; `instructions` are what the policy reads first, by the number of
+    the pair and the side as it is trained on, and `instructed` those pairs.
     """
 
     train: Dataset
@@ -46,6 +47,8 @@ class TrainingPairs:
     family_id: Mapping[str, int]
     rewritten_ids: frozenset[str] = frozenset()
     masked_ids: frozenset[str] = frozenset()
+    instructions: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    instructed: Mapping[int, Pair] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,9 @@ def _shaped(table: pa.Table, changes: Changes) -> TrainingPairs:
         raise UserError("the plan leaves no pair to train on", why=f"it drops all {len(table):,} of them")
     pairs = pairs_from_table(table)
     shaped_pairs = []
-    columns: dict[str, list[Any]] = {name: [] for name in ("chosen_masked", "rejected_masked")}
+    columns: dict[str, list[Any]] = {f"{name}_masked": [] for name in SIDES}
+    columns |= {f"{name}_pushes": [] for name in SIDES if changes.pushes}
+    instructions: dict[int, dict[str, str]] = {}
     for row in keep.tolist():
         pair, order = pairs[row], SIDES[::-1] if changes.swap[row] else SIDES
         for side in SIDES:
@@ -130,11 +135,17 @@ def _shaped(table: pa.Table, changes: Changes) -> TrainingPairs:
         for name, side in zip(SIDES, order, strict=True):
             ranges = changes.masks.get((row, side), [])
             columns[f"{name}_masked"].append([edge for both in ranges for edge in both])
+            if changes.pushes:
+                along = changes.pushes.get((row, side), {})
+                columns[f"{name}_pushes"].append([along.get(detector, 0.0) for detector in changes.detectors])
+            if (row, side) in changes.instructions:
+                instructions.setdefault(row, {})[name] = changes.instructions[row, side]
     columns |= {"pair_number": keep.tolist(), "pair_weight": changes.weight[keep].tolist()}
     columns["pair_offset"] = changes.offset[keep].tolist()
     dataset = preference_dataset(shaped_pairs)
     for name, values in columns.items():
-        dataset = dataset.add_column(name, pa.array(values, pa.list_(pa.int64())) if "masked" in name else values)
+        kind = {"masked": pa.list_(pa.int64()), "pushes": pa.list_(pa.float64())}.get(name.rpartition("_")[2])
+        dataset = dataset.add_column(name, values if kind is None else pa.array(values, kind))
 
     def ids_of(rows: Collection[int]) -> frozenset[str]:
         return frozenset(str(pairs[row].pair_id) for row in rows)
@@ -142,6 +153,8 @@ def _shaped(table: pa.Table, changes: Changes) -> TrainingPairs:
     return TrainingPairs(
         dataset, None, ids_of(np.flatnonzero(changes.swap).tolist()), {},
         rewritten_ids=ids_of({row for row, _ in changes.texts}), masked_ids=ids_of({row for row, _ in changes.masks}),
+        instructions=instructions,
+        instructed={row: pair for row, pair in zip(keep.tolist(), shaped_pairs, strict=True) if row in instructions},
     )  # fmt: skip
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -25,16 +25,25 @@ from pretilt.train.regime import FORWARDS_MEASURED, pairs_to_measure
 from pretilt.train.report import Measured, margins_table, training_facts
 from pretilt.train.settings import TrainSettings
 
+if TYPE_CHECKING:
+    from pretilt.models.steering import Direction
+
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class CompiledPlan:
-    """What a plan does to the training pairs. `identity` (JSON-able: name, hashes, seal) goes into train.json."""
+    """What a plan does to the training pairs. `identity` (JSON-able: name, hashes, seal) goes into train.json.
+
+    `directions` are those of `changes.detectors`, in that order; `beta` is that of the loss that the plan was made for,
+    None for a plan that holds for every one.
+    """
 
     name: str
     changes: Changes
     identity: dict[str, Any]
+    directions: Sequence[Direction] = ()
+    beta: float | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -171,11 +180,19 @@ class _Training:
         """What the trainer must be told so that the plan can be carried out. Raises UserError where it cannot."""
         from pretilt.train.shaped import check_loss
 
-        if np.any(plan.changes.offset):
+        changes = plan.changes
+        if np.any(changes.offset):
             check_loss(self.args)
-            self.args.precompute_ref_log_probs = True
+        if np.any(changes.offset) or changes.instructions or changes.pushes:
+            self.args.precompute_ref_log_probs = True  # of the plain model, whatever the policy is given
             if self.args.sync_ref_model:
-                raise UserError("an offset needs a fixed reference", why="sync_ref_model updates it while training")
+                raise UserError("the plan needs a fixed reference", why="sync_ref_model updates it while training")
+        if plan.beta is not None and not math.isclose(plan.beta, self.args.beta, rel_tol=1e-9):
+            raise UserError(
+                f"the plan was compiled for beta {plan.beta:g}, and the loss has {self.args.beta:g}",
+                why="what steering or an instruction explains is beta times a log-probability",
+                fix=f"Compile it with `pretilt shape --beta {self.args.beta:g}`, or train with beta {plan.beta:g}",
+            )
         if plan.changes.masks and self.args.truncation_mode != "keep_start":
             raise UserError("a mask needs truncation_mode keep_start", why="tokens are counted from the start")
 
@@ -201,7 +218,8 @@ class _Training:
         state.wait_for_everyone()
         checkpoint = None if self.args.save_only_model else folder.last_checkpoint(self.out, remove=self.is_main)
         state.wait_for_everyone()
-        trainer = stock.build(self.model, tokenizer, self.pairs, self.args, self.settings, self.events)
+        directions = () if self.plan is None else self.plan.directions
+        trainer = stock.build(self.model, tokenizer, self.pairs, self.args, self.settings, self.events, directions)
         accounts = self._accounts(trainer)
         samples = self._to_measure(trainer)
         before = None
@@ -255,7 +273,11 @@ class _Training:
         from pretilt.train import trainer as stock
 
         clock = [time.monotonic()]
+        if self.plan is not None:
+            trainer.begin_contexts()
         stock.run(trainer, checkpoint)
+        if self.plan is not None:
+            trainer.end_contexts()
         clock.append(time.monotonic())
         stock.save(trainer, self.out, self.model, self.commit)
         trainer.accelerator.wait_for_everyone()

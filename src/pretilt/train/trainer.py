@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +30,9 @@ from pretilt.train.dataset import TrainingPairs
 from pretilt.train.folder import ADAPTER, disk_error
 from pretilt.train.regime import Margins
 from pretilt.train.settings import TrainSettings, first_line
+
+if TYPE_CHECKING:
+    from pretilt.models.steering import Direction
 
 NO_BARS = "TQDM_DISABLE"
 PART, SHARD_PAIRS = "margins", 16
@@ -58,7 +61,10 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         self.events.progress("training", state.global_step, state.max_steps, "steps")
 
 
-def build(model: str, tokenizer: Any, pairs: TrainingPairs, args: Any, settings: TrainSettings, events: Events) -> Any:
+def build(
+    model: str, tokenizer: Any, pairs: TrainingPairs, args: Any, settings: TrainSettings, events: Events,
+    directions: Sequence[Direction] = (),
+) -> Any:  # fmt: skip
     """The `trl.DPOTrainer` with the pairs prepared; its subclass where a plan gave the pairs columns of its own.
 
     Raises UserError where the model cannot be loaded or trained so.
@@ -70,7 +76,7 @@ def build(model: str, tokenizer: Any, pairs: TrainingPairs, args: Any, settings:
     if "pair_number" in pairs.train.column_names:
         from pretilt.train.shaped import ShapedTrainer
 
-        kind = partial(ShapedTrainer, n_pairs=max(pairs.train["pair_number"]) + 1)
+        kind = partial(ShapedTrainer, n_pairs=max(pairs.train["pair_number"]) + 1, directions=directions)
     with quiet():
         try:
             trainer: Any = kind(
@@ -94,6 +100,12 @@ def build(model: str, tokenizer: Any, pairs: TrainingPairs, args: Any, settings:
                 f"TRL cannot train the model '{model}' with these settings", why=first_line(error)
             ) from error
     trainer.remove_callback(PrinterCallback)
+    if pairs.instructions:
+        from pretilt.train.contexts import with_policy_prompts
+
+        trainer.train_dataset = with_policy_prompts(
+            trainer.train_dataset, pairs.instructions, pairs.instructed, tokenizer, args.max_length
+        )
     if not len(trainer.train_dataset):
         raise UserError(
             f"the trainer drops all {len(pairs.train)} pairs",

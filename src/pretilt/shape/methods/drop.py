@@ -11,5 +11,5 @@ UNIT = "share of the teaching pairs left out, the strongest first, 0 to 1"
 def rows(work: Work, strength: float) -> list[Action]:
     """Dropped pairs. A set of pairs can be suppressed only: what amplifies it is not in the set."""
     teaching = work.teaching(against=not work.suppresses)
-    reason = f"teaches {'' if work.suppresses else 'against '}{work.target.name}"
+    reason = f"teaches {'' if work.suppresses else 'against '}{work.driver.name}"
     return [Action(row, work.number, "drop", reason=reason) for row in work.first(teaching, strength)]

@@ -25,8 +25,8 @@ def rows(work: Work, strength: float) -> list[Action]:
     chosen = sorted(work.first(work.teaching(against=not work.suppresses), strength))
     if not chosen:
         return []
-    carrying = _of_pattern if work.target.pattern else _of_detector if work.target.detector else _of_features
-    reason = f"carries {work.target.name}"
+    carrying = _of_pattern if work.driver.pattern else _of_detector if work.driver.detector else _of_features
+    reason = f"carries {work.driver.name}"
     return [
         Action(row, work.number, "mask", side=side, start=start, stop=stop, reason=reason)
         for row, tokens in zip(chosen, carrying(work, chosen, side), strict=True)
@@ -44,7 +44,7 @@ def _of_pattern(work: Work, chosen: Sequence[int], side: str) -> list[np.ndarray
     """bool per token of the response: a match of the pattern touches it."""
     from pretilt.lens.tokens import token_pieces
 
-    pattern, tokenizer = work.data.patterns[str(work.target.pattern)], work.data.lens.tokenizer
+    pattern, tokenizer = work.data.patterns[str(work.driver.pattern)], work.data.lens.tokenizer
     table = work.data.tokens(chosen)
     carrying = []
     for row, ids, content in zip(
@@ -60,7 +60,7 @@ def _of_pattern(work: Work, chosen: Sequence[int], side: str) -> list[np.ndarray
 
 def _of_detector(work: Work, chosen: Sequence[int], side: str) -> list[np.ndarray]:
     """bool per token of the response: the detector's score reaches the threshold of a token."""
-    name = str(work.target.detector)
+    name = str(work.driver.detector)
     threshold = thresholds(work.data.run, name)[1]
     scores = token_scores(work.data.run, name, [work.data.sets.pair_ids[row] for row in chosen])
     table = work.data.tokens(chosen)
@@ -79,7 +79,7 @@ def _of_features(work: Work, chosen: Sequence[int], side: str) -> list[np.ndarra
     from pretilt.lens.packing import Rows
 
     table = work.data.run.table(CONCEPTS_FILE, ["feature_ids"])
-    features = [np.asarray(table["feature_ids"][work.concept_id].as_py())]
+    features = [np.asarray(table["feature_ids"][work.driver.concept_id].as_py())]
     tokens = work.data.tokens(chosen)
     block = Rows.from_table(tokens)
     lens = work.data.lens.lens(tokens)

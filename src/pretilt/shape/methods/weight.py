@@ -13,5 +13,5 @@ def rows(work: Work, strength: float) -> list[Action]:
     factor = max(1.0 - strength, 0.0) if work.suppresses else 1.0 + strength
     if factor == 1.0:
         return []
-    reason = f"teaches {work.target.name}"
+    reason = f"teaches {work.driver.name}"
     return [Action(int(row), work.number, "weight", factor, reason=reason) for row in sorted(work.teaching())]

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pretilt.detectors.stored import response_scores
 from pretilt.shape.data import ShapeData
 from pretilt.shape.plan import Item
 from pretilt.shape.targets import Target
+from pretilt.shape.variants import asked_for, standardised
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,13 @@ class Work:
     target: Target
     inside: np.ndarray  # bool [n]: inside the target's place and the gate
     protected: tuple[int, ...] = ()  # concepts that the plan protects
+    by: Target | None = None  # whose score drives the method; None: the target's own
+    beta: float = 0.1  # of the loss; only methods whose strength is no log-odds depend on it
+
+    @property
+    def driver(self) -> Target:
+        """The concept whose score decides which pairs are touched and how much."""
+        return self.by or self.target
 
     @property
     def suppresses(self) -> bool:
@@ -35,13 +44,22 @@ class Work:
         return self.target.concept_id
 
     def scores(self) -> np.ndarray:
-        """float64 [n]: u of the target inside, 0 elsewhere; of a set of pairs 1 inside."""
-        if self.target.concept_id is None:
+        """float64 [n]: difference of the driver's score inside, 0 elsewhere; of a set of pairs 1 inside.
+
+        Of an offset by an instruction: how much likelier it makes chosen than rejected, in standard deviations.
+        """
+        if self.item.instruction is not None and self.item.method == "offset":
+            return np.where(self.inside, asked_for(self.data, self.item.instruction), 0.0)
+        if self.driver.is_logit:
+            both = response_scores(self.data.run, str(self.driver.detector))
+            logits = standardised([side[self.data.sets.train].astype(np.float64) for side in both])
+            return np.where(self.inside, logits, 0.0)
+        if self.driver.concept_id is None:
             return self.inside.astype(np.float64)
-        return np.where(self.inside, self.data.u(self.target.concept_id), 0.0)
+        return np.where(self.inside, self.data.u(self.driver.concept_id), 0.0)
 
     def teaching(self, *, against: bool = False) -> np.ndarray:
-        """The pairs that teach the target, or `against` it: rows, the strongest first, equals by their pair_id.
+        """The pairs in which chosen scores higher, or `against` it lower: rows, the strongest first, equals by pair_id.
 
         A pair_id is a hash of the pair's content, so that among equals nothing but chance decides.
         """

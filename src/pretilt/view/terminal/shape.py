@@ -70,6 +70,10 @@ def _items(page: Page, report: Mapping[str, Any]) -> None:
         words = Text.assemble(page.text(f"{item['decision']} {name}"), page.text(f"\n{item['target']}", "dim"))
         if item["gate"]:
             words.append_text(page.text(f" only in {item['gate']}", "dim"))
+        if item["by"]:
+            words.append_text(page.text(f" by {item['by']}", "dim"))
+        if item["instruction"]:
+            words.append_text(page.text(f"\nby “{one_line(mask_slurs(item['instruction']))[:60]}”", "dim"))
         method = "" if item["method"] is None else f"{item['method']} {item['strength']:g}"
         left = "" if item["reached"] is None else f"{item['reached']:.0%}"
         cells = [method, f"{item['pairs_touched']:,}", signed(item["plain"]), signed(item["shaped"]), left]
@@ -144,9 +148,15 @@ def _reading(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         for name, effect in report["effects"].items() if effect["reliability"] is not None
     ]  # fmt: skip
     when = "before training" if report["sealed_before_training"] else "written AFTER a training in this run had begun"
+    unknown = [
+        ("", "what is learned under an instruction or steering may carry over whole, or not at all: the intervals"),
+        ("", "reach from one to the other, and what is left is computed for half of it"),
+    ]  # fmt: skip
+    methods = {item["method"] for item in report["items"]}
     return [
         ("Ceiling", f"share of the side effects that is not chance: {', '.join(ceilings) or 'nothing moves'}"),
         ("Predicted", f"rung {report['rung']}, scores by {report['form']}; sizes are relative until one trained model"),
         ("", "has calibrated them; shares that are left, signs and ratios mean something"),
+        *(unknown if methods & {"inoculate", "steer-policy"} else []),
         ("Sealed", f"{report['sha256'][:12]} at {report['written']}, {when}"),
     ]
