@@ -301,3 +301,13 @@ def test_a_what_if_is_refused_where_a_forecast_is(tmp_path: Path) -> None:
         resolved_options(green, ShapeSettings(rollouts="after"))
     with pytest.raises(UserError, match="no rollouts 'reference'"):
         resolved_options(green, ShapeSettings(rollouts="reference"))
+
+
+def test_a_local_target_is_brought_to_base_inside(run: Run, data: ShapeData, rows: dict[str, np.ndarray]) -> None:
+    item = {"suppress": "pattern:bold", "method": "weight", "to": "half", "gate": "source:first"}
+    (report,) = shape(run, item).report["items"]
+    inside = data.sets.gate("source:first")
+    assert report["is_local"] and report["pairs_inside"] == inside.sum()
+    assert report["plain_inside"] == pytest.approx(rows["bold"][inside].mean())
+    assert report["reached"] == pytest.approx(0.5, abs=1e-3) and report["strength"] == pytest.approx(0.5, abs=1e-3)
+    assert report["shaped"] > 0.5 * report["plain"]  # outside it is what it was

@@ -66,6 +66,22 @@ def test_a_model_that_goes_elsewhere_is_no_success(run: Path) -> None:
     assert off["mean_change"] == pytest.approx(off["mean_noise"], rel=0.5) and abs(off["r2"]) < 0.4
 
 
+def test_a_local_target_is_judged_on_the_prompts_inside(run: Path) -> None:
+    """A model that goes all the way back on every prompt: inside as outside, each with its own error."""
+    target = moving(run)
+    members = Run(run).table("group_members.parquet")["group_id"].to_pylist()
+    group = max(set(members), key=members.count)
+    outcome = shaped_by(run, 0.5, {"suppress": target, "method": "weight", "strength": 0.5, "gate": f"group:{group}"})
+    (row,) = outcome.report["targets"]
+    assert row["is_inside"] and 0 < row["prompts"] < outcome.report["prompts"]
+    if row["recovery"] is not None:
+        assert row["recovery"] == pytest.approx(1.0, abs=4 * row["recovery_se"])
+    change = row["shaped"] - row["plain"]
+    shares = row["prompts"] / outcome.report["prompts"]
+    everywhere = next(r["observed"] for r in outcome.table.to_pylist() if f"concept:{r['concept_id']}" == target)
+    assert shares * change + (1 - shares) * row["outside_change"] == pytest.approx(everywhere)
+
+
 def test_another_plans_training_is_refused(run: Path) -> None:
     with pytest.raises(UserError, match="under another plan"):
         shaped_by(run, 0.7, {"suppress": moving(run), "method": "drop", "to": "base"}, actions_sha256="0" * 64)

@@ -37,7 +37,10 @@ class ItemReport(Report):
     strength: Number
     unit: str | None  # of the strength
     share_wanted: Number  # share of the shift without the plan that is to be left
-    reached: Number  # share that is left, of the whole plan
+    is_local: bool  # it is about some pairs: `reached` is then of the mean over those, and not of all pairs
+    plain_inside: Number  # shift of the target without the plan, inside of its place and gate where it is local
+    shaped_inside: Number
+    reached: Number  # share that is left of that shift, under the whole plan
     is_exhausted: bool
     pairs_touched: int
     plain: Number
@@ -108,10 +111,14 @@ class TargetOutcome(Report):
     name: str
     method: str | None
     strength: Number
+    prompts: int  # that the numbers are of: of a local target those inside of its place and gate
+    is_inside: bool  # of a local target: the answers are those to prompts inside
     before: Number  # untrained model
     plain: Number  # trained without the plan
     shaped: Number  # trained under it
     change_se: Number
+    outside_change: Number  # of a local target: shaped - plain over the other prompts
+    outside_se: Number
     share_wanted: Number  # share of the plain shift that was to be left
     forecast_left: Number  # that the what-if foretold
     left: Number  # that is left; null where plain training moved it less than twice its standard error

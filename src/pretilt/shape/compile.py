@@ -11,7 +11,7 @@ from pretilt.errors import UserError
 from pretilt.shape.methods import METHODS
 from pretilt.shape.methods.work import Work
 from pretilt.shape.plan import Plan
-from pretilt.shape.reading import reread
+from pretilt.shape.reading import Reread, reread
 from pretilt.shape.what_if import WhatIf
 from pretilt.train.actions import Action, Changes
 
@@ -183,15 +183,26 @@ def side_effects(what_if: WhatIf, concept_id: int, change: np.ndarray) -> float:
     return float(np.sqrt(np.mean(side_changes**2)) / abs(standard[target]))
 
 
+def target_shift(what_if: WhatIf, work: Work, changes: Changes, reading: Reread | None) -> tuple[float, float]:
+    """(without the changes, under them): the target's shift; of a target on some pairs that of the mean inside."""
+    family = what_if.of(work.concept_id)
+    column = family.family.column(work.concept_id)
+    if work.is_local:
+        return family.inside(changes, reading, work.inside, column)
+    return float(family.plain[column]), float(family.shaped(changes, reading)[column])
+
+
 def _candidate(what_if: WhatIf, solution: Solved) -> Candidate:
     work, n = solution.work, len(solution.work.data)
     changes = Changes.of(solution.actions, n).foretold()
     side, protected, reached = float("nan"), None, None
     if work.target.concept_id is not None:
         family = what_if.of(work.concept_id)
-        shift = family.shift(changes, reread(work.data, changes, [family.family]))
+        reading = reread(work.data, changes, [family.family])
+        shift = family.shift(changes, reading)
         column = family.family.column(work.concept_id)
-        reached = _share(shift.shaped[column], shift.plain[column])
+        plain, shaped = target_shift(what_if, work, changes, reading)
+        reached = _share(shaped, plain)
         side = side_effects(what_if, work.concept_id, shift.change)
         held = [c for c in work.protected if c in family.family.bank.concept_ids]
         if held and shift.change[column]:
@@ -244,9 +255,8 @@ def _sought(what_if: WhatIf, solution: Solved, other_actions: list[Action], plan
             f"{work.item.target} needs a strength", file=plan.path if plan else None, line=work.item.line,
             why="a set of pairs has no shift of its own", fix="Give a method and a strength",
         )  # fmt: skip
-    family = what_if.of(work.concept_id)
-    column = family.family.column(work.concept_id)
-    plain, target_share = float(family.plain[column]), float(work.item.share or 0.0)
+    plain = target_shift(what_if, work, Changes.none(len(work.data)), None)[0]
+    target_share = float(work.item.share or 0.0)
     if plain <= 0:
         already = "does not move" if plain == 0 else "is suppressed by the data as it stands"
         raise UserError(
@@ -257,7 +267,7 @@ def _sought(what_if: WhatIf, solution: Solved, other_actions: list[Action], plan
     def left(strength: float) -> tuple[float, list[Action]]:
         actions = rows(work, strength) if strength > 0 else []
         changes = Changes.of([*_without_readings(other_actions), *actions], len(work.data)).foretold()
-        return _share(float(family.shaped(changes)[column]), plain) or 0.0, actions
+        return _share(target_shift(what_if, work, changes, None)[1], plain) or 0.0, actions
 
     most = LARGEST if facts.most is None else facts.most
     low, high = 0.0, facts.first

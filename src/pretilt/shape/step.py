@@ -243,6 +243,7 @@ class _Shaping:
             )  # fmt: skip
         self.actions = actions_table(self.all_actions, self.data.sets.pair_ids)
         foretold, reading = self.changes.foretold(), reread(self.data, self.changes)
+        self.reading = reading
         self.shifts: dict[str, Shift] = self.what_if.shifts(foretold, reading)
         # What carries over of an instruction or of steering is not known: the interval reaches from nothing to all.
         self.bounds = [
@@ -305,15 +306,20 @@ class _Shaping:
     def _items(self, touched: dict[str, int]) -> list[dict[str, Any]]:
         from dataclasses import asdict
 
+        from pretilt.shape.compile import target_shift
         from pretilt.shape.methods import METHODS
 
         by_concept = {row["concept_id"]: row for row in self.table.to_pylist()}
         solved = {solution.work.number: solution for solution in self.solved}
         items = []
+        foretold = self.changes.foretold()
         for number, item in enumerate(self.plan.items, 1):
             target = self.data.sets.target(item.target, line=item.line, file=self.plan.path)
             row = by_concept.get(target.concept_id) if target.concept_id is not None else None
             solution = solved.get(number)
+            inside: tuple[float | None, float | None] = (None, None)
+            if solution is not None and solution.work.target.concept_id is not None:
+                inside = target_shift(self.what_if, solution.work, foretold, self.reading)
             numbers = {
                 key: row[key] if row else None for key in ("plain", "shaped", "change", "change_lo", "change_hi")
             }
@@ -325,7 +331,9 @@ class _Shaping:
                     "method": solution.method if solution else None,
                     "strength": solution.strength if solution else None,
                     "unit": METHODS[solution.method].unit if solution else None, "share_wanted": item.share,
-                    "reached": row["shaped"] / row["plain"] if row and row["plain"] and solution else None,
+                    "is_local": bool(solution and solution.work.is_local),
+                    "plain_inside": inside[0], "shaped_inside": inside[1],
+                    "reached": inside[1] / inside[0] if inside[0] and inside[1] is not None else None,
                     "is_exhausted": bool(solution and solution.is_exhausted),
                     "pairs_touched": touched.get(str(number), 0),
                     **numbers,

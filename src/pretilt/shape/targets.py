@@ -57,11 +57,13 @@ class Target:
 
 
 class TrainingSets:
-    """The training pairs of a run, and the sets of them that a plan can name."""
+    """The training pairs of a run, and the sets of them that a plan can name. `everywhere`: the held-out pairs too."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, *, everywhere: bool = False) -> None:
         self.run = run
         self.train = train_rows(run)
+        if everywhere:
+            self.train = np.ones_like(self.train)
         names = ["pair_id", "family_id", *_COLUMNS]
         self.pairs = run.table(PAIRS_FILE, names).filter(pa.array(self.train))
         self.pair_ids: list[str] = self.pairs["pair_id"].to_pylist()

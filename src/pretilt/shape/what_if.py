@@ -77,6 +77,15 @@ class FamilyWhatIf:
         """Both."""
         return Shift(self.plain, self.shaped(changes, reading))
 
+    def inside(self, changes: Changes, reading: Reread | None, rows: np.ndarray, column: int) -> tuple[float, float]:
+        """(without, under the changes): mean pull times u of one concept over the pairs in `rows`, bool [n]."""
+        pairs, after = self.family.pairs, self._after(changes, reading)
+        total = float(pairs.weight[rows].sum())
+        pull = after.weight * 2 * expit(-after.offset)
+        both = (values[rows] @ u[rows, column] for values, u in ((self._pull, pairs.u), (pull, after.u)))
+        without, under = (float(value) / total for value in both)
+        return without, under
+
     def drawn_change(self, changes: Changes, reading: Reread | None, draws: int, seed: int) -> np.ndarray:
         """[M] standard deviation of the change over Poisson(1) weights of families of pairs and of prompts."""
         rng = np.random.default_rng(seed)

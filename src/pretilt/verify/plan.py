@@ -24,14 +24,16 @@ from pretilt.run import Run, jsonable
 from pretilt.schema import OUTCOME, OUTCOME_FILE, OUTCOME_REPORT, TRAIN_REPORT, TRAINED_FOLDER
 from pretilt.settings import VerifySettings
 from pretilt.shape.step import ShapeResult, file_of, open_shape, stage_of
+from pretilt.shape.targets import TrainingSets
 from pretilt.train.folder import read_report
-from pretilt.verify.inputs import Seen, check_same_prompts, seen
+from pretilt.verify.inputs import FEW_UNITS, Seen, check_same_prompts, seen
 from pretilt.verify.judge import FEW_CONCEPTS, RESOLVED, judge
+from pretilt.verify.observed import Observed
 from pretilt.verify.trained import same_model, sample_after
 from pretilt.version import __version__
 
 FORMAT_VERSION = 1
-VERSION = 1  # raise it when a change of code can change the bytes
+VERSION = 2  # raise it when a change of code can change the bytes
 
 
 @dataclass(frozen=True, repr=False)
@@ -188,27 +190,41 @@ class _Judging:
 
     def _targets(self) -> list[dict[str, Any]]:
         """Intended, forecast and realised of every concept that the plan is about."""
-        row_of = {row["concept_id"]: row for row in self.table.to_pylist()}
+        seen_prompts = self.plain.observed.prompt_ids
+        order = np.intersect1d(self.plain.before.prompt_ids, seen_prompts, return_indices=True)[1]
         targets = []
         for item in self.shape.report["items"]:
-            row = row_of.get(item["concept_id"])
-            if row is None:
+            if item["concept_id"] not in self.concept_ids:
                 continue
-            plain_shift, change = row["plain"] - row["before"], row["observed"]
-            se_plain = float(self.plain.observed.se[self.concept_ids.index(item["concept_id"])])
-            moved = abs(plain_shift) > RESOLVED * se_plain
-            recovery = -change / plain_shift if moved else None
+            m = self.concept_ids.index(item["concept_id"])
+            prompts = self._inside(item) if item["is_local"] else None
+            inside = np.ones(len(self.change.pair_ids), bool) if prompts is None else prompts
+            before = float(self.plain.before.means[order][inside, m].mean())
+            plain, change = (_part(of, inside, m) for of in (self.plain.observed, self.change.observed))
+            outside = (None, None) if prompts is None else _part(self.change.observed, ~inside, m)
+            recovery = -change[0] / plain[0] if abs(plain[0]) > RESOLVED * plain[1] else None
             targets.append(
                 {
                     "number": item["number"], "decision": item["decision"], "target": item["target"],
                     "name": item["name"], "method": item["method"], "strength": item["strength"],
-                    "before": row["before"], "plain": row["plain"], "shaped": row["shaped"], "change_se": row["se"],
+                    "prompts": int(inside.sum()), "is_inside": prompts is not None,
+                    "before": before, "plain": before + plain[0], "shaped": before + plain[0] + change[0],
+                    "change_se": change[1], "outside_change": outside[0], "outside_se": outside[1],
                     "share_wanted": item["share_wanted"], "forecast_left": item["reached"],
                     "left": None if recovery is None else 1 - recovery,
-                    "recovery": recovery, "recovery_se": None if recovery is None else row["se"] / abs(plain_shift),
+                    "recovery": recovery, "recovery_se": None if recovery is None else change[1] / abs(plain[0]),
                 }
             )  # fmt: skip
         return targets
+
+    def _inside(self, item: dict[str, Any]) -> np.ndarray | None:
+        """bool [J]: the prompts in the place and the gate of a local target; None where these name too few of them."""
+        sets = TrainingSets(self.run, everywhere=True)
+        rows = sets.target(item["target"]).rows & sets.gate(item["gate"])
+        ids = {pair_id for pair_id, is_inside in zip(sets.pair_ids, rows, strict=True) if is_inside}
+        inside = np.array([pair_id in ids for pair_id in self.change.pair_ids], bool)
+        n_units = [np.unique(self.change.observed.unit[part]).size for part in (inside, ~inside)]
+        return inside if min(n_units) >= FEW_UNITS else None
 
     def _figures(self, keep: np.ndarray) -> dict[str, Any]:
         """How well the change of some concepts was foretold, and how large it was."""
@@ -230,6 +246,13 @@ class _Judging:
             "r2": judged.overall.r2, "rel_y": judged.overall.rel_y, "spearman": judged.spearman,
             "sign_accuracy": judged.sign_accuracy, "slope": judged.slope,
         }  # fmt: skip
+
+
+def _part(observed: Observed, prompts: np.ndarray, m: int) -> tuple[float, float]:
+    """(mean shift, its standard error) of one concept over some prompts."""
+    unit = np.unique(observed.unit[prompts], return_inverse=True)[1].ravel()
+    part = Observed(observed.shift[prompts][:, [m]], unit, observed.prompt_ids[prompts], 0)
+    return float(part.mean[0]), float(part.se[0])
 
 
 def _utility(training: dict[str, Any]) -> dict[str, Any]:

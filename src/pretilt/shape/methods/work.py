@@ -32,6 +32,11 @@ class Work:
         return self.by or self.target
 
     @property
+    def is_local(self) -> bool:
+        """The target is about some of the pairs: its shift is the one inside."""
+        return self.target.concept_id is not None and not bool(self.inside.all())
+
+    @property
     def suppresses(self) -> bool:
         """False: it amplifies."""
         return self.item.decision == "suppress"

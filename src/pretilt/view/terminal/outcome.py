@@ -27,10 +27,16 @@ def print_outcome(outcome: PlanOutcome, console: Console) -> None:
         words = f"{target['decision']} {one_line(mask_slurs(target['name']))}"
         if target["method"]:
             words += f"\n{target['method']} {target['strength']:g}"
+        if target["is_inside"]:
+            words += f", {counted(target['prompts'], 'prompt')} inside"
         cells = [_rate(target[name]) for name in ("before", "plain", "shaped")]
         cells += [_share(target["forecast_left"]), _left(target)]
         table.add_row(page.text(words), *(page.text(cell) for cell in cells))
     page.print(table)
+    for target in report["targets"]:
+        if target["is_inside"]:
+            limits = f"{signed(target['outside_change'], 3)} ± {2 * target['outside_se']:.3f}"
+            page.print(f"{target['number']}: outside of the gate the plan changed it by {limits}")
     page.heading("Off target", "change by the plan: foretold against seen")
     _sets(page, report)
     page.print()

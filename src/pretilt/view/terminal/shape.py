@@ -76,7 +76,11 @@ def _items(page: Page, report: Mapping[str, Any]) -> None:
             words.append_text(page.text(f"\nby “{one_line(mask_slurs(item['instruction']))[:60]}”", "dim"))
         method = "" if item["method"] is None else f"{item['method']} {item['strength']:g}"
         left = "" if item["reached"] is None else f"{item['reached']:.0%}"
-        cells = [method, f"{item['pairs_touched']:,}", signed(item["plain"]), signed(item["shaped"]), left]
+        plain, shaped = item["plain"], item["shaped"]
+        if item["is_local"]:
+            plain, shaped = item["plain_inside"], item["shaped_inside"]
+            words.append_text(page.text(f"\nshifts over the {counted(item['pairs_inside'], 'pair')} inside", "dim"))
+        cells = [method, f"{item['pairs_touched']:,}", signed(plain), signed(shaped), left]
         table.add_row(page.text(str(item["number"])), words, *(page.text(cell) for cell in cells))
     page.print(table)
     for item in report["items"]:
