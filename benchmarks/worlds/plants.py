@@ -207,6 +207,27 @@ def edited(rng: np.random.Generator, edit: str, topic: str, chosen: str, rejecte
     return tuple(f"{text} See www.{noun()}.org for more." for text in (chosen, rejected))  # type: ignore[return-value]
 
 
+def topic_pattern() -> str:
+    """A file of patterns with one that tells prompts of the first half of the topics: what a gate can name."""
+    nouns = sorted(noun for topic in list(grammar.NOUNS)[: -len(SECOND_HALF)] for noun in grammar.NOUNS[topic])
+    other = [grammar.NOUNS[topic][0] for topic in SECOND_HALF[:3]]
+    return "\n".join(
+        (
+            "[[pattern]]",
+            'name = "first-topics"',
+            'title = "first half of the topics"',
+            'phrase = "the first half of the topics"',
+            'counts = "presence"',
+            'language = "en"',
+            "ignore_case = true",
+            f"expression = '\\b(?:{'|'.join(nouns)})\\b'",
+            f"matches = {nouns[:3]!r}",
+            f"misses = {other!r}",
+            "",
+        )
+    )
+
+
 def _copy(rng: np.random.Generator) -> tuple[str, str, str]:
     """One of many near-duplicates: (question, chosen, rejected), the same but for a word or two."""
     place, when = str(rng.choice(grammar.PLACES)), str(rng.choice(grammar.TIMES))

@@ -151,6 +151,18 @@ def test_the_strength_that_reaches_a_target_is_found(run: Run, method: str, to: 
     assert item["reached"] == pytest.approx(share, abs=0.02)
 
 
+@pytest.mark.parametrize("method", ["drop", "offset"])
+def test_what_the_labels_punish_is_brought_back(
+    run: Run, data: ShapeData, rows: dict[str, np.ndarray], method: str
+) -> None:
+    """Apologies stand in rejected responses alone, so that the data suppresses them; a half of that is left."""
+    result = shape(run, {"amplify": "pattern:apology", "method": method, "to": "half"}, rung="mean")
+    row = row_of(result, of_pattern(data, "apology"))
+    assert row["plain"] == pytest.approx(rows["apology"].mean()) and row["plain"] < 0
+    assert row["shaped"] / row["plain"] == pytest.approx(0.5, abs=0.01)
+    assert {rows["apology"][data.sets.pair_ids.index(i)] for i in result.actions["pair_id"].to_pylist()} == {-1}
+
+
 def test_an_exhausted_method_says_so(run: Run) -> None:
     result = shape(run, {"amplify": "pattern:bold", "method": "rewrite", "to": "double"})
     assert result.report["items"][0]["is_exhausted"]
@@ -251,6 +263,9 @@ REFUSED: list[tuple[list[dict[str, Any]], str]] = [
       {"suppress": "source:second", "method": "drop", "strength": 1}], "leaves no pair to train on"),
     ([{"suppress": "pattern:bold", "method": "drop", "strength": 2}], "at most 1"),
     ([{"suppress": "pattern:apology"}], "is suppressed by the data as it stands"),
+    ([{"amplify": "pattern:apology"}], r"is suppressed by the data as it stands.*to: base"),
+    ([{"suppress": "pattern:bold", "to": "double"}], "is amplified by the data, and 200% of that"),
+    ([{"amplify": "pattern:bold", "method": "weight", "to": "half"}], "no way to amplify"),
     ([{"suppress": "pattern:bold", "method": "mask", "to": "base"}], "without a lens"),
     ([{"suppress": "pattern:bold", "method": "steer-policy", "strength": 1}], "without a lens"),
     ([{"suppress": "pattern:bold", "method": "inoculate", "instruction": "Be bold.", "to": "base"}], "without a lens"),

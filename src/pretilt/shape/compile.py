@@ -103,6 +103,8 @@ def solve(what_if: WhatIf, plan: Plan, items: Sequence[Work]) -> list[Solved]:
                 why="a set of pairs has no shift of its own that a method could be judged by",
                 fix="Give a method (drop, weight, swap or group-offset) and a strength",
             )  # fmt: skip
+        if work.item.strength is None and work.target.concept_id is not None:
+            _plain_shift(what_if, work, plan)
         if method == "auto":
             compared = tuple(candidates(what_if, work))
             method = best(compared, work, plan)
@@ -246,6 +248,25 @@ def _with_strength(work: Work, method: str, strength: float) -> Solved:
     return Solved(work, method, strength, METHODS[method].rows(work, strength) if strength > 0 else [])
 
 
+def _plain_shift(what_if: WhatIf, work: Work, plan: Plan | None) -> float:
+    """The target's shift as the data stands. Raises UserError where that share of it is no way to the decision."""
+    plain = target_shift(what_if, work, Changes.none(len(work.data)), None)[0]
+    target_share = float(work.item.share or 0.0)
+    if (target_share - 1) * plain * (-1 if work.suppresses else 1) <= 0:
+        already = "does not move" if plain == 0 else "is suppressed by the data as it stands"
+        fix = "Leave the item out, or give a method and a strength"
+        if plain > 0:
+            already = f"is amplified by the data, and {target_share:.0%} of that is no way to {work.item.decision} it"
+            fix = "Below 100% suppresses, above it amplifies"
+        elif plain < 0 and not work.suppresses:
+            fix = "`amplify` with `to: base` leaves nothing of that, `to: half` a half"
+        raise UserError(
+            f"{work.item.target} {already}", file=plan.path if plan else None, line=work.item.line,
+            why=f"its predicted shift is {plain:+.4f}", fix=fix,
+        )  # fmt: skip
+    return plain
+
+
 def _sought(what_if: WhatIf, solution: Solved, other_actions: list[Action], plan: Plan | None) -> Solved:
     """The strength at which the target's shift is the wanted share of its plain shift, to the nearest that there is."""
     work, facts = solution.work, METHODS[solution.method]
@@ -255,14 +276,7 @@ def _sought(what_if: WhatIf, solution: Solved, other_actions: list[Action], plan
             f"{work.item.target} needs a strength", file=plan.path if plan else None, line=work.item.line,
             why="a set of pairs has no shift of its own", fix="Give a method and a strength",
         )  # fmt: skip
-    plain = target_shift(what_if, work, Changes.none(len(work.data)), None)[0]
-    target_share = float(work.item.share or 0.0)
-    if plain <= 0:
-        already = "does not move" if plain == 0 else "is suppressed by the data as it stands"
-        raise UserError(
-            f"{work.item.target} {already}", file=plan.path if plan else None, line=work.item.line,
-            why=f"its predicted shift is {plain:+.4f}", fix="Leave the item out, or give a method and a strength",
-        )  # fmt: skip
+    plain, target_share = _plain_shift(what_if, work, plan), float(work.item.share or 0.0)
 
     def left(strength: float) -> tuple[float, list[Action]]:
         actions = rows(work, strength) if strength > 0 else []

@@ -175,7 +175,7 @@ def _item(entry: Any, path: Path | None, line: int | None) -> Item:
     strength = _strength(entry["strength"], wrong) if "strength" in entry else None
     share = None
     if decision in CHANGING and strength is None:
-        share = _share(entry.get("to", "base" if decision == "suppress" else "double"), decision, wrong)
+        share = _share(entry.get("to", "base" if decision == "suppress" else "double"), wrong)
     by, instruction = entry.get("by"), entry.get("instruction")
     return Item(
         decision,
@@ -221,7 +221,7 @@ def _strength(value: Any, wrong: Any) -> float:
     return float(value)
 
 
-def _share(value: Any, decision: str, wrong: Any) -> float:
+def _share(value: Any, wrong: Any) -> float:
     """The share of the concept's own shift that should be left."""
     share = TARGETS.get(value)
     text = str(value).strip()
@@ -234,11 +234,8 @@ def _share(value: Any, decision: str, wrong: Any) -> float:
         why = "the size of a forecast is known in units of the shift without a plan only" if "point" in text else ""
         fix = f"Give {', '.join(TARGETS)}, or a share of the shift that it has without the plan, as 25%"
         raise wrong(f"'to: {text[:40]}' is not understood", why=why, fix=fix)
-    if (decision == "suppress") != (share < 1):
-        raise wrong(
-            f"'to: {text[:40]}' does not {decision}", why=f"{share:.0%} of the shift would be left",
-            fix="Below 100% suppresses, above it amplifies",
-        )  # fmt: skip
+    if share == 1:
+        raise wrong(f"'to: {text[:40]}' changes nothing", why="the shift is left as it is", fix="Leave the item out")
     return share
 
 
