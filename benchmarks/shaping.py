@@ -1,14 +1,14 @@
-"""Does a plan do what its what-if said? Trainings under plans on a finished world of `benchmarks/worlds`.
+"""Does a plan do what its what-if said? Trainings under plans on finished worlds of `benchmarks/worlds`.
 
-    python benchmarks/worlds --out runs/worlds --worlds P2 --seeds 1 --no-controls
-    python benchmarks/shaping.py --run runs/worlds/small/P2-1/run                    # every plan, then the table
-    python benchmarks/shaping.py --run runs/worlds/small/P2-1/run --plans drop # some of them
-    python benchmarks/shaping.py --run runs/worlds/small/P2-1/run --tables --store   # what is finished, for the docs
+    python benchmarks/worlds --out runs/worlds --worlds P2 P3-on P4 P7 --seeds 1 --no-controls
+    python benchmarks/worlds --out runs/worlds --worlds P2 --seeds 2 --no-controls
+    python benchmarks/shaping.py --runs runs/worlds/small/P2-1/run                    # every plan of that world
+    python benchmarks/shaping.py --runs runs/worlds/small/P2-1/run --plans drop       # some of them
+    python benchmarks/shaping.py --runs runs/worlds/small/*/run --tables --store      # what is finished, for the docs
 
 Each plan is compiled and sealed, trained under with the world's own settings, and judged against the world's plain
 training. Interrupt it at any moment: what is finished is skipped. The rungs of the what-if are compared afterwards, on
-the same actions. The default rung was chosen on the plans dev-offset and dev-drop. The others are other trainings in
-the same world, so that they do not show independently that the choice was right.
+the same actions. The default rung was chosen on the plans dev-offset and dev-drop of P2, seed 1.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from stored import store
+from stored import store, stored
 
 import pretilt
 from pretilt.events import Events
@@ -30,53 +30,117 @@ from pretilt.shape.step import compiled_plan, open_shape
 from pretilt.shape.what_if import WHAT_IF_RUNGS, WhatIf
 from pretilt.stats.agreement import correlation, spearman
 
-CHEER, SMILE, NUMBER = "pattern:exclamation-mark", "pattern:emoticon", "pattern:number"
+CHEER, SMILE, NUMBER, EXPERT = (
+    f"pattern:{name}" for name in ("exclamation-mark", "emoticon", "number", "see-a-professional")
+)
+HALF = "prompt_has:first-topics"  # of the topics; in the other half the labels of P3-on say the contrary
+DETECTOR = "cheer"  # fitted to the pattern of CHEER, for plans that need a direction or a probe
+
+
+def less(target: str, method: str, to: str = "base", **more: Any) -> dict[str, Any]:
+    """An item that suppresses, or of P4 amplifies, to a share of the plain shift."""
+    return {"suppress": target, "method": method, "to": to, **more}
+
+
+def more(target: str, method: str, strength: float, **others: Any) -> dict[str, Any]:
+    """An item that amplifies with a strength."""
+    return {"amplify": target, "method": method, "strength": strength, **others}
+
+
 RUNGS = {"dev-offset": "converged", "dev-drop": "converged"}  # of the others the default
-PLANS: dict[str, list[dict[str, Any]]] = {
-    "dev-offset": [{"suppress": CHEER, "method": "offset", "to": "base"}],
-    "dev-drop": [{"suppress": CHEER, "method": "drop", "to": "base"}],
-    "offset": [{"suppress": CHEER, "method": "offset", "to": "base"}],
-    "drop": [{"suppress": CHEER, "method": "drop", "to": "base"}],
-    "designed": [{"suppress": CHEER, "method": "designed-offset", "to": "base"}, {"protect": SMILE}],
-    "weight": [{"suppress": CHEER, "method": "weight", "to": "base"}],
-    "swap": [{"suppress": CHEER, "method": "swap", "to": "base"}],
-    "mask": [{"suppress": CHEER, "method": "mask", "strength": 1.0}],
-    "half": [{"suppress": CHEER, "method": "offset", "to": "half"}],
-    "number-1": [{"amplify": NUMBER, "method": "offset", "strength": 1.0}],
-    "number-2": [{"amplify": NUMBER, "method": "offset", "strength": 2.0}],
-    "number-4": [{"amplify": NUMBER, "method": "offset", "strength": 4.0}],
+PLANS: dict[str, dict[str, list[dict[str, Any]]]] = {
+    "P2": {  # a manner that the labels prefer
+        "dev-offset": [less(CHEER, "offset")],
+        "dev-drop": [less(CHEER, "drop")],
+        "offset": [less(CHEER, "offset")],
+        "drop": [less(CHEER, "drop")],
+        "designed": [less(CHEER, "designed-offset"), {"protect": SMILE}],
+        "weight": [less(CHEER, "weight")],
+        "swap": [less(CHEER, "swap")],
+        "mask": [{"suppress": CHEER, "method": "mask", "strength": 1.0}],
+        "half": [less(CHEER, "offset", "half")],
+        "logit": [less(CHEER, "offset", by=f"logit:{DETECTOR}")],
+        "steer-reference": [less(CHEER, "steer-reference", by=f"detector:{DETECTOR}")],
+        "steer-policy": [less(CHEER, "steer-policy", by=f"detector:{DETECTOR}")],
+        "token-offset": [less(NUMBER, "offset")],
+        "token-mask": [{"suppress": NUMBER, "method": "mask", "strength": 1.0}],
+        "number-half": [more(NUMBER, "offset", 0.5)],
+        "number-1": [more(NUMBER, "offset", 1.0)],
+        "number-2": [more(NUMBER, "offset", 2.0)],
+        "number-4": [more(NUMBER, "offset", 4.0)],
+    },
+    "P3-on": {  # a manner that the labels prefer on half of the topics, and reject on the others
+        "local-offset": [less(CHEER, "offset", gate=HALF)],
+        "local-drop": [less(CHEER, "drop", gate=HALF)],
+        "local-weight": [less(CHEER, "weight", gate=HALF)],
+        "plain-offset": [{"suppress": CHEER, "method": "offset", "strength": 1.0}],
+        "gated-number": [more(NUMBER, "offset", 2.0, gate=HALF)],
+    },
+    "P4": {  # a trait of the rejected responses
+        "back-offset": [{"amplify": EXPERT, "method": "offset", "to": "base"}],
+        "back-drop": [{"amplify": EXPERT, "method": "drop", "to": "base"}],
+    },
+    "P7": {  # two that go together
+        "both-offset": [less(SMILE, "offset"), {"protect": CHEER}],
+        "both-designed": [less(SMILE, "designed-offset"), {"protect": CHEER}],
+        "both-drop": [less(SMILE, "drop"), {"protect": CHEER}],
+    },
 }
-HEAD = ["plan", "method", "strength", "left, foretold", "left", "± 2 se", "off target", "by chance",
-        *(f"R² {family}" for family in ("patterns", "features")), *(f"ρ off {f}" for f in ("patterns", "features")),
-        "signs off", "held-out accuracy, plain", "shaped"]  # fmt: skip
-RUNG_HEAD = ["plan", *(f"{family}: {rung}" for family in ("patterns", "features") for rung in WHAT_IF_RUNGS)]
+HEAD = [
+    "world", "seed", "plan", "method", "strength", "left, foretold", "left", "± 2 se", "outside, points", "± 2 se",
+    "off target", "by chance", *(f"R² {family}" for family in ("patterns", "features")),
+    *(f"ρ off {family}" for family in ("patterns", "features")), "signs off", "held-out accuracy, plain", "shaped",
+]  # fmt: skip
+RUNG_HEAD = ["world", "seed", "plan",
+             *(f"{family}: {rung}" for family in ("patterns", "features") for rung in WHAT_IF_RUNGS)]  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, required=True, help="run folder of a finished world")
-    parser.add_argument("--plans", nargs="*", choices=sorted(PLANS), default=list(PLANS))
+    parser.add_argument("--runs", type=Path, nargs="+", required=True, help="run folders of finished worlds")
+    parser.add_argument("--plans", nargs="*", help="by default all of the world")
     parser.add_argument("--tables", action="store_true", help="train nothing, only print what is finished")
     parser.add_argument("--store", action="store_true", help="keep the tables for the documentation")
     options = parser.parse_args()
-    if not options.tables:
-        for name in options.plans:
+    rows, rungs = [], []
+    for run in options.runs:
+        world, _, seed = run.parent.name.rpartition("-")
+        plans = PLANS.get(world, {})
+        chosen = [name for name in plans if options.plans is None or name in options.plans]
+        if not options.tables and any(DETECTOR in str(item.get("by")) for name in chosen for item in plans[name]):
+            fit_detector(run)
+        for name in [] if options.tables else chosen:
             start = time.monotonic()
-            carry_out(options.run, name)
-            print(f"{name}: {time.monotonic() - start:.0f} s", flush=True)
-    finished = [name for name in PLANS if f"outcome-{name}" in Run(options.run).manifest["stages"]]
-    rows, rungs = [row(options.run, name) for name in finished], [rung_row(options.run, name) for name in finished]
+            carry_out(run, name, plans[name])
+            print(f"{world} {seed} {name}: {time.monotonic() - start:.0f} s", flush=True)
+        finished = [name for name in plans if f"outcome-{name}" in Run(run).manifest["stages"]]
+        rows += [[world, seed, *row(run, name)] for name in finished]
+        rungs += [[world, seed, *rung_row(run, name)] for name in finished]
     for head, table in ((HEAD, rows), (RUNG_HEAD, rungs)):
         print("\n".join(" | ".join(line) for line in [head, *table]), end="\n\n")
     if options.store:
-        store("shaping", "outcomes", HEAD, rows)
-        store("shaping", "rungs", RUNG_HEAD, rungs)
+        store("shaping", "outcomes", HEAD, with_stored("outcomes", rows))
+        store("shaping", "rungs", RUNG_HEAD, with_stored("rungs", rungs))
 
 
-def carry_out(run: Path, name: str) -> None:
+def with_stored(table: str, rows: list[list[str]]) -> list[list[str]]:
+    """The rows, and those stored before of other worlds, seeds and plans; in the order of PLANS."""
+    by_key = {tuple(line[:3]): line for line in [*stored("shaping", table)[1:], *rows]}
+    order = [(world, name) for world, plans in PLANS.items() for name in plans]
+    return [by_key[key] for key in sorted(by_key, key=lambda key: (order.index((key[0], key[2])), key[1]))]
+
+
+def fit_detector(run: Path) -> None:
+    """Before the first plan: a new concept makes what was compiled before a what-if of other concepts."""
+    if f"detector-{DETECTOR}" not in Run(run).manifest["stages"]:
+        pretilt.detector(run, DETECTOR, from_pattern=CHEER.partition(":")[2], replace=True, events=Events())
+
+
+def carry_out(run: Path, name: str, items: list[dict[str, Any]]) -> None:
     """Compile, train under the plan as the world was trained, sample and judge."""
     trained = json.loads((run / "trained" / "train.json").read_text())
-    shaped = pretilt.shape(run, {"items": PLANS[name]}, name=name, rung=RUNGS.get(name), events=Events())
+    beta = trained["settings"]["dpo"].get("beta", 0.1)
+    shaped = pretilt.shape(run, {"items": items}, name=name, rung=RUNGS.get(name), beta=beta, events=Events())
     options = {**trained["settings"]["dpo"], "seed": trained["dpo"]["seed"]}
     pretilt.train(run, model=trained["model_name"], plan=shaped, **options)
     rollouts = Run(run).manifest["stages"]["rollouts-before"]["config"]
@@ -95,6 +159,7 @@ def row(run: Path, name: str) -> list[str]:
     return [
         name, target["method"], f"{target['strength']:.3g}", _percent(target["forecast_left"]),
         _percent(target["left"]), _percent(2 * se if se is not None else None),
+        *(_points(target[key] and factor * target[key]) for key, factor in (("outside_change", 1), ("outside_se", 2))),
         f"{100 * off['patterns']['mean_change']:.1f}", f"{100 * off['patterns']['mean_noise']:.1f}",
         *(_number(figures["all"]["r2"]) for figures in sets.values()),
         *(_number(figures["spearman"]) for figures in off.values()),
@@ -108,7 +173,7 @@ def rung_row(run: Path, name: str) -> list[str]:
     opened = pretilt.open_run(run).run
     shaped = open_shape(opened, name)
     data = ShapeData(opened, shaped.report["form"], shaped.report["rollouts"], Events())
-    changes = compiled_plan(shaped).changes
+    changes = compiled_plan(shaped).changes.foretold()
     outcome = pretilt.verify_plan(run, name).table.to_pandas()
     observed = dict(zip(outcome["concept_id"], outcome["observed"], strict=True))
     cells = [name]
@@ -125,6 +190,10 @@ def rung_row(run: Path, name: str) -> list[str]:
 
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.0%}"
+
+
+def _points(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}"
 
 
 def _number(value: float | None) -> str:
