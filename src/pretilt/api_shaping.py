@@ -29,13 +29,15 @@ def shape(
     *,
     name: str | None = None,
     compare: bool = False,
+    sweep: bool = False,
     events: Events | None = None,
     **options: Any,
 ) -> ShapeResult:
     """Compile a plan to actions on pairs, and say what it changes: for every concept, before training, and sealed.
 
     `plan`: a plan.yaml, or what it holds as a mapping. `name`: of the compiled plan, by default the file's stem.
-    `compare`: every method that applies, side by side, for each item of the plan.
+    `compare`: every method that applies, side by side, for each item of the plan; `sweep`: each item at other
+    strengths, how far it goes and what else moves.
 
         plan = {"items": [{"suppress": "pattern:bold", "to": "base"}]}
         pretilt.shape("runs/pairs", plan).to_pandas()
@@ -43,7 +45,7 @@ def shape(
     from pretilt.shape.step import shape_run
 
     options_given = ShapeSettings.load(**options)
-    return shape_run(open_run(run).run, plan, options_given, name=name, compare=compare, events=events)
+    return shape_run(open_run(run).run, plan, options_given, name=name, compare=compare, sweep=sweep, events=events)
 
 
 @with_options(ShapeSettings)

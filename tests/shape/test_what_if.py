@@ -326,3 +326,19 @@ def test_a_local_target_is_brought_to_base_inside(run: Run, data: ShapeData, row
     assert report["plain_inside"] == pytest.approx(rows["bold"][inside].mean())
     assert report["reached"] == pytest.approx(0.5, abs=1e-3) and report["strength"] == pytest.approx(0.5, abs=1e-3)
     assert report["shaped"] > 0.5 * report["plain"]  # outside it is what it was
+
+
+def test_a_sweep_says_what_each_strength_leaves(run: Run, data: ShapeData, rows: dict[str, np.ndarray]) -> None:
+    """A weight of 1 - s on the pairs that teach leaves 1 - s of a concept that no rejected response shows."""
+    items = ({"suppress": "pattern:bold", "method": "weight", "strength": 0.4}, {"protect": "pattern:semicolon"})
+    points = shape(run, *items, sweep=True).report["sweep"]
+    assert [point["strength"] for point in points] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.6, 0.8])
+    teaching = rows["bold"] > 0
+    for point in points:
+        assert point["reached"] == pytest.approx(1 - point["strength"])
+        assert point["pairs"] == teaching.sum()
+        assert point["weight_left"] == pytest.approx(1 - point["strength"] * teaching.mean())
+    semicolon = rows["semicolon"]
+    moved = 0.8 * semicolon[teaching].sum() / len(data) / np.sqrt(np.mean(semicolon**2.0))
+    assert points[-1]["protected_effect"] == pytest.approx(abs(moved))
+    assert shape(run, *items).report["sweep"] == []

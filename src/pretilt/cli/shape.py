@@ -23,6 +23,9 @@ def shape(
     compare: Annotated[
         bool, typer.Option("--compare", help="Every method that applies, side by side, for each item.")
     ] = False,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Each item at other strengths: how far it goes, and what else moves.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compile a plan to actions on pairs, and say what it would change, before training.
@@ -31,14 +34,14 @@ def shape(
 
       pretilt shape runs/my-pairs --plan plan.yaml
 
-      pretilt shape runs/my-pairs --plan plan.yaml --compare
+      pretilt shape runs/my-pairs --plan plan.yaml --compare --sweep
     """
     from pretilt import api
     from pretilt.view.terminal.console import Console
     from pretilt.view.terminal.shape import print_shape
 
     console = Console(quiet=as_json)
-    result = api.shape(run, plan, name=name, compare=compare, events=console, **options)
+    result = api.shape(run, plan, name=name, compare=compare, sweep=sweep, events=console, **options)
     if as_json:
         print(shown_json(result.report))
     else:

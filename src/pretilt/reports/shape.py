@@ -65,6 +65,18 @@ class Coverage(Report):
     conflicting_pairs: list[str]  # some of them
 
 
+class SweepPointReport(Report):
+    """One item at another strength, alone."""
+
+    item: int
+    strength: float
+    reached: Number  # share of the target's shift that is left
+    side_effect: Number  # root mean square change of the family's other concepts, in units of their typical u
+    protected_effect: Number  # the largest of the protected ones
+    pairs: int
+    weight_left: float
+
+
 class FamilyEffects(Report):
     """Changes of one family of concepts, targets aside."""
 
@@ -93,6 +105,7 @@ class ShapeReport(Report):
     seed: int
     items: list[ItemReport]
     coverage: Coverage
+    sweep: list[SweepPointReport]
     effects: dict[str, FamilyEffects]
     needs: list[str]  # of the trainer
     actions_sha256: str

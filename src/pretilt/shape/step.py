@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,13 +109,14 @@ def shape_run(
     *,
     name: str | None = None,
     compare: bool = False,
+    sweep: bool = False,
     events: Events | None = None,
 ) -> ShapeResult:
     """Compile a plan to actions and predict what it changes; both are written into the run and sealed.
 
     `plan`: a file, a mapping as the file holds it, or a `Plan`. `name`: of the compiled plan, by default the file's
-    stem. `compare`: also every other method for each item. Raises UserError for every mistake of the plan, with its
-    line, and where nothing would be left to train on.
+    stem. `compare`: also every other method for each item; `sweep`: also each item alone at other strengths. Raises
+    UserError for every mistake of the plan, with its line, and where nothing would be left to train on.
     """
     events = watching(events)
     if not isinstance(plan, Plan):
@@ -123,7 +124,7 @@ def shape_run(
     name = _name(name, plan)
     pairs = file_hash(run.file(PAIRS_FILE))
     check_same_pairs(plan, pairs)
-    config = {"plan": plan.identity, "compare": compare, **resolved_options(run, options)}
+    config = {"plan": plan.identity, "compare": compare, "sweep": sweep, **resolved_options(run, options)}
     reads = stages_read(run, config["rollouts"])
     inputs = {"files": _files_named(plan), "measurement": run.manifest.get("measurement_id")}
     with run.stage(stage_of(name), version=VERSION, config=config, reads=reads, inputs=inputs) as stage:
@@ -220,6 +221,7 @@ class _Shaping:
         from pretilt.shape.compile import candidates, solve, works
         from pretilt.shape.data import ShapeData
         from pretilt.shape.reading import reread
+        from pretilt.shape.sweep import sweep
         from pretilt.shape.what_if import WhatIf
         from pretilt.train.actions import Changes, actions_table
 
@@ -234,6 +236,7 @@ class _Shaping:
             or (candidates(self.what_if, solution.work) if config["compare"] else ())
             for solution in self.solved
         }
+        self.swept = [point for solution in self.solved if config["sweep"] for point in sweep(self.what_if, solution)]
         self.all_actions = [action for solution in self.solved for action in solution.actions]
         self.changes: Changes = Changes.of(self.all_actions, len(self.data))
         if self.solved and not (self.changes.weight > 0).any():
@@ -297,6 +300,7 @@ class _Shaping:
                 "needs_beta": any(METHODS[solution.method].needs_beta for solution in self.solved if solution.actions),
                 "items": self._items(covered["by_item"]),
                 "coverage": covered,
+                "sweep": [asdict(point) for point in self.swept],
                 "effects": self._effects(),
                 "needs": sorted({METHODS[solution.method].needs for solution in self.solved if solution.actions}),
             }
@@ -304,8 +308,6 @@ class _Shaping:
         return report
 
     def _items(self, touched: dict[str, int]) -> list[dict[str, Any]]:
-        from dataclasses import asdict
-
         from pretilt.shape.compile import target_shift
         from pretilt.shape.methods import METHODS
 

@@ -31,6 +31,8 @@ def print_shape(result: ShapeResult, console: Console) -> None:
     for item in report["items"]:
         if item["compared"]:
             _compared(page, item)
+        if points := [point for point in report["sweep"] if point["item"] == item["number"]]:
+            _swept(page, item, points)
     rows = _side_effects(result)
     page.heading("What else would move", "changes by the plan, in units of the typical shift of their kind")
     if not rows:
@@ -104,6 +106,22 @@ def _compared(page: Page, item: Mapping[str, Any]) -> None:
         side = "" if method["side_effect"] is None else f"{method['side_effect']:.3f}"
         cells = [method["method"], f"{method['strength']:g}", left, f"{method['pairs']:,}", side, method["needs"]]
         mark = "bold" if method["method"] == item["method"] else ""
+        table.add_row(*(page.text(cell, mark) for cell in cells))
+    page.print(table)
+
+
+def _swept(page: Page, item: Mapping[str, Any], points: list[Mapping[str, Any]]) -> None:
+    page.heading(f"Strengths of '{item['method']}' for {item['target']}", "alone; side effects in units of a typical u")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    for name in ("strength", "left", "others", "protected", "pairs", "weight"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for point in points:
+        cells = [
+            f"{point['strength']:.3g}", "" if point["reached"] is None else f"{point['reached']:.0%}",
+            *("" if point[key] is None else f"{point[key]:.4f}" for key in ("side_effect", "protected_effect")),
+            f"{point['pairs']:,}", percent(point["weight_left"]),
+        ]  # fmt: skip
+        mark = "bold" if point["strength"] == item["strength"] else ""
         table.add_row(*(page.text(cell, mark) for cell in cells))
     page.print(table)
 
