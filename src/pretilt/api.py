@@ -16,6 +16,7 @@ from pretilt.api_kit import AnyRun as AnyRun
 from pretilt.api_kit import open_run as open_run
 from pretilt.api_kit import read_by_a_lens, with_options
 from pretilt.api_shaping import compiled_or_none
+from pretilt.api_shaping import dose as dose
 from pretilt.api_shaping import export as export
 from pretilt.api_shaping import mark as mark
 from pretilt.api_shaping import shape as shape

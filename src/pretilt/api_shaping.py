@@ -9,7 +9,7 @@ from pretilt.api_kit import AnyRun, open_run, read_by_a_lens, with_options
 from pretilt.errors import UserError
 from pretilt.events import Events, watching
 from pretilt.lock import working
-from pretilt.settings import ShapeSettings, VerifySettings
+from pretilt.settings import DoseSettings, ShapeSettings, VerifySettings
 
 if TYPE_CHECKING:
     from pretilt.run import Run
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pretilt.shape.plan import Plan
     from pretilt.shape.session import WhatIfSession
     from pretilt.shape.step import ShapeResult
+    from pretilt.verify.dose import DoseResult
     from pretilt.verify.plan import PlanOutcome
 
 JUDGES_A_PLAN = {"before", "draws", "seed"}  # the options of a verification that mean something for a plan
@@ -143,3 +144,27 @@ def verify_plan(run: AnyRun, plan: str = "plan", *, events: Events | None = None
             fix=f"A plan takes {', '.join(f'--{option}' for option in sorted(JUDGES_A_PLAN))}",
         )
     return judge_plan(read_by_a_lens(run, "verify"), name, VerifySettings.load(**options), events=events)
+
+
+@with_options(DoseSettings)
+def dose(
+    run: AnyRun,
+    detector: str,
+    *,
+    model: str | Path | None = None,
+    name: str | None = None,
+    events: Events | None = None,
+    **options: Any,
+) -> DoseResult:
+    """Steer a model along a detector's direction by several amounts, and count what its answers then show.
+
+    `model`: who answers, a folder or Hub id; None for the run's own. `name` sets the result apart from others of the
+    detector. The answers are rollouts of the run, so that every concept is read, and the same call goes on after an
+    interrupt. Raises UserError for a detector that the run does not hold.
+
+        pretilt.dose("runs/pairs", "flattery").report["target"]["points"]
+    """
+    from pretilt.verify.dose import dose_run
+
+    folder = read_by_a_lens(run, "dose")
+    return dose_run(folder, detector, DoseSettings.load(**options), model=model, name=name, events=events)

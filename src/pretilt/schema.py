@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from pretilt.schema_outcomes import ACTIONS as ACTIONS
+from pretilt.schema_outcomes import DOSE as DOSE
 from pretilt.schema_outcomes import FORECAST as FORECAST
 from pretilt.schema_outcomes import FORECAST_HALVES as FORECAST_HALVES
 from pretilt.schema_outcomes import FORECAST_SHUFFLED as FORECAST_SHUFFLED
@@ -312,6 +313,7 @@ FORECAST_FILE, FORECAST_REPORT = "forecast.parquet", "forecast.json"
 FORECAST_HALVES_FILE, FORECAST_SHUFFLED_FILE = "forecast_halves.parquet", "forecast_shuffled.parquet"
 ACTIONS_FILE, WHAT_IF_FILE, SHAPE_REPORT, PLAN_FILE = "actions.parquet", "what_if.parquet", "shape.json", "plan.yaml"
 OUTCOME_FILE, OUTCOME_REPORT = "outcome.parquet", "outcome.json"
+DOSE_REPORT = "dose.json"  # dose-<detector>.json
 SHAPE_FOLDER = "shape"  # of a run: a folder for every plan
 TRAINED_FOLDER, TRAIN_REPORT = "trained", "train.json"  # in the run, unless another folder is named
 MARGINS_FILE = "margins.parquet"

@@ -108,3 +108,15 @@ VERIFICATION = pa.schema(  # did the forecast come true: one row per (view, wher
         ("sign_right", pa.bool_()),  # of resolved rows: the forecast has the sign of `observed`
     ]
 )
+
+DOSE = pa.schema(  # what a model shows while it is steered, one row per concept of the bank and amount
+    [
+        ("concept_id", pa.int32()),
+        ("amount", pa.float64()),  # along the detector's direction, in lengths of the residual stream
+        ("role", pa.string()),  # of the rollouts
+        ("mean", pa.float64()),  # score of the answers, prompts counting alike
+        ("se", pa.float64()),  # near-duplicate prompts are one unit
+        ("slope", pa.float64()),  # least squares of the score on the amount, over all amounts
+        ("slope_se", pa.float64()),
+    ]
+)

@@ -318,6 +318,36 @@ class VerifySettings(Settings):
     seed: int = option(0, "Seed of the draws.", JUDGING, ge=0, le=2**32 - 1)
 
 
+class DoseSettings(Settings):
+    """Options of `pretilt dose`."""
+
+    amounts: str = option(
+        "-0.2,-0.1,0.1,0.2", "How far along the direction, in lengths of the residual stream; 0 is always among them.",
+        SAMPLING,
+    )  # fmt: skip
+    n_prompts: int = option(50, "Held-out prompts, drawn by the seed.", SAMPLING, ge=4)
+    per_prompt: int = option(2, "Answers per prompt and amount.", SAMPLING, ge=1)
+    max_new_tokens: int = option(128, "Tokens of an answer at most.", SAMPLING, ge=1)
+    seed: int = option(0, "Seed of the random streams.", SAMPLING, ge=0, le=2**32 - 1)
+
+    @model_validator(mode="after")
+    def _has_amounts(self) -> Self:
+        if not self.parsed_amounts:
+            raise ValueError("amounts are numbers between commas, for example -0.2,0.2")
+        return self
+
+    @property
+    def parsed_amounts(self) -> list[float]:
+        """The numbers, without 0. Raises ValueError for what is no number of at most 10."""
+        values = []
+        for text in filter(None, (part.strip() for part in self.amounts.split(","))):
+            value = float(text)
+            if not abs(value) <= 10:
+                raise ValueError(f"an amount is a number from -10 to 10, and not {text}")
+            values.append(value)
+        return [value for value in values if value]
+
+
 def settings_of(run: Run) -> AuditSettings:
     """The options that a run was made with. Raises UserError for those of another version."""
     try:

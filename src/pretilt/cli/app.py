@@ -14,6 +14,7 @@ from pretilt.cli.demo import demo
 from pretilt.cli.describe import describe
 from pretilt.cli.detector import detector
 from pretilt.cli.doctor import doctor
+from pretilt.cli.dose import dose
 from pretilt.cli.export import export
 from pretilt.cli.fit import fit
 from pretilt.cli.forecast import forecast
@@ -44,7 +45,23 @@ _INTERRUPTED = 130  # the exit status of a process that Ctrl-C ended
 
 # In the order of the work: a training that comes before the forecast costs its seal.
 for command in (
-    *(demo, fit, audit, doctor, trace, detector, describe, rollouts, forecast, mark, shape, export, train, verify),
+    *(
+        demo,
+        fit,
+        audit,
+        doctor,
+        trace,
+        detector,
+        describe,
+        rollouts,
+        forecast,
+        mark,
+        shape,
+        export,
+        train,
+        verify,
+        dose,
+    ),
 ):
     app.command(cls=PanelCommand)(command)
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from pretilt.reports.audit import Doctor, Preflight, Statistics, SummaryReport
 from pretilt.reports.base import Report
 from pretilt.reports.detector import DetectorReport
+from pretilt.reports.dose import DoseReport
 from pretilt.reports.forecast import ForecastReport
 from pretilt.reports.manifest import Manifest
 from pretilt.reports.shape import OutcomeReport, ShapeReport
@@ -23,6 +24,7 @@ from pretilt.reports.verification import VerificationReport
 from pretilt.schema import (
     DETECTOR_REPORT,
     DOCTOR_FILE,
+    DOSE_REPORT,
     FORECAST_REPORT,
     MANIFEST,
     OUTCOME_REPORT,
@@ -47,10 +49,11 @@ MODELS: dict[str, type[Report]] = {
     FORECAST_REPORT: ForecastReport,
     SHAPE_REPORT: ShapeReport,
     OUTCOME_REPORT: OutcomeReport,
+    DOSE_REPORT: DoseReport,
     TRAIN_REPORT: TrainReport,
     VERIFICATION_REPORT: VerificationReport,
 }
-_NAMED = re.compile(r"(detector|rollouts|verification)-[^/]+\.json")  # of a role, or of a name that the user gave
+_NAMED = re.compile(r"(detector|dose|rollouts|verification)-[^/]+\.json")  # of a role, or of a name that the user gave
 _OF_PLAN = re.compile(rf"{SHAPE_FOLDER}/[^/]+/([^/]+\.json)")
 
 

@@ -162,10 +162,19 @@ class RolloutTokens(Report):
     read: int
 
 
+class Steered(Report):
+    """What the answering model was pushed by."""
+
+    detector: str
+    amount: float  # length in the residual stream
+    direction_sha256: str
+
+
 class RolloutsReport(Report):
     """rollouts-<role>.json."""
 
     role: str
+    steered: Steered | None = None
     model: dict[str, str | None]
     measurement_id: str
     stop_ids: list[int]

@@ -11,13 +11,14 @@ from pretilt.errors import UserError, require_extra
 from pretilt.labels.client import check_base_url
 from pretilt.lens.choice import LensChoice
 from pretilt.models.sampler import Sampler
-from pretilt.run import Run
+from pretilt.run import Run, content_hash
 from pretilt.schema import TOKENS_FILE
 from pretilt.settings import RolloutSettings
 
 if TYPE_CHECKING:
     from pretilt.models.endpoint import Endpoint
     from pretilt.models.language import LanguageModel
+    from pretilt.models.steering import Direction
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,31 @@ def find_endpoint(base_url: str | None, model: str | None, api_key_env: str, con
     return Endpoint(base_url, model, key or "not-needed", concurrency=concurrency)
 
 
+@dataclass(frozen=True)
+class Push:
+    """What the answering model is steered by: `amount` along a detector's direction, in the residual stream's units."""
+
+    detector: str
+    direction: Direction
+    amount: float
+
+    def identity(self) -> dict[str, Any]:
+        """JSON-able: which push it is."""
+        return {
+            "detector": self.detector, "amount": self.amount,
+            "direction_sha256": content_hash(self.direction.vector.tolist()),
+        }  # fmt: skip
+
+
 def make_sampler(
-    endpoint: Endpoint | None, source: ModelSource, tokenizer: Any, stop: tuple[int, ...], settings: RolloutSettings
+    endpoint: Endpoint | None,
+    source: ModelSource,
+    tokenizer: Any,
+    stop: tuple[int, ...],
+    settings: RolloutSettings,
+    push: Push | None = None,
 ) -> Sampler:
-    """What draws the answers: the server if there is one, else the model, which is loaded here."""
+    """What draws the answers: the server if there is one, else the model, which is loaded here, and steered."""
     limits: dict[str, Any] = {
         "stop_ids": stop,
         "max_new_tokens": settings.max_new_tokens,
@@ -101,4 +123,11 @@ def make_sampler(
         return EndpointSampler(endpoint, tokenizer, **limits)
     from pretilt.models.sample import LocalSampler
 
-    return LocalSampler(source.load(), batch_size=settings.batch_size, **limits)
+    model = source.load()
+    if push is not None:
+        import torch
+
+        from pretilt.models.steering import Steering
+
+        Steering(model.model, [push.direction]).amounts = torch.full((1, 1), push.amount)
+    return LocalSampler(model, batch_size=settings.batch_size, **limits)

@@ -27,7 +27,7 @@ from pretilt.models.sampler import Sampler
 from pretilt.pairs.chat import reading_hash
 from pretilt.result import Result
 from pretilt.rollouts.sampling import SAMPLES, sample
-from pretilt.rollouts.source import ModelSource, find_endpoint, longest_prompt, make_sampler, run_stop_ids
+from pretilt.rollouts.source import ModelSource, Push, find_endpoint, longest_prompt, make_sampler, run_stop_ids
 from pretilt.run import Run, Shards
 from pretilt.schema import CONCEPTS_FILE, PAIRS_FILE, TOKENS_FILE, TRAIN_REPORT, TRAINED_FOLDER
 from pretilt.settings import AuditSettings, RolloutSettings, settings_of
@@ -124,6 +124,7 @@ def rollouts_run(
     dtype: str | None = None,
     replace: bool = False,
     reuse: str | Path | None = None,
+    push: Push | None = None,
     events: Events | None = None,
     **options: Any,
 ) -> RolloutResult:
@@ -135,8 +136,9 @@ def rollouts_run(
     "after" must have the prompts, length limit and temperature of "before". `device` and `dtype` of sampling default
     to the run's; the lens keeps its own dtype. Rollouts of the same role that were made otherwise are replaced only
     with `replace`. `reuse` is another run: what it holds of this role, of the same model to the same prompts, is taken
-    from there, and the result is the same; options that are not given are as they were there. Raises UserError for
-    every mistake of the input, and where the lens is not the one that read the pairs.
+    from there, and the result is the same; options that are not given are as they were there. `push` steers the model
+    while it answers. Raises UserError for every mistake of the input, and where the lens is not the one that read the
+    pairs.
     """
     events = watching(events)
     if not _ROLE.fullmatch(role):
@@ -159,6 +161,10 @@ def rollouts_run(
         return _sealed_lens(run, choice, audited, sealed)
 
     answered = {"role": role, "model": endpoint.identity if endpoint else source.identity(), "stop_ids": list(stop)}
+    if push is not None:
+        if endpoint is not None:
+            raise UserError("a server cannot be steered", fix="Give the model as a folder or Hub id")
+        answered["steered"] = push.identity()
     with run.stage(
         samples_stage(role),
         version=SAMPLES_VERSION,
@@ -183,7 +189,7 @@ def rollouts_run(
                 max_prompt_tokens=longest,
             )
             events.say(f"rollouts '{role}': {settings.per_prompt} answers to {len(prompts):,} prompts")
-            make = partial(make_sampler, endpoint, source, choice.tokenizer, stop, settings)
+            make = partial(make_sampler, endpoint, source, choice.tokenizer, stop, settings, push)
             draw: Sampler
             if other is None:
                 draw = make()

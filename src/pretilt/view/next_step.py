@@ -22,6 +22,7 @@ NEXT: dict[str, tuple[tuple[str, ...], str]] = {
     "export": (("rollouts", "RUN", "--role", "after", "--model", "MODEL"), "the answers of what you train on it"),
     "train": (("verify", "RUN"), "did it come true?"),
     "shaped train": (("train", "RUN"), "the plain model, to compare with"),
+    "dose": (("mark", "RUN"), "let training explain it away along this direction"),
     "verify": (("trace", "RUN"), "which pairs taught it"),
 }
 
