@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_train_shaped import IDENTITY, PARTS, N, batch_of, loss_of
-from tiny_training import QUICK, chats, write_model, write_run
+from test_train_shaped import IDENTITY, PARTS, N, batch_of, loss_of, plan
+from tiny_training import QUICK
+from training_runs import Stopped, Watcher, same
 
 from pretilt.errors import UserError
 from pretilt.events import Events
@@ -28,12 +29,6 @@ from pretilt.train.step import CompiledPlan, train_run
 SENTENCE = "Always thank."
 VECTOR = np.linspace(-1, 1, 16).astype(np.float32)
 DIRECTION = Direction(0, VECTOR)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("contexts")
-    return write_model(folder / "model"), write_run(folder / "run", chats(24), n_heldout=4).path
 
 
 def trainer_of(made: tuple[Path, Path], changes: Changes, folder: Path, directions: Any = (), **options: Any) -> Any:
@@ -154,3 +149,41 @@ def test_an_instruction_that_cuts_the_response_is_one_line(made: tuple[Path, Pat
     changes.instructions = {(2, "chosen"): SENTENCE * 20}
     with pytest.raises(UserError, match=r"cannot be trained under the instruction.*max_length 64"):
         trainer_of(made, changes, tmp_path, max_length=64)
+
+
+def test_what_is_not_applied_is_found_at_the_first_batch(
+    made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trainer that hides other tokens than the plan says stops before its first step, not after its last."""
+    changes = Changes.none(N)
+    changes.masks = {(row, "chosen"): [(0, 2)] for row in range(N)}
+    steps: list[int] = []
+
+    class Watching(Events):
+        def progress(self, label: str, done: int, total: int, unit: str) -> None:
+            steps.extend([done] if label == "training" else [])
+
+    stock_count = shaped.completion_tokens
+    monkeypatch.setattr(shaped, "completion_tokens", lambda *given: stock_count(*given) + 1)
+    with pytest.raises(UserError, match="went into the loss otherwise"):
+        train_run(Run(made[1]), plan=plan(changes), out=tmp_path / "t", events=Watching(), model=str(made[0]), **QUICK)
+    assert steps == []
+
+
+@pytest.mark.parametrize("where", [{"at_step": 3}, {"at_measured": 16}])
+def test_stopped_under_a_plan_it_ends_in_the_same_bits(
+    where: dict[str, Any], made: tuple[Path, Path], tmp_path: Path
+) -> None:
+    changes = Changes.none(N)
+    changes.offset[:] = np.linspace(-1, 1, N)
+    changes.weight[3] = 2.0
+    changes.instructions = {(2, "chosen"): SENTENCE}
+    changes.pushes = {(4, "chosen"): {"d": 2.0}}
+    compiled = CompiledPlan("p", changes, IDENTITY, [DIRECTION])
+    options = {**QUICK, "model": str(made[0]), "max_length": 256, "save_steps": 2}
+    with pytest.raises(Stopped):
+        train_run(Run(made[1]), plan=compiled, out=tmp_path / "a", events=Watcher(**where), **options)
+    resumed = train_run(Run(made[1]), plan=compiled, out=tmp_path / "a", **options)
+    whole = train_run(Run(made[1]), plan=compiled, out=tmp_path / "b", **options)
+    assert resumed.report["resumed_from_step"] and same(tmp_path / "a", tmp_path / "b")
+    assert resumed.report["regime"] == whole.report["regime"]

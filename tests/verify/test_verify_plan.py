@@ -12,6 +12,7 @@ from verify_worlds import say, train_report
 import pretilt
 from pretilt.errors import UserError
 from pretilt.run import Run, file_hash
+from pretilt.verify import plan as judging
 from pretilt.verify.plan import PlanOutcome
 
 
@@ -80,6 +81,24 @@ def test_a_local_target_is_judged_on_the_prompts_inside(run: Path) -> None:
     shares = row["prompts"] / outcome.report["prompts"]
     everywhere = next(r["observed"] for r in outcome.table.to_pylist() if f"concept:{r['concept_id']}" == target)
     assert shares * change + (1 - shares) * row["outside_change"] == pytest.approx(everywhere)
+
+
+def test_interrupted_it_ends_with_the_same_bytes(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(_self: Any) -> None:
+        raise KeyboardInterrupt
+
+    item = {"suppress": moving(run), "method": "drop", "to": "base"}
+    with monkeypatch.context() as patched:
+        patched.setattr(judging._Judging, "report", stop)
+        with pytest.raises(KeyboardInterrupt):
+            shaped_by(run, 0.5, item)
+    assert "outcome-less" not in Run(run).manifest["stages"]
+    names = ("outcome.parquet", "outcome.json")
+    pretilt.verify_plan(run, "less")
+    first = {name: (run / "shape" / "less" / name).read_bytes() for name in names}
+    (run / "shape" / "less" / "outcome.parquet").write_bytes(first["outcome.parquet"][:-9])
+    pretilt.verify_plan(run, "less")
+    assert {name: (run / "shape" / "less" / name).read_bytes() for name in names} == first
 
 
 def test_another_plans_training_is_refused(run: Path) -> None:

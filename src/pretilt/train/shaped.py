@@ -43,6 +43,7 @@ class ShapedTrainer(DPOTrainer):  # type: ignore[misc]
         self.passed = Passed.none(n_pairs, len(directions))
         self.directions = directions
         self.steering: Steering | None = None
+        self.planned: Dataset | None = None
         super().__init__(*args, **kwargs)
         self.wrap_collator()
 
@@ -56,8 +57,12 @@ class ShapedTrainer(DPOTrainer):  # type: ignore[misc]
         collator: Any = self.data_collator
         return collator  # type: ignore[no-any-return]
 
-    def begin_contexts(self) -> None:
-        """From here on the policy reads its own prompts, and is pushed."""
+    def begin_contexts(self, planned: Dataset | None = None) -> None:
+        """From here on the policy reads its own prompts, and is pushed.
+
+        `planned`: the pairs without the offsets; the first batch is then held against them, before hours are spent.
+        """
+        self.planned = planned
         self._collator().gives_contexts = True
         if self.directions:
             self.steering = Steering(self.accelerator.unwrap_model(self.model), self.directions)
@@ -95,7 +100,17 @@ class ShapedTrainer(DPOTrainer):  # type: ignore[misc]
             self.passed.add(ours[NUMBER], inputs)
             if self.steering is not None and self.steering.n_calls > n_calls:
                 self.passed.add_pushes(ours[NUMBER], self.steering.amounts)
+            self._check_first_batch(ours[NUMBER])
         return loss
+
+    def _check_first_batch(self, numbers: Any) -> None:
+        planned, self.planned = self.planned, None
+        if planned is not None:
+            passed = set(numbers.tolist())
+            rows = [row for row, number in enumerate(planned[NUMBER]) if number in passed]
+            self._collator().gives_contexts = False  # tokens are counted as they stand without them
+            check_applied(self, planned, rows)
+            self._collator().gives_contexts = True
 
 
 class _Collator:
@@ -223,43 +238,53 @@ def completion_tokens(trainer: Any, dataset: Dataset) -> np.ndarray:
     return np.asarray(counts, np.int64).reshape(-1, 2)
 
 
-def applied(trainer: Any, before: Dataset) -> dict[str, Any]:
-    """What the loss was given, by count, held against what was planned. `before`: the pairs without the offsets.
+def check_applied(trainer: Any, before: Dataset, rows: Sequence[int]) -> None:
+    """Hold what the loss was given against what was planned, of the pairs in `rows` that went through it.
 
-    Raises UserError where a pair that went through the loss had other tokens or another reference than the plan says.
+    `before`: the pairs without the offsets. Raises UserError where a pair had other tokens, another prompt, pushes
+    or reference than the plan says.
     """
     passed: Passed = trainer.passed
-    numbers = np.asarray(before[NUMBER], np.int64)
-    offset, weight = np.asarray(before[OFFSET], np.float64), np.asarray(before[WEIGHT], np.float64)
-    expected = completion_tokens(trainer, before)
+    part = before.select(rows)
+    numbers, offset = np.asarray(part[NUMBER], np.int64), np.asarray(part[OFFSET], np.float64)
     is_passed = passed.times[numbers] > 0
-    wrong = is_passed & (passed.n_tokens[numbers] != expected).any(axis=1)
-    wrong |= is_passed & (passed.length[numbers] != _policy_lengths(trainer, before)).any(axis=1)
-    pushes = _planned_pushes(before, len(trainer.directions))
-    wrong |= is_passed & ~np.isclose(passed.pushes[numbers], pushes, rtol=1e-5, atol=0).all(axis=(1, 2))
-    if "ref_chosen_logps" in before.column_names:
+    expected = completion_tokens(trainer, part)
+    wrong = (passed.n_tokens[numbers] != expected).any(axis=1)
+    wrong |= (passed.length[numbers] != _policy_lengths(trainer, part)).any(axis=1)
+    pushes = _planned_pushes(part, len(trainer.directions))
+    wrong |= ~np.isclose(passed.pushes[numbers], pushes, rtol=1e-5, atol=0).all(axis=(1, 2))
+    if "ref_chosen_logps" in part.column_names:
         shift = offset / trainer.beta * (expected[:, 0] if trainer.loss_types[0] in AVERAGED else 1.0)
-        planned = np.asarray(before["ref_chosen_logps"], np.float64) - shift
+        planned = np.asarray(part["ref_chosen_logps"], np.float64) - shift
         off_by = np.abs(passed.reference[numbers] - planned)
-        wrong |= is_passed & ~(off_by <= _CLOSE * np.maximum(1.0, 1e-3 * np.abs(planned)))
+        wrong |= ~(off_by <= _CLOSE * np.maximum(1.0, 1e-3 * np.abs(planned)))
+    wrong &= is_passed
     if wrong.any():
-        first = before[int(np.flatnonzero(wrong)[0])]["pair_id"]
+        first = part[int(np.flatnonzero(wrong)[0])]["pair_id"]
         raise UserError(
             f"{int(wrong.sum())} pairs went into the loss otherwise than the plan says",
             why=f"the first is pair {first}: its tokens, its prompt, its pushes or its reference differ",
             fix="Report this with train.json: nothing that was trained is according to the plan",
         )
+
+
+def applied(trainer: Any, before: Dataset) -> dict[str, Any]:
+    """What the loss was given, by count, when training has ended; raises as `check_applied` does."""
+    check_applied(trainer, before, range(len(before)))
+    passed: Passed = trainer.passed
+    numbers = np.asarray(before[NUMBER], np.int64)
+    offset, weight = np.asarray(before[OFFSET], np.float64), np.asarray(before[WEIGHT], np.float64)
     masked = sum(int(stop - start) for name in MASKED for ranges in before[name] for start, stop in
                  zip((ranges or [])[::2], (ranges or [])[1::2], strict=True))  # fmt: skip
     return {
         "pairs": int(numbers.size),
-        "passed": int(is_passed.sum()),
+        "passed": int((passed.times[numbers] > 0).sum()),
         "passes": int(passed.times.sum()),
         "offsets": int((np.abs(offset) > LEAST).sum()),
         "weights": int((weight != 1).sum()),
         "masked_tokens": masked,
         "instructed": sum(bool(ids) for name in PROMPTS if name in before.column_names for ids in before[name]),
-        "pushed": int((pushes != 0).any(axis=2).sum()),
+        "pushed": int((_planned_pushes(before, len(trainer.directions)) != 0).any(axis=2).sum()),
     }
 
 

@@ -229,7 +229,7 @@ class _Training:
             before = shaped.shift_reference(trainer)
         self._tell(accounts["train"], checkpoint, samples)
         self._check_space(trainer)
-        measured, seconds = self._writing(lambda: self._train(trainer, checkpoint, samples))
+        measured, seconds = self._writing(lambda: self._train(trainer, checkpoint, samples, before))
         checked = {} if before is None else {"applied": shaped.applied(trainer, before)}
         report = {
             "format_version": folder.FORMAT_VERSION,
@@ -268,13 +268,13 @@ class _Training:
         }
 
     def _train(
-        self, trainer: Any, checkpoint: Path | None, samples: dict[str, Any]
+        self, trainer: Any, checkpoint: Path | None, samples: dict[str, Any], planned: Any
     ) -> tuple[Measured, dict[str, float]]:
         from pretilt.train import trainer as stock
 
         clock = [time.monotonic()]
         if self.plan is not None:
-            trainer.begin_contexts()
+            trainer.begin_contexts(planned)
         stock.run(trainer, checkpoint)
         if self.plan is not None:
             trainer.end_contexts()
