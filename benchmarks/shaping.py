@@ -89,7 +89,8 @@ PLANS: dict[str, dict[str, list[dict[str, Any]]]] = {
 HEAD = [
     "world", "seed", "plan", "method", "strength", "left, foretold", "left", "± 2 se", "outside, points", "± 2 se",
     "off target", "by chance", *(f"R² {family}" for family in ("patterns", "features")),
-    *(f"ρ off {family}" for family in ("patterns", "features")), "signs off", "held-out accuracy, plain", "shaped",
+    *(f"ρ off {family}" for family in ("patterns", "features")), "signs off", "in interval",
+    "held-out accuracy, plain", "shaped",
 ]  # fmt: skip
 RUNG_HEAD = ["world", "seed", "plan",
              *(f"{family}: {rung}" for family in ("patterns", "features") for rung in WHAT_IF_RUNGS)]  # fmt: skip
@@ -164,6 +165,7 @@ def row(run: Path, name: str) -> list[str]:
         *(_number(figures["all"]["r2"]) for figures in sets.values()),
         *(_number(figures["spearman"]) for figures in off.values()),
         f"{_number(off['features']['sign_accuracy'])} of {off['features']['resolved']}",
+        _percent(off["features"]["coverage"]),
         _number(utility["after"]["accuracy"]), _number(utility["shaped"]["accuracy"]),
     ]  # fmt: skip
 

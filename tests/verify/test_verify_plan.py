@@ -51,6 +51,7 @@ def test_a_weaker_training_is_foretold_by_a_weight_on_all_pairs(run: Path) -> No
     outcome = shaped_by(run, 0.7, *items)
     figures = outcome.report["sets"]["features"]["all"]
     assert figures["r2"] > 0.6 and figures["sign_accuracy"] > 0.95 and figures["resolved"] >= 10
+    assert 0.8 < figures["coverage"] <= 1
     assert outcome.report["sealed_before_training"]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from pretilt.reports.base import Number, Report
 
 
@@ -105,7 +107,7 @@ class ShapeReport(Report):
     seed: int
     items: list[ItemReport]
     coverage: Coverage
-    sweep: list[SweepPointReport]
+    sweep: list[SweepPointReport] = Field(default_factory=list)
     effects: dict[str, FamilyEffects]
     needs: list[str]  # of the trainer
     actions_sha256: str
@@ -151,6 +153,7 @@ class OutcomeFigures(Report):
     spearman: Number
     sign_accuracy: Number  # of the resolved ones
     slope: Number  # observed on predicted
+    coverage: Number  # share inside of the interval foretold, scaled by the slope, with the error of what was seen
 
 
 class OutcomeOfSet(Report):

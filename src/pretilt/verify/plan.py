@@ -33,7 +33,8 @@ from pretilt.verify.trained import same_model, sample_after
 from pretilt.version import __version__
 
 FORMAT_VERSION = 1
-VERSION = 2  # raise it when a change of code can change the bytes
+Z95 = 1.959964  # standard deviations
+VERSION = 3  # raise it when a change of code can change the bytes
 
 
 @dataclass(frozen=True, repr=False)
@@ -163,9 +164,9 @@ class _Judging:
         sets = {}
         for family in dict.fromkeys(families):
             inside = families == family
-            sets[str(family)] = {
-                "all": self._figures(inside), "off_target": self._figures(inside & (roles != "target")),
-            }  # fmt: skip
+            whole = self._figures(inside)
+            off_target = self._figures(inside & (roles != "target"), whole["slope"])
+            sets[str(family)] = {"all": whole, "off_target": off_target}
         report: dict[str, Any] = jsonable(
             {
                 "format_version": FORMAT_VERSION,
@@ -226,8 +227,8 @@ class _Judging:
         n_units = [np.unique(self.change.observed.unit[part]).size for part in (inside, ~inside)]
         return inside if min(n_units) >= FEW_UNITS else None
 
-    def _figures(self, keep: np.ndarray) -> dict[str, Any]:
-        """How well the change of some concepts was foretold, and how large it was."""
+    def _figures(self, keep: np.ndarray, slope: float | None = None) -> dict[str, Any]:
+        """How well the change of some concepts was foretold, and how large it was; `slope`: of a larger set's fit."""
         n, observed = int(keep.sum()), self.change.observed
         y, se = observed.mean[keep], observed.se[keep]
         figures: dict[str, Any] = {
@@ -235,7 +236,7 @@ class _Judging:
             "mean_change": float(np.abs(y).mean()) if n else None,
             "mean_noise": float(np.sqrt(2 / np.pi) * se.mean()) if n else None,
             "resolved": int((np.abs(y) > RESOLVED * se).sum()),
-            **dict.fromkeys(("r2", "rel_y", "spearman", "sign_accuracy", "slope")),
+            **dict.fromkeys(("r2", "rel_y", "spearman", "sign_accuracy", "slope", "coverage")),
         }
         if n < FEW_CONCEPTS or not np.ptp(self.predicted[keep]):
             return figures
@@ -245,7 +246,18 @@ class _Judging:
             **figures,
             "r2": judged.overall.r2, "rel_y": judged.overall.rel_y, "spearman": judged.spearman,
             "sign_accuracy": judged.sign_accuracy, "slope": judged.slope,
+            "coverage": self._coverage(keep, judged.slope if slope is None else slope),
         }  # fmt: skip
+
+    def _coverage(self, keep: np.ndarray, slope: float) -> float:
+        """Share of the concepts that were seen inside of the 95 % interval, in which both errors are.
+
+        Sizes are relative before a training has calibrated them: the interval is scaled by the slope that was seen.
+        """
+        ends = np.array([[self.foretold[c][f"change_{end}"] for end in ("lo", "hi")] for c in self.concept_ids])
+        half = np.sqrt((slope * (ends[keep, 1] - ends[keep, 0]) / 2) ** 2 + (Z95 * self.change.observed.se[keep]) ** 2)
+        middle = slope * ends[keep].mean(axis=1)
+        return float(np.mean(np.abs(self.change.observed.mean[keep] - middle) <= half))
 
 
 def _part(observed: Observed, prompts: np.ndarray, m: int) -> tuple[float, float]:

@@ -47,7 +47,7 @@ def print_outcome(outcome: PlanOutcome, console: Console) -> None:
 def _sets(page: Page, report: dict[str, Any]) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False, expand=True)
     table.add_column("concepts", ratio=1, overflow="fold")
-    for name in ("mean |change|", "by chance", "R²", "of", "ρ", "signs"):
+    for name in ("mean |change|", "by chance", "R²", "of", "ρ", "signs", "in interval"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, sets in report["sets"].items():
         off = sets["off_target"]
@@ -55,7 +55,8 @@ def _sets(page: Page, report: dict[str, Any]) -> None:
         cells = [f"{off[key]:.4f}" if off[key] is not None else "" for key in ("mean_change", "mean_noise")]
         cells += [signed(off[key], 2) if off[key] is not None else "" for key in ("r2", "rel_y", "spearman")]
         label = f"{off['concepts']:,} {name.replace('_', ' ')}"
-        table.add_row(page.text(label), *(page.text(cell) for cell in [*cells, right]))
+        covered = "" if off["coverage"] is None else f"{off['coverage']:.0%}"
+        table.add_row(page.text(label), *(page.text(cell) for cell in [*cells, right, covered]))
     page.print(table)
 
 
