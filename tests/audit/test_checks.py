@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from pretilt.audit import checks
 from pretilt.audit.checks import Check, any_red
+from pretilt.concepts.pattern_step import english_share
 from pretilt.errors import UserError
 from pretilt.lens.baseline import random_dictionary
 from pretilt.lens.dictionary import Dictionary
@@ -304,3 +305,17 @@ def test_hostile_text_is_shown_as_text() -> None:
     text = checks_text([hostile], 120)
     assert "[red]x[/]" in text and "[link=file:///]a[/link]" in text
     assert not {"\x1b", "\x07", "\u202e"} & set(text)
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(None, "not run"), (0.95, "green"), (0.5, "amber"), (0.0, "amber")])
+def test_language(share: float | None, verdict: str) -> None:
+    assert checks.language(share, 60, 84).verdict == verdict
+    assert share is None or checks.language(share, 0, 3).verdict == "green"  # no pattern knows words
+
+
+def test_two_common_words_make_a_text_english() -> None:
+    english = "You can mend the old fence and paint it with this brush."
+    german = "Der alte Zaun ist in der Nacht umgefallen, und niemand hat ihn gehört."
+    assert english_share([english, english, german, "Too short."]) == pytest.approx(2 / 3)
+    assert english_share(["Too short.", ""]) is None
+    assert english_share(["THE AND " * 5]) == 1.0

@@ -51,7 +51,15 @@ def _refuses_what_is_broken(name: str, report: dict[str, Any]) -> None:
 
 
 def test_every_table_of_reports_is_complete() -> None:
-    others = {"detector.json", "forecast.json", "outcome.json", "rollouts.json", "shape.json", "train.json"}
+    others = {
+        "detector.json",
+        "dose.json",
+        "forecast.json",
+        "outcome.json",
+        "rollouts.json",
+        "shape.json",
+        "train.json",
+    }
     others.add("verification.json")
     assert set(reports.MODELS) == {*OF_AN_AUDIT, *others}
 

@@ -261,6 +261,19 @@ def length(mean_difference: float, mean_length: float, correlations: np.ndarray 
     )
 
 
+def language(share: float | None, n_english: int, n_patterns: int) -> Check:
+    """`share` of the longer responses that read as English, None without any; `n_english` of the patterns know English
+    words alone. Amber at worst: the patterns stay silent, and say nothing that is false."""
+    name = "language of the patterns"
+    limits = ">= 90% of the longer responses read as English green, else amber"
+    meaning = f"{n_english} of {n_patterns} patterns know English words: in another language they count 0"
+    if share is None:
+        return Check(name, "not run", None, limits, meaning)
+    verdict: Verdict = "green" if share >= 0.9 or not n_english else "amber"
+    fix = "Add patterns in the language of the pairs with --patterns; believe marks of formatting, not words"
+    return Check(name, verdict, f"{share:.0%}", limits, meaning, "" if verdict == "green" else fix)
+
+
 def families(n_effective: float | None, n_pairs: int | None) -> Check:
     """Kish's effective number of pairs, N² / Σ size², against N; None where families were not sought."""
     name, limits = "independent pairs", f">= 0.7 of pairs and >= {SURE_PAIRS:.0f} green, >= 0.3 amber"

@@ -1,7 +1,7 @@
 """The doctor: is this lens fit to be believed on these pairs? It refuses to let a broken one rank or forecast.
 
 It runs inside the audit, after the harvest and before anything is ranked, and by itself on a finished run. It shares
-the activation sample that the lens' card is measured on; the rules that judge its figures are `stats/checks.py`.
+the activation sample that the lens' card is measured on; the rules that judge its figures are `audit/checks.py`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from pretilt.audit import checks
 from pretilt.audit.checks import Check, any_red
+from pretilt.concepts.pattern_step import answer_text, english_share
 from pretilt.errors import UserError
 from pretilt.events import Events, watching
 from pretilt.lens.choice import SAMPLE_BLOCK, LensChoice, choose_lens
@@ -26,6 +27,7 @@ from pretilt.schema import (
     DROPPED_FILE,
     FEATURES,
     PAIRS_FILE,
+    PATTERNS_FILE,
     PREFLIGHT_FILE,
     SHARD_PARTS,
     SPANS,
@@ -42,6 +44,7 @@ GAP_TOKENS = (
     2048  # of the sample, on which random directions are fitted: two seconds; with twice as many the gap moves by 0.002
 )
 RATE_TOKENS = 1_000_000  # response tokens whose firing rates are compared; more would not move a rank correlation
+MOST_READ = 2000  # pairs whose language is looked at
 OUTLIER_RATIO = 6.0  # of the mean norm; the source's definition
 
 
@@ -59,7 +62,8 @@ def doctor_stage(
     rates = Path(choice.dictionary_name).expanduser() / RATES_FILE
     inputs = {"firing_rates": file_hash(rates) if rates.is_file() else None}
     config = {name: getattr(settings, name) for name in names}
-    with run.stage("doctor", version=version, config=config, reads=["pairs", FEATURES], inputs=inputs) as stage:
+    reads = [name for name in ("pairs", FEATURES, "patterns") if name in run.manifest["stages"]]
+    with run.stage("doctor", version=version, config=config, reads=reads, inputs=inputs) as stage:
         if not stage.done:
             # Concepts of an earlier audit may still lie in the folder: they are not this one's.
             checks_made = examine(run, choice, settings, events, ranked=False)
@@ -135,6 +139,7 @@ def examine(
         _threshold_check(pairs, settings),
         _length_check(pairs, concepts),
         _family_check(run),
+        _language_check(run),
         *checks.not_yet_run(),
     ]
 
@@ -299,3 +304,14 @@ def _length_check(pairs: pa.Table, concepts: pa.Table | None) -> Check:
 def _family_check(run: Run) -> Check:
     families = run.json(PREFLIGHT_FILE).get("families") or {}
     return checks.families(families.get("kish_n_eff"), families.get("n_pairs"))
+
+
+def _language_check(run: Run) -> Check:
+    """Of pairs all over the dataset: more would say no more."""
+    if not run.holds(PATTERNS_FILE):
+        return checks.language(None, 0, 0)
+    patterns = run.table(PATTERNS_FILE, ["language"])["language"].to_pylist()
+    pairs = run.table(PAIRS_FILE, ["chosen", "rejected"])
+    pairs = pairs.take(pa.array(np.unique(np.linspace(0, len(pairs) - 1, MOST_READ).astype(int))))
+    texts = [answer_text(messages) for side in SPANS[1:] for messages in pairs[side].to_pylist()]
+    return checks.language(english_share(texts), patterns.count("en"), len(patterns))

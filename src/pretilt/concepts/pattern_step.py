@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pretilt.concepts.pattern_files import load_patterns
 from pretilt.concepts.patterns import Example, Pattern, Rewrite, count, n_words, spans
@@ -18,6 +19,8 @@ from pretilt.run import Run
 from pretilt.schema import PAIRS_FILE, PATTERN_COUNTS, PATTERN_COUNTS_FILE, PATTERNS, PATTERNS_FILE
 from pretilt.settings import AuditSettings
 
+LONG_TEXT = 10  # words
+COMMON_ENGLISH = r"\b(?:the|and|of|you|that|with|this|are|your|have)\b"
 STAGE, VERSION = "patterns", 1  # raise the number when a change of code can change the bytes
 
 
@@ -48,6 +51,16 @@ def answer_text(messages: Sequence[Mapping[str, Any]]) -> str:
     """What the assistant says in a response, or all of it where no turn is the assistant's."""
     of_assistant = [m["content"] or "" for m in messages if m["role"] == "assistant"]
     return "\n\n".join(of_assistant or [m["content"] or "" for m in messages])
+
+
+def english_share(texts: Sequence[str]) -> float | None:
+    """Share of the texts of ten words or more with two of the commonest English words; None without such a text."""
+    column = pa.array(texts, pa.large_string())
+    is_long = n_words(column) >= LONG_TEXT
+    if not is_long.any():
+        return None
+    n_english = pc.count_substring_regex(column.filter(pa.array(is_long)), COMMON_ENGLISH, ignore_case=True)
+    return float(np.mean(n_english.to_numpy(zero_copy_only=False) >= 2))
 
 
 def question(messages: Sequence[Mapping[str, Any]]) -> str:
