@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         detector,
         doctor,
         export,
+        export_site,
         fit,
         forecast,
         mark,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         train,
         verify,
         verify_plan,
+        view,
         what_if,
     )
     from pretilt.audit.result import AuditResult
@@ -45,6 +47,7 @@ __all__ = [
     "detector",
     "doctor",
     "export",
+    "export_site",
     "fit",
     "forecast",
     "mark",
@@ -55,6 +58,7 @@ __all__ = [
     "train",
     "verify",
     "verify_plan",
+    "view",
     "what_if",
 ]
 _ELSEWHERE = {

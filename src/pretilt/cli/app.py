@@ -24,6 +24,7 @@ from pretilt.cli.shape import shape
 from pretilt.cli.trace import trace
 from pretilt.cli.train import train
 from pretilt.cli.verify import verify
+from pretilt.cli.view import export_site, view
 from pretilt.errors import UserError
 from pretilt.text import one_line, visible
 from pretilt.version import __version__
@@ -44,7 +45,24 @@ _INTERRUPTED = 130  # the exit status of a process that Ctrl-C ended
 
 # In the order of the work: a training that comes before the forecast costs its seal.
 for command in (
-    *(demo, fit, audit, doctor, trace, detector, describe, rollouts, forecast, mark, shape, export, train, verify),
+    *(
+        demo,
+        fit,
+        audit,
+        doctor,
+        view,
+        trace,
+        detector,
+        describe,
+        rollouts,
+        forecast,
+        mark,
+        shape,
+        export,
+        train,
+        verify,
+    ),
+    export_site,
 ):
     app.command(cls=PanelCommand)(command)
 

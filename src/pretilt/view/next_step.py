@@ -10,6 +10,8 @@ NEXT: dict[str, tuple[tuple[str, ...], str]] = {
     "audit": (("trace", "RUN"), "which pairs the row rests on"),
     "empty audit": (("doctor", "RUN"), "what the lens and the data are short of"),
     "trace of text": (("audit", "SOURCE", "--model", "MODEL", "--dictionary", "DICTIONARY"), "what the model sees too"),
+    "view": (("trace", "RUN", "1"), "which pairs the first row of the audit rests on"),
+    "export-site": (("view", "RUN"), "the same page with a plan to make"),
     "doctor": (("trace", "RUN", "1"), "which pairs the first row of the audit rests on"),
     "trace": (("rollouts", "RUN", "--role", "reference"), "what the untrained model says, for the forecast"),
     "detector": (("trace", "RUN"), "which pairs and tokens show the trait"),
