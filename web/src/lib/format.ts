@@ -16,6 +16,16 @@ export function plain(value: Num | undefined, digits = 3): string {
   return Number(value.toFixed(digits)).toString().replace('-', '−');
 }
 
+/** Kinds of concepts, as a reader is told them; in this order. */
+export const KINDS: Record<string, string> = {
+  pattern: 'patterns of the text', detector: 'detectors', community: 'features that fire together', feature: 'single features',
+  shift_max: 'response shifts (max)', shift_freq: 'response shifts (freq)',
+};
+export const inOrder = (kinds: Iterable<string>) => {
+  const order = Object.keys(KINDS);
+  return [...new Set(kinds)].sort((a, b) => order.indexOf(a) - order.indexOf(b));
+};
+
 /** An effect in the words of its unit: percentage points of answers or pairs, or standard deviations. */
 export function amount(value: Num | undefined, unit: string): string {
   if (value === null || value === undefined) return '–';
