@@ -90,7 +90,9 @@ class Answers:
     """The same prompts answered before and after training, side by side; the first answer of each role."""
 
     def __init__(self, run: Run) -> None:
-        self.roles = [role for role in ("before", "reference", "after") if self._is_sampled(run, role)]
+        sampled = [role for role in ("before", "reference", "after") if self._is_sampled(run, role)]
+        # The reference is the untrained model too: it stands in where nothing was sampled to compare with.
+        self.roles = [role for role in sampled if role != "reference" or "before" not in sampled]
         self._prompts: dict[str, dict[str, Any]] = {}
         for role in self.roles:
             shards = run.shards(samples_stage(role), f"rollouts/{role}", [SAMPLES])
