@@ -30,7 +30,7 @@ def test_the_help_lists_the_commands_in_the_order_of_the_work() -> None:
     order = ["demo", "fit", "audit", "doctor", "view", "trace", "detector", "describe", "rollouts"]
     order += ["forecast", "mark", "shape", "export", "train", "verify", "export-site"]
     assert names == order
-    assert set(NEXT) - {"empty audit", "trace of text", "shaped train", "shape of text"} == set(order) - {
+    assert set(NEXT) - {"page", "empty audit", "trace of text", "shaped train", "shape of text"} == set(order) - {
         "demo"
     }  # demo ends like an audit
 

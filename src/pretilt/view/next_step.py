@@ -8,6 +8,7 @@ from pathlib import Path
 NEXT: dict[str, tuple[tuple[str, ...], str]] = {
     "fit": (("audit", "PAIRS"), "PAIRS: what the model will be trained on"),
     "audit": (("trace", "RUN"), "which pairs the row rests on"),
+    "page": (("view", "RUN"), "look at all of it in the browser, and decide"),
     "empty audit": (("doctor", "RUN"), "what the lens and the data are short of"),
     "trace of text": (("audit", "SOURCE", "--model", "MODEL", "--dictionary", "DICTIONARY"), "what the model sees too"),
     "view": (("trace", "RUN", "1"), "which pairs the first row of the audit rests on"),

@@ -11,6 +11,14 @@ from pretilt.view.plain_words import share
 from pretilt.view.summary import Summary
 
 MOST = 3
+CAUTIONS = {  # what the short cautions of `certainty.py` say where there is no room for their numbers
+    "few pairs": "it rests on few independent pairs",
+    "near-duplicates": "most of its pairs are near-duplicates",
+    "less held out": "it is weaker in pairs that did not select it",
+    "length or source": "most of it may be length or source",
+    "among many tests": "among so many tests it may be chance",
+    "sign flips": "labels at random give as much",
+}
 
 
 def notable(summary: Summary) -> list[dict[str, Any]]:
@@ -51,7 +59,7 @@ def _entry(effect: Effect) -> dict[str, Any]:
         "title": f"{name}, on {one_line(effect.place)}" if effect.place else name,
         "sentence": _shares(effect) + effect.sentence,
         "how_sure": effect.how_sure,
-        "cautions": effect.cautions,
+        "cautions": [CAUTIONS.get(caution, caution) for caution in effect.cautions],
         "is_sure": effect.is_sure,
     }
 
