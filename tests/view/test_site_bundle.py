@@ -14,11 +14,14 @@ from pretilt.errors import UserError
 from pretilt.events import Events
 from pretilt.run import Run
 from pretilt.schema import IN_GROUPS, OVER_ALL_PAIRS
+from pretilt.stats.sure import sure_rows
 from pretilt.view.site import export
 from pretilt.view.site.bundle import Bundle
 from pretilt.view.site.curation import CURATION_FILE, curation, write_curation
 from pretilt.view.site.export import ASSETS, export_site
 from pretilt.view.site.shards import script, utf16_offsets
+from pretilt.view.site.tables import Hypotheses
+from pretilt.view.summary import report_tables
 
 
 def rows_of(shards: dict[str, Any], view: str) -> list[dict[str, Any]]:
@@ -73,6 +76,15 @@ def test_all_pairs_of_every_effect_sum_to_it(
             assert total == pytest.approx(row["delta"], abs=2e-4), row["hypothesis_id"]
             views.add(view)
     assert views >= ({"pattern"} if source == "text" else {"pattern", "global", "group", "prompt_max"})
+
+
+def test_of_a_very_large_view_the_weakest_are_left_out_and_counted(viewer_run_folder: Path) -> None:
+    tables = report_tables(Run(viewer_run_folder))
+    whole, cut = Hypotheses(tables), Hypotheses(tables, most_rows=3)
+    assert cut.left_out["pattern"] == len(whole.views["pattern"]) - 3 > 0 and whole.left_out["pattern"] == 0
+    assert cut.views["pattern"].equals(whole.views["pattern"].slice(0, 3))
+    sure = sure_rows(whole.views["pattern"])
+    assert sure[: sure.sum()].all() and sure.sum() > 1
 
 
 def test_the_pairs_stand_in_the_order_of_trace(viewer_run_folder: Path, shards: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ export interface Index {
   schema_version: number;
   pretilt: string;
   title: string;
-  views: Partial<Record<View, { rows: number; shards: number; of_shard: number }>>;
+  views: Partial<Record<View, { rows: number; left_out: number; shards: number; of_shard: number }>>;
   n_pairs: number;
   n_train: number;
   pairs_of_shard: number;

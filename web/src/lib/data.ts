@@ -2,7 +2,7 @@
 
 import type { Curation } from './contract';
 
-const MOST_KEPT = 80; // shards of texts; the others stay
+const MOST_KEPT = 80; // shards of pairs and scores; the others stay
 const asked = new Map<string, Promise<unknown>>();
 const arrive = new Map<string, (value: unknown) => void>();
 const recent: string[] = [];
@@ -36,13 +36,16 @@ export function load<T>(name: string): Promise<T> {
       document.head.append(script);
     });
     asked.set(name, promise);
-    if (/^(pairs|answers|fired|teaches)-/.test(name)) {
+    if (/^(pairs|answers|fired|u)-/.test(name)) {
       recent.push(name);
       if (recent.length > MOST_KEPT) asked.delete(recent.shift() as string);
     }
   }
   return promise;
 }
+
+/** Lets go of a shard whose content is kept elsewhere. */
+export const forget = (name: string) => asked.delete(name);
 
 const padded = (n: number, digits: number) => String(n).padStart(digits, '0');
 export const rowsName = (view: string, i: number) => `rows-${view}-${padded(i, 3)}`;

@@ -5,7 +5,7 @@ import type {
   View, WordShard,
 } from './contract';
 import { IN_GROUPS, LEVELS, OVER_ALL, SCHEMA_VERSION } from './contract';
-import { hasServer, load, numbered, rowsName, saveCuration, wordsName } from './data';
+import { forget, hasServer, load, numbered, rowsName, saveCuration, wordsName } from './data';
 
 /** One hypothesis. */
 export interface Effect {
@@ -48,6 +48,21 @@ const NUMBERS = [
   'q_value', 'p_flip', 'rank_stability', 'delta_heldout', 'delta_residual', 'rank',
 ] as const;
 
+/** The rarely read statistics of a shard lie in typed arrays: 200,000 objects of 33 numbers would fill the memory. */
+class Row {
+  declare columns: Record<string, Float64Array>;
+  declare at: number;
+}
+for (const name of NUMBERS)
+  Object.defineProperty(Row.prototype, name, {
+    get(this: Row) {
+      const value = this.columns[name][this.at];
+      return Number.isNaN(value) ? null : value;
+    },
+  });
+const typed = (values: unknown[] | undefined, n: number) =>
+  Float64Array.from(values ?? { length: n }, (value) => (typeof value === 'number' ? value : NaN));
+
 export interface RankedPair { pair: number; u: number; share: number; inside: boolean }
 
 export interface Place { kind: 'group' | 'prompt'; number: number; name: string; size: number; views: View[]; phrases: string[] }
@@ -69,6 +84,8 @@ class Store {
   private members: Record<string, number[]> | null = null;
   private memberSets = new Map<number, Set<number>>();
   private byId = new Map<string, Effect>();
+  private byConcept = new Map<View, Map<number, Effect[]>>();
+  private byPlace = new Map<View, Map<number, Effect[]>>();
   private loading: Promise<void> | null = null;
   private silent = 0;
 
@@ -107,9 +124,22 @@ class Store {
     for (let i = 0; i < facts.shards; i++) {
       const shard = await load<RowShard>(rowsName(view, i));
       rows.push(...this.effectsOf(view, i, shard));
+      forget(rowsName(view, i));
       this.loaded++;
     }
-    for (const row of rows) this.byId.set(row.id, row);
+    const concepts = new Map<number, Effect[]>(), places = new Map<number, Effect[]>();
+    const put = (map: Map<number, Effect[]>, key: number, row: Effect) => {
+      const list = map.get(key);
+      if (list) list.push(row);
+      else map.set(key, [row]);
+    };
+    for (const row of rows) {
+      this.byId.set(row.id, row);
+      put(concepts, row.concept, row);
+      put(places, row.where, row);
+    }
+    this.byConcept.set(view, concepts);
+    this.byPlace.set(view, places);
     this.effects = new Map(this.effects).set(view, rows);
   }
 
@@ -133,20 +163,23 @@ class Store {
   private effectsOf(view: View, shard: number, columns: RowShard): Effect[] {
     const unit = this.concepts!.unit;
     const posterior = columns.posterior_delta as Num[];
+    const statistics = Object.fromEntries(NUMBERS.map((name) => [name, typed(columns[name], columns.hypothesis_id.length)]));
     return columns.hypothesis_id.map((id, at) => {
       const concept = columns.concept_id[at];
       const shrunk = posterior[at];
-      const row = {
-        id, view, shard, at, concept, where: columns.where[at], unit: unit[concept],
+      return Object.assign(new Row(), {
+        columns: statistics, id, view, shard, at, concept, where: columns.where[at], unit: unit[concept],
         delta: columns.delta[at] as number,
         effect: shrunk ?? (columns.delta[at] as number),
         lo: (shrunk === null ? columns.ci_lo : columns.posterior_lo)[at] as Num,
         hi: (shrunk === null ? columns.ci_hi : columns.posterior_hi)[at] as Num,
         sure: columns.sure[at], level: LEVELS[columns.level[at]], shown: columns.shown[at],
-      } as Effect;
-      for (const name of NUMBERS) (row as unknown as Record<string, unknown>)[name] = columns[name]?.[at] ?? null;
-      return row;
+      }) as unknown as Effect;
     });
+  }
+
+  get leftOut(): number {
+    return Object.values(this.index?.views ?? {}).reduce((n, view) => n + (view?.left_out ?? 0), 0);
   }
 
   effect(id: string): Effect | undefined {
@@ -157,12 +190,12 @@ class Store {
   ofConcept(concept: number): Effect[] {
     const rows: Effect[] = [];
     for (const view of [...OVER_ALL, 'group', 'pattern_group', 'detector_group', 'prompt_max', 'prompt_freq'] as View[])
-      for (const row of this.effects.get(view) ?? []) if (row.concept === concept) rows.push(row);
+      if (this.effects.has(view)) rows.push(...(this.byConcept.get(view)?.get(concept) ?? []));
     return rows;
   }
 
   ofPlace(place: Place): Effect[] {
-    return place.views.flatMap((view) => (this.effects.get(view) ?? []).filter((row) => row.where === place.number));
+    return place.views.flatMap((view) => (this.effects.has(view) ? (this.byPlace.get(view)?.get(place.number) ?? []) : []));
   }
 
   overAll(): Effect[] {

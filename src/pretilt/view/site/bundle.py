@@ -69,7 +69,12 @@ class Bundle:
             "pretilt": __version__,
             "title": self.summary.title,
             "views": {
-                view: {"rows": len(table), "shards": self._hypotheses.n_shards(view), "of_shard": tables.ROWS}
+                view: {
+                    "rows": len(table),
+                    "left_out": self._hypotheses.left_out[view],
+                    "shards": self._hypotheses.n_shards(view),
+                    "of_shard": tables.ROWS,
+                }
                 for view, table in self._hypotheses.views.items()
             },
             "n_pairs": self.tables.pairs.num_rows,

@@ -22,6 +22,7 @@ from pretilt.view.summary import Summary
 from pretilt.view.tables import ReportTables
 
 ROWS = 2000  # hypotheses of a shard
+MOST_ROWS = 100_000  # of a view: a page with a million of them would take gigabytes
 LEVELS = ("sure", "probably", "unsure", "unknown")
 HYPOTHESIS_COLUMNS = (
     "where", "concept_id", "n_in", "n_out", "mean_in", "mean_out", "delta", "z", "cohens_d", "delta_min", "family_n",
@@ -116,16 +117,21 @@ def prompt_members(run: Run) -> dict[int, list[int]]:
 
 
 class Hypotheses:
-    """All rows of hypotheses.parquet by view, the listed ones first, in shards of `ROWS`."""
+    """The rows of hypotheses.parquet by view, in shards of `ROWS`: sure ones first, then shown ones, then by |z|.
 
-    def __init__(self, tables: ReportTables) -> None:
+    `left_out` counts by view what passes `most_rows`.
+    """
+
+    def __init__(self, tables: ReportTables, most_rows: int = MOST_ROWS) -> None:
         table = tables.hypotheses
         self.kinds = {number: concept["kind"] for number, concept in by_id(_kinds(tables), "concept_id").items()}
         self.views: dict[str, pa.Table] = {}
+        self.left_out: dict[str, int] = {}
         for view in VIEWS:
             of_view = table.filter(pc.equal(table["view"], view))
             if len(of_view):
-                self.views[view] = _ordered(of_view)
+                self.views[view] = _ordered(of_view).slice(0, most_rows)
+                self.left_out[view] = len(of_view) - len(self.views[view])
 
     def n_shards(self, view: str) -> int:
         """How many shards the view takes."""
