@@ -173,6 +173,20 @@ def test_the_what_if_is_that_of_python(server: Viewer) -> None:
     assert list(Path(server.run.path, "shape").glob("*")) == [], "nothing is written"
 
 
+def test_methods_are_compared_as_shape_compares_them(server: Viewer) -> None:
+    items = [{"suppress": "pattern:bold", "method": "offset", "strength": 1.0}, {"protect": "pattern:apology"}]
+    methods = json.loads(ask(server, "api/compare", {"items": items, "number": 1})[2])["methods"]
+    report = pretilt.shape(server.run.path, {"items": items}, compare=True).report
+    expected = {entry["method"]: entry for entry in report["items"][0]["compared"]}
+    assert {entry["method"] for entry in methods} == expected.keys() >= {"drop", "weight", "offset", "rewrite"}
+    for entry in methods:
+        assert entry["reached"] == pytest.approx(expected[entry["method"]]["reached"], abs=1e-4), entry
+        assert bool(entry["refusal"]) == bool(expected[entry["method"]]["refusal"])
+    for number in (2, 3, "x"):
+        status, _, answer = ask(server, "api/compare", {"items": items, "number": number})
+        assert status == 409 and "Mark a concept" in json.loads(answer)["error"]
+
+
 def test_names_are_kept_in_the_run_and_a_run_that_is_written_is_left_alone(server: Viewer) -> None:
     assert ask(server, "api/curation", {"names": {"2": "my name"}})[0] == 200
     assert curation(server.run)["names"] == {"2": "my name"}
@@ -209,6 +223,8 @@ def test_a_concept_is_marked_moved_by_the_slider_and_saved(page: Page, server: V
     page.wait("document.querySelector('.bars.moving .target .bval').textContent !== arguments[0]", before)
     assert time.monotonic() - start < 2
     page.shows("strength: 4")
+    page.click_on(".item summary", "Compare methods")
+    page.wait("document.querySelectorAll('.item tbody tr').length > 2")
     page.click_on("button", "Save")
     page.shows("Saved to")
     assert "suppress: pattern:bold" in server.plans.path.read_text()

@@ -22,6 +22,11 @@ export interface WhatIf {
   seconds: number;
 }
 
+export interface Candidate {
+  method: string; strength: number | null; reached: number | null; is_exhausted: boolean; side_effect: number | null;
+  pairs: number; needs: string; refusal: string;
+}
+
 /** Largest strength a slider offers, by method, and its unit. */
 export const METHODS: Record<string, { most: number; step: number; unit: string; words: string }> = {
   offset: { most: 5, step: 0.1, unit: 'log-odds per unit of the score', words: 'counts part of the preference as explained' },
@@ -29,6 +34,7 @@ export const METHODS: Record<string, { most: number; step: number; unit: string;
   weight: { most: 1, step: 0.02, unit: '1 − weight', words: 'lets pairs pull less' },
   swap: { most: 1, step: 0.02, unit: 'share of the pairs', words: 'exchanges chosen and rejected' },
   rewrite: { most: 1, step: 0.02, unit: 'share of the pairs', words: 'takes the pattern out of the text' },
+  mask: { most: 1, step: 0.02, unit: 'share of the pairs; every masked response is read again: slow', words: 'leaves the tokens out of the loss' },
   'group-offset': { most: 5, step: 0.1, unit: 'log-odds', words: 'a constant offset on the pairs' },
   'designed-offset': { most: 1, step: 0.02, unit: "share of the target's shift", words: 'holds what is protected' },
 };
@@ -127,6 +133,11 @@ class PlanStore {
     }
     this.busy = false;
     if (number !== this.wanted) this.ask();
+  }
+
+  /** Every method for an item, alone. */
+  compare(index: number): Promise<{ methods: Candidate[] }> {
+    return call('compare', { items: this.bare(), number: index + 1 });
   }
 
   private bare() {

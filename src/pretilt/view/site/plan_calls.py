@@ -17,7 +17,7 @@ from pretilt.events import Events
 from pretilt.run import Run, file_hash
 from pretilt.schema import PAIRS_FILE
 from pretilt.settings import ShapeSettings
-from pretilt.shape.compile import Solved, solve, works
+from pretilt.shape.compile import Solved, candidates, solve, works
 from pretilt.shape.plan import DIGITS, Item, Plan, check_same_pairs, dump_plan, load_plan, plan_of
 from pretilt.shape.session import WhatIfSession
 from pretilt.shape.targets import TrainingSets
@@ -76,6 +76,32 @@ class PlanCalls:
             "text": dump_plan(plan),
             "seconds": round(time.monotonic() - start, 4),
         }  # fmt: skip
+
+    def compare(self, body: Any) -> dict[str, Any]:
+        """Every method for the item `body["number"]` (from 1), alone, all at what it asks for or reaches. Raises
+        UserError for an item that changes nothing, and for a set of pairs, which has no shift of its own."""
+        plan = self._plan(body)
+        items, _ = works(self.session.what_if, plan)
+        work = next((work for work in items if work.number == body.get("number")), None)
+        if work is None or work.target.concept_id is None:
+            raise UserError(
+                "methods are compared by what they do to a concept", why="this item has none that should change",
+                fix="Mark a concept or an effect",
+            )  # fmt: skip
+        rows = [
+            {
+                "method": candidate.method,
+                "strength": short(candidate.strength),
+                "reached": short(candidate.reached),
+                "is_exhausted": candidate.is_exhausted,
+                "side_effect": short(candidate.side_effect),
+                "pairs": candidate.pairs,
+                "needs": candidate.needs,
+                "refusal": candidate.refusal,
+            }
+            for candidate in candidates(self.session.what_if, work)
+        ]
+        return {"methods": rows}
 
     def write(self, body: Any) -> dict[str, Any]:
         """Write the plan and say what comes next. Raises UserError, and writes nothing then, for a plan that the run

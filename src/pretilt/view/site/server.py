@@ -92,6 +92,7 @@ class Viewer(ThreadingHTTPServer):
             ("plan", False): self.plans.read,
             ("plan", True): lambda: self.plans.write(body),
             ("what-if", True): lambda: self.plans.what_if(body),
+            ("compare", True): lambda: self.plans.compare(body),
             ("curation", True): lambda: self._curate(body),
         }
         answer = calls[name, body is not None]
