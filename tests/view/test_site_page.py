@@ -128,7 +128,9 @@ def test_the_folder_has_no_control_that_needs_a_server(page: Page) -> None:
     for place in PLACES.values():
         page.at(place)
         assert page.js("document.querySelectorAll('.marks, .curate, .decide').length") == 0
-    assert "Decide" not in page.text("nav")
+    for name in ("decide", "ask"):
+        assert name.title() not in page.text("nav")
+        page.at(f"#/{name}").shows("What training on this would do")
 
 
 def test_lists_are_walked_with_the_keyboard(page: Page) -> None:

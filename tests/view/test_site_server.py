@@ -187,6 +187,20 @@ def test_methods_are_compared_as_shape_compares_them(server: Viewer) -> None:
         assert status == 409 and "Mark a concept" in json.loads(answer)["error"]
 
 
+def test_a_pasted_pair_is_read_by_the_patterns(server: Viewer) -> None:
+    table = server.bundle.tables.concepts
+    name = dict(zip(table["concept_id"].to_pylist(), table["pattern"].to_pylist(), strict=True))
+    body = {"prompt": "Hi", "chosen": "Some **bold** and **more**.", "rejected": "I am sorry. Some **bold**."}
+    rows = {name[row["concept_id"]]: row for row in json.loads(ask(server, "api/ask", body)[2])["patterns"]}
+    assert (rows["bold"]["chosen"], rows["bold"]["rejected"], rows["bold"]["u"]) == (2, 1, 0)
+    assert (rows["apology"]["chosen"], rows["apology"]["u"]) == (0, -1)
+    alone = json.loads(ask(server, "api/ask", {"chosen": "Yes."})[2])["patterns"]
+    assert "empty" not in {name[row["concept_id"]] for row in alone} and not any(row["rejected"] for row in alone)
+    for wrong in ({}, [], {"prompt": "x"}, {"chosen": 3}, {"chosen": "x" * 200_001}):
+        status, _, answer = ask(server, "api/ask", wrong)
+        assert status == 409 and json.loads(answer)["error"], str(wrong)[:40]
+
+
 def test_names_are_kept_in_the_run_and_a_run_that_is_written_is_left_alone(server: Viewer) -> None:
     assert ask(server, "api/curation", {"names": {"2": "my name"}})[0] == 200
     assert curation(server.run)["names"] == {"2": "my name"}
@@ -232,6 +246,19 @@ def test_a_concept_is_marked_moved_by_the_slider_and_saved(page: Page, server: V
     page.click_on("button", "Undo")
     page.shows("Nothing is decided yet")
     assert page.errors() == []
+
+
+def test_asking_says_what_an_answer_holds_and_what_becomes_of_it(page: Page) -> None:
+    page.at("#/ask").shows("Nothing was asked yet")
+    page.js(
+        "((e) => { e.value = 'A **loud** <img src=x onerror=window.pwned=1> answer';"
+        " e.dispatchEvent(new Event('input', {bubbles: true})); })(document.querySelectorAll('.ask textarea')[1])"
+    )
+    page.click_on(".ask button", "What would training do")
+    page.wait("document.querySelector('tbody td')")
+    row = next(text for text in page.texts("tbody tr") if "bold text" in text)
+    assert "▲" in row and "sure" in row
+    assert page.violations() == [] and page.js("window.pwned") is None
 
 
 def test_a_saved_plan_is_there_when_the_page_is_opened_again(page: Page, server: Viewer) -> None:

@@ -276,7 +276,7 @@ class Store {
 
 export const store = new Store();
 
-export type Page = 'overview' | 'responses' | 'prompts' | 'pairs' | 'outcome' | 'decide';
+export type Page = 'overview' | 'responses' | 'prompts' | 'pairs' | 'outcome' | 'decide' | 'ask';
 export const PAGES: { page: Page; label: string; shown: () => boolean }[] = [
   { page: 'overview', label: 'Overview', shown: () => true },
   { page: 'responses', label: 'By response', shown: () => true },
@@ -284,6 +284,7 @@ export const PAGES: { page: Page; label: string; shown: () => boolean }[] = [
   { page: 'pairs', label: 'Pairs', shown: () => true },
   { page: 'outcome', label: 'Forecast and outcome', shown: () => !!(store.forecast || store.verification || store.plans.length || store.index?.answers) },
   { page: 'decide', label: 'Decide', shown: () => hasServer },
+  { page: 'ask', label: 'Ask', shown: () => hasServer },
 ];
 
 /** The hash: #/page?key=value. */
@@ -328,5 +329,5 @@ class Route {
   }
 }
 
-const PAGE_NAMES: Page[] = ['overview', 'responses', 'prompts', 'pairs', 'outcome', 'decide'];
+const PAGE_NAMES: Page[] = ['overview', 'responses', 'prompts', 'pairs', 'outcome', 'decide', 'ask'];
 export const route = new Route();

@@ -22,6 +22,7 @@ from pretilt.errors import UserError
 from pretilt.events import Events
 from pretilt.lock import working
 from pretilt.run import Run
+from pretilt.view.site.ask import pasted
 from pretilt.view.site.bundle import Bundle
 from pretilt.view.site.curation import write_curation
 from pretilt.view.site.export import ASSETS, DATA, asset, page
@@ -92,6 +93,7 @@ class Viewer(ThreadingHTTPServer):
             ("plan", False): self.plans.read,
             ("plan", True): lambda: self.plans.write(body),
             ("what-if", True): lambda: self.plans.what_if(body),
+            ("ask", True): lambda: pasted(self.run, body),
             ("compare", True): lambda: self.plans.compare(body),
             ("curation", True): lambda: self._curate(body),
         }
