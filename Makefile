@@ -1,6 +1,7 @@
 # make demo   set up a virtual environment and audit the bundled planted pairs with the bundled lens
 # make test   the tests          make lint   ruff and mypy          make bench   speed, memory, bytes on disk
 # make smoke  the wheel on a machine that has nothing of it yet     make resolve  the constraints on every Python at hand
+# make web       the viewer's page from web/ (needs node 20 or newer); what it makes is committed
 # make results   the tables of docs/results from benchmarks/results
 # make bench SIZE=1   the steps after the harvest at the paper's size, not a tenth of it: 6 GB of disk, half an hour
 
@@ -12,7 +13,7 @@ SIZE   ?= 0.1
 WORKERS ?= logical --maxprocesses 4
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test smoke resolve lint bench results format clean
+.PHONY: web demo test smoke resolve lint bench results format clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.core: pyproject.toml constraints.txt
@@ -58,6 +59,10 @@ bench: $(VENV)/.dev
 # The tables of docs/results from what the benchmarks stored. Needs no environment.
 results:
 	@$(PYTHON) scripts/results.py
+
+# The page of the viewer: one script and one style sheet, in the package. Users need no node.
+web:
+	@cd web && npm ci --no-audit --no-fund --silent && npm run --silent check && npm run --silent build
 
 clean:
 	rm -rf $(VENV) demo-run

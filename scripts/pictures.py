@@ -1,6 +1,7 @@
 """Take the pictures of the docs from finished runs, in headless Chromium.
 
     python scripts/pictures.py demo-run                                    # report.png and report-hypothesis.png
+    python scripts/pictures.py --viewer demo-run                           # viewer.png and viewer-pairs.png
     python scripts/pictures.py --verification runs/worlds/small/P2-1/run   # verification.png
 
 The report is opened with the first amplified hypothesis chosen, as a reader would click it.
@@ -59,12 +60,33 @@ def take_verification(run: Path) -> None:
     browser.quit()
 
 
+def take_viewer(run: Path) -> None:
+    """viewer.png, the overview, and viewer-pairs.png, a pair of the first thing to look at."""
+    import tempfile
+
+    import pretilt
+
+    with tempfile.TemporaryDirectory() as folder:
+        page = pretilt.export_site(run, Path(folder) / "site").as_uri()
+        browser = open_browser(940)
+        browser.get(page)
+        time.sleep(2)
+        browser.save_screenshot(str(DOCS / "viewer.png"))
+        browser.find_element(By.CSS_SELECTOR, ".notable a").click()
+        time.sleep(2)
+        browser.find_element(By.CSS_SELECTOR, ".pairlist .vrow").click()
+        time.sleep(2)
+        browser.save_screenshot(str(DOCS / "viewer-pairs.png"))
+        browser.quit()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a finished run")
     parser.add_argument("--verification", action="store_true", help="its verification, in place of its report")
+    parser.add_argument("--viewer", action="store_true", help="its viewer")
     arguments = parser.parse_args()
-    take = take_verification if arguments.verification else take_report
+    take = take_viewer if arguments.viewer else take_verification if arguments.verification else take_report
     take(arguments.run.resolve())
 
 

@@ -18,7 +18,7 @@ PAGE, SCHEMAS = DOCS / "reference.md", DOCS / "schemas"
 FUNCTIONS = (
     "audit", "fit", "doctor", "trace", "detector", "describe", "rollouts", "forecast", "mark", "shape", "what_if",
     "export",
-    "train", "verify", "verify_plan", "dose", "open_run",
+    "train", "verify", "verify_plan", "dose", "view", "export_site", "open_run",
 )  # fmt: skip
 HEAD = """# Python reference
 

@@ -51,6 +51,8 @@ pretilt audit pairs.jsonl --out audited --json --despite-doctor >summary.json ||
 [ -s audited/report.html ] && python -m json.tool summary.json >/dev/null || fail "the audit left no report"
 pretilt audit pairs.jsonl --no-lens --out text >/dev/null || fail "the audit without a lens ended with status $?"
 [ -s text/report.html ] || fail "the audit without a lens left no report"
+pretilt export-site text site >/dev/null || fail "the viewer's export ended with status $?"
+[ -s site/index.html ] && [ -s site/viewer.js ] && [ -s site/data/index.js ] || fail "the wheel lacks the viewer's page"
 pretilt forecast demo-run >/dev/null || fail "the forecast ended with status $?"
 say "audit, audit without a lens, and forecast"
 

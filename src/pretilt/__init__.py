@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         doctor,
         dose,
         export,
+        export_site,
         fit,
         forecast,
         mark,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         train,
         verify,
         verify_plan,
+        view,
         what_if,
     )
     from pretilt.audit.result import AuditResult
@@ -47,6 +49,7 @@ __all__ = [
     "doctor",
     "dose",
     "export",
+    "export_site",
     "fit",
     "forecast",
     "mark",
@@ -57,6 +60,7 @@ __all__ = [
     "train",
     "verify",
     "verify_plan",
+    "view",
     "what_if",
 ]
 _ELSEWHERE = {

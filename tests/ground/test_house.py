@@ -50,7 +50,7 @@ FLOORS = [  # a file imports from its own floor or from one above in this list, 
     {"shape"},
     {"verify"},
     {"view"},
-    {"api", "api_kit", "api_shaping"},
+    {"api", "api_kit", "api_shaping", "api_view"},
     {"demo"},
     {"cli", "__main__"},
 ]

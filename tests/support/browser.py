@@ -91,7 +91,8 @@ class Browser:
 
     def press(self, selector: str, key: str) -> None:
         self.js(
-            "document.querySelector(arguments[0]).dispatchEvent(new KeyboardEvent('keydown', {key: arguments[1]}))",
+            "document.querySelector(arguments[0])"
+            ".dispatchEvent(new KeyboardEvent('keydown', {key: arguments[1], bubbles: true}))",
             selector,
             key,
         )

@@ -25,6 +25,7 @@ from pretilt.cli.shape import shape
 from pretilt.cli.trace import trace
 from pretilt.cli.train import train
 from pretilt.cli.verify import verify
+from pretilt.cli.view import export_site, view
 from pretilt.errors import UserError
 from pretilt.text import one_line, visible
 from pretilt.version import __version__
@@ -50,6 +51,7 @@ for command in (
         fit,
         audit,
         doctor,
+        view,
         trace,
         detector,
         describe,
@@ -62,6 +64,7 @@ for command in (
         verify,
         dose,
     ),
+    export_site,
 ):
     app.command(cls=PanelCommand)(command)
 

@@ -24,6 +24,7 @@ def say_next(console: Console, result: AuditResult) -> None:
     from pretilt.schema import LISTS
 
     has_rows = any(result.summary[name] for name in LISTS)
+    console.say(next_step("page", result.path))
     console.say(next_step("audit", result.path, "1") if has_rows else next_step("empty audit", result.path))
 
 

@@ -116,7 +116,7 @@ STEPS = (
 
 def build_payload(tables: ReportTables, summary: Summary, *, max_bytes: int) -> dict[str, Any]:
     """The largest of the steps whose JSON stays under `max_bytes` (UTF-8); the smallest step if none does."""
-    fixed = _fixed(tables, summary)
+    fixed = build_facts(tables, summary)
     payload: dict[str, Any] = {}
     for limits in STEPS:
         rows = _listed(tables, limits.hypotheses)
@@ -137,7 +137,8 @@ def build_payload(tables: ReportTables, summary: Summary, *, max_bytes: int) -> 
     return payload
 
 
-def _fixed(tables: ReportTables, summary: Summary) -> dict[str, Any]:
+def build_facts(tables: ReportTables, summary: Summary) -> dict[str, Any]:
+    """What every page says of the run as a whole: not of any hypothesis, concept or pair."""
     facts = summary.to_dict()
     stages = tables.manifest.get("stages") or {}
     return {

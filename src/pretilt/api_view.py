@@ -1,0 +1,47 @@
+"""The front door's functions that show a run in a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pretilt.api_kit import AnyRun, open_run
+from pretilt.events import Events, watching
+
+
+def export_site(run: AnyRun, out: str | Path, *, force: bool = False, events: Events | None = None) -> Path:
+    """Write the viewer of a run into the folder `out`: it opens from disk, without a server and without a network.
+
+    Everything in it but deciding and renaming works as in `view`. `out` is a new or empty folder, or one that holds
+    such a site; `force` writes beside other files. Returns the page. Raises UserError for a run that has not finished.
+
+        pretilt.export_site("runs/pairs", "site")  # site/index.html
+    """
+    from pretilt.view.site.export import PAGE
+    from pretilt.view.site.export import export_site as write_site
+
+    write_site(open_run(run).run, Path(out), force=force, events=watching(events))
+    return Path(out) / PAGE
+
+
+def view(
+    run: AnyRun,
+    *,
+    port: int = 0,
+    plan: str | Path = "plan.yaml",
+    ready: Callable[[str], None] | None = None,
+    events: Events | None = None,
+) -> None:
+    """Serve the viewer of a run to this machine's browsers until interrupted.
+
+    `port` 0 takes a free one. `plan` is where decisions are read from and saved. `ready` is called with the address,
+    which holds a token without which nothing is answered. Raises UserError where another viewer has the run open.
+
+        pretilt.view("runs/pairs", ready=print)
+    """
+    from pretilt.view.site.server import viewer
+
+    events = watching(events)
+    with viewer(open_run(run).run, Path(plan), port=port, events=events) as server:
+        (ready or events.say)(server.address)
+        server.serve_forever()

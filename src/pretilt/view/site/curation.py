@@ -1,0 +1,72 @@
+"""What people did to the names of a run: renamed, pinned, merged, called good or bad. Kept in the run folder.
+
+No statistic reads it, and no stage: an audit of the same pairs gives the same bytes with and without it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pretilt.artifacts import write_json
+from pretilt.errors import UserError
+from pretilt.run import Run
+from pretilt.schema import CONCEPTS_FILE
+from pretilt.text import one_line
+
+CURATION_FILE = "curation.json"
+LONGEST_NAME = 120
+VALUES = ("good", "bad")
+KEYS = ("names", "pinned", "merged", "values")
+
+
+def curation(run: Run) -> dict[str, Any]:
+    """{"names": {concept: name}, "pinned": [concepts], "merged": {concept: the one it stands under}, "values":
+    {concept: "good" | "bad"}}, all empty where nobody did anything. Raises UserError for a damaged file.
+    """
+    path = run.path / CURATION_FILE
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {"names": {}, "pinned": [], "merged": {}, "values": {}}
+    except (OSError, ValueError) as error:
+        fix = "Mend it, or move it away: names are then those of the audit"
+        raise UserError("the names given by hand cannot be read", file=path, fix=fix) from error
+    return checked(value, run)
+
+
+def write_curation(run: Run, value: Any) -> dict[str, Any]:
+    """Check and write what `curation` reads. Raises UserError, and writes nothing then, for anything else."""
+    entries = checked(value, run)
+    write_json(run.path / CURATION_FILE, entries)
+    return entries
+
+
+def checked(value: Any, run: Run) -> dict[str, Any]:
+    """The value with names on one line. Raises UserError where it is not what `curation` says."""
+    n = run.table(CONCEPTS_FILE, ["concept_id"]).num_rows
+
+    def wrong(why: str) -> UserError:
+        return UserError("names given by hand are not understood", file=run.path / CURATION_FILE, why=why)
+
+    if not isinstance(value, Mapping) or set(value) - {*KEYS}:
+        raise wrong(f"they are a mapping with the keys {', '.join(KEYS)}")
+
+    def concept(number: Any) -> int:
+        if not str(number).isdigit() or int(number) >= n:
+            raise wrong(f"there is no concept {str(number)[:20]}: they are 0 to {n - 1}")
+        return int(number)
+
+    parts = {key: value.get(key, [] if key == "pinned" else {}) for key in KEYS}
+    mappings = [parts[key] for key in KEYS if key != "pinned"]
+    if not isinstance(parts["pinned"], list) or not all(isinstance(part, Mapping) for part in mappings):
+        raise wrong("'pinned' is a list, the others are mappings")
+    names = {str(concept(k)): one_line(str(text))[:LONGEST_NAME] for k, text in parts["names"].items() if text}
+    merged = {str(concept(k)): concept(leader) for k, leader in parts["merged"].items()}
+    if any(int(k) == leader or str(leader) in merged for k, leader in merged.items()):
+        raise wrong("a concept stands under another one, which stands under none")
+    values = {str(concept(k)): word for k, word in parts["values"].items()}
+    if any(word not in VALUES for word in values.values()):
+        raise wrong(f"values are {' and '.join(VALUES)}")
+    return {"names": names, "pinned": sorted({concept(k) for k in parts["pinned"]}), "merged": merged, "values": values}

@@ -1,0 +1,70 @@
+"""The three things to look at first: what is sure and large over all pairs, and what is so in one place alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pretilt.text import one_line
+from pretilt.view.effects import Effect
+from pretilt.view.plain_words import share
+from pretilt.view.summary import Summary
+
+MOST = 3
+CAUTIONS = {  # what the short cautions of `certainty.py` say where there is no room for their numbers
+    "few pairs": "it rests on few independent pairs",
+    "near-duplicates": "most of its pairs are near-duplicates",
+    "less held out": "it is weaker in pairs that did not select it",
+    "length or source": "most of it may be length or source",
+    "among many tests": "among so many tests it may be chance",
+    "sign flips": "labels at random give as much",
+}
+
+
+def notable(summary: Summary) -> list[dict[str, Any]]:
+    """At most three of {"hypothesis_id", "direction", "title", "sentence", "how_sure", "cautions", "is_sure"}.
+
+    One that training would amplify, one that it would suppress, one that shows in a group or on some prompts only;
+    where one of the three is missing, the next of the others. What is sure comes first.
+    """
+    overall = {
+        "amplify": [*summary.amplified_patterns, *summary.amplified],
+        "suppress": [*summary.suppressed_patterns, *summary.suppressed],
+    }
+    local = [
+        *summary.amplified_by_prompt, *summary.suppressed_by_prompt,
+        *summary.amplified_in_groups, *summary.suppressed_in_groups,
+    ]  # fmt: skip
+    lists = [_sure_first(effects) for effects in (*overall.values(), local)]
+    chosen: list[Effect] = []
+    for only_sure in (True, False):
+        for depth in range(MOST):
+            for effects in lists:
+                if depth < len(effects) and effects[depth].is_sure == only_sure and effects[depth] not in chosen:
+                    chosen.append(effects[depth])
+        if chosen:
+            break  # beside something sure nothing unsure is named
+    return [_entry(effect) for effect in chosen[:MOST]]
+
+
+def _sure_first(effects: Sequence[Effect]) -> list[Effect]:
+    return sorted(effects, key=lambda effect: (not effect.is_sure, effect.level != "sure"))
+
+
+def _entry(effect: Effect) -> dict[str, Any]:
+    name = one_line(effect.concept)
+    return {
+        "hypothesis_id": effect.hypothesis_id,
+        "direction": effect.direction,
+        "title": f"{name}, on {one_line(effect.place)}" if effect.place else name,
+        "sentence": _shares(effect) + effect.sentence,
+        "how_sure": effect.how_sure,
+        "cautions": [CAUTIONS.get(caution, caution) for caution in effect.cautions],
+        "is_sure": effect.is_sure,
+    }
+
+
+def _shares(effect: Effect) -> str:
+    if effect.place or effect.share_chosen is None or effect.share_rejected is None:
+        return ""
+    return f"In {share(effect.share_chosen)} of chosen and {share(effect.share_rejected)} of rejected answers. "

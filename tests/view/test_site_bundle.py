@@ -1,0 +1,192 @@
+"""The shards of the viewer: whole, in order, harmless, and with every pair of every effect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from site_shards import read_shard
+
+import pretilt
+from pretilt.errors import UserError
+from pretilt.events import Events
+from pretilt.run import Run
+from pretilt.schema import IN_GROUPS, OVER_ALL_PAIRS
+from pretilt.stats.sure import sure_rows
+from pretilt.view.site import export
+from pretilt.view.site.bundle import Bundle
+from pretilt.view.site.curation import CURATION_FILE, curation, write_curation
+from pretilt.view.site.export import ASSETS, export_site
+from pretilt.view.site.shards import script, utf16_offsets
+from pretilt.view.site.tables import Hypotheses
+from pretilt.view.summary import report_tables
+
+
+def rows_of(shards: dict[str, Any], view: str) -> list[dict[str, Any]]:
+    """The hypotheses of a view, a dict each."""
+    rows: list[dict[str, Any]] = []
+    for name in sorted(name for name in shards if name.startswith(f"rows-{view}-")):
+        columns = shards[name]
+        rows += [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return rows
+
+
+def test_the_index_lists_the_shards_and_nothing_else(site: Path, shards: dict[str, Any]) -> None:
+    index = shards["index"]
+    assert set(index["files"]) == shards.keys() - {"index"}
+    assert index["schema_version"] == 1 and index["errors"] == []
+    assert {path.name for path in site.iterdir()} == {"data", "index.html", *ASSETS}
+    assert index["n_train"] == sum(shards["facts"]["train"]) < index["n_pairs"] == 240
+    assert sum(len(shards[name]) for name in shards if name.startswith("pairs-")) == 240
+
+
+def test_no_shard_can_end_its_element_or_its_line(site: Path) -> None:
+    for path in (site / "data").glob("*.js"):
+        text = path.read_text(encoding="utf-8")
+        assert not set("<>&\u2028\u2029\u007f\x00") & set(text), path.name
+        assert text.count("\n") == 1
+
+
+@pytest.mark.parametrize("source", ["text", "lens"])
+def test_all_pairs_of_every_effect_sum_to_it(
+    source: str, viewer_run_folder: Path, shared_run: pretilt.AuditResult
+) -> None:
+    """What the page adds up, u / n_in inside and -u / n_out outside, is the difference that was tested."""
+    bundle = Bundle(Run(viewer_run_folder) if source == "text" else shared_run)
+    shards = dict(read_shard(data.decode()) for name, data in bundle.shards() if name[:5] not in ("words", "fired"))
+    facts, n_train, n_pairs = shards["facts"], shards["index"]["n_train"], shards["index"]["n_pairs"]
+    train, group = np.array(facts["train"]), np.array(facts["group_id"])
+    members = {int(number): np.cumsum(steps) for number, steps in shards["members"].items()}
+    views = set()
+    for view in shards["index"]["views"]:
+        for row in rows_of(shards, view):
+            entry = shards[f"u-{row['concept_id'] // shards['index']['concepts_of_shard']:04d}"][str(row["concept_id"])]
+            u = np.zeros(n_pairs)
+            u[entry["places"]] = entry["u"]
+            assert not u[~train].any()
+            if view in OVER_ALL_PAIRS:
+                total = u.sum() / n_train
+            else:
+                selected = np.isin(np.arange(n_pairs), members.get(row["where"], []))
+                inside = group == row["where"] if view in IN_GROUPS else selected
+                outside = train & ~inside & ((group != 0) | (view not in IN_GROUPS))
+                total = u[inside].sum() / row["n_in"] - u[outside].sum() / row["n_out"]
+            assert total == pytest.approx(row["delta"], abs=2e-4), row["hypothesis_id"]
+            views.add(view)
+    assert views >= ({"pattern"} if source == "text" else {"pattern", "global", "group", "prompt_max"})
+
+
+def test_of_a_very_large_view_the_weakest_are_left_out_and_counted(viewer_run_folder: Path) -> None:
+    tables = report_tables(Run(viewer_run_folder))
+    whole, cut = Hypotheses(tables), Hypotheses(tables, most_rows=3)
+    assert cut.left_out["pattern"] == len(whole.views["pattern"]) - 3 > 0 and whole.left_out["pattern"] == 0
+    assert cut.views["pattern"].equals(whole.views["pattern"].slice(0, 3))
+    sure = sure_rows(whole.views["pattern"])
+    assert sure[: sure.sum()].all() and sure.sum() > 1
+
+
+def test_the_pairs_stand_in_the_order_of_trace(viewer_run_folder: Path, shards: dict[str, Any]) -> None:
+    row = max(rows_of(shards, "pattern"), key=lambda row: row["delta"])
+    entry = shards["u-0000"][str(row["concept_id"])]
+    texts = {i: pair for k in range(3) for i, pair in enumerate(shards[f"pairs-{k:04d}"], 100 * k)}
+    traced = pretilt.trace(viewer_run_folder, row["hypothesis_id"], number=12, tokens=False)
+    assert [texts[i]["pair_id"] for i in entry["places"][:12]] == [c.pair.pair_id for c in traced.responsible]
+
+
+def test_matches_are_counted_as_javascript_counts(shards: dict[str, Any]) -> None:
+    """Pair 7 begins with characters beyond the first plane: what is marked there is the bold text itself."""
+    bold = shards["concepts"]["pattern"].index("bold")
+    fired = shards[f"fired-{bold:04d}"]
+    for pair, sides in fired.items():
+        texts = shards[f"pairs-{int(pair) // 100:04d}"][int(pair) % 100]
+        for side, places in zip(("chosen", "rejected"), sides, strict=True):
+            for turn, start, stop, _ in places:
+                units = texts[side][turn][1].encode("utf-16-le")
+                assert units[2 * start : 2 * stop].decode("utf-16-le").startswith("**"), pair
+    assert "7" in fired
+    assert utf16_offsets("a\U0001f600b", [0, 1, 2, 3]) == [0, 1, 3, 4]
+
+
+def test_harmful_texts_are_folded_and_others_are_not(shards: dict[str, Any]) -> None:
+    assert shards["pairs-0000"][17]["harmful"] is True
+    assert sum(pair["harmful"] for pair in shards["pairs-0001"]) == 0
+
+
+def test_three_things_to_look_at_are_sure_and_the_planted_ones(shards: dict[str, Any]) -> None:
+    notable = shards["overview"]["notable"]
+    assert 2 <= len(notable) <= 3 and all(entry["is_sure"] for entry in notable)
+    assert {"amplify", "suppress"} == {entry["direction"] for entry in notable}
+    assert notable[0]["title"] == "bold text"
+    assert notable[0]["sentence"].startswith("In 3")
+
+
+def test_the_same_run_gives_the_same_bytes(viewer_run_folder: Path) -> None:
+    first, second = (dict(Bundle(Run(viewer_run_folder)).shards()) for _ in range(2))
+    assert first == second
+
+
+def test_an_export_that_is_interrupted_has_no_index(
+    viewer_run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "site"
+    export_site(Run(viewer_run_folder), out, events=Events())
+    (out / "data" / "rows-of-another-run-000.js").write_text("old")
+
+    def breaks(bundle: Bundle) -> Any:
+        yield "overview", bundle.shard("overview")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Bundle, "shards", breaks)
+        with pytest.raises(KeyboardInterrupt):
+            export_site(Run(viewer_run_folder), out, events=Events())
+    assert not (out / "data" / "index.js").exists()
+    export_site(Run(viewer_run_folder), out, events=Events())
+    assert (out / "data" / "index.js").exists() and not (out / "data" / "rows-of-another-run-000.js").exists()
+
+
+def test_a_folder_with_other_things_is_left_alone(viewer_run_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match=r"holds something else .*thesis.tex.*--force"):
+        pretilt.export_site(viewer_run_folder, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    assert pretilt.export_site(viewer_run_folder, tmp_path, force=True).exists()
+
+
+def test_a_later_step_that_cannot_be_read_is_named_and_the_rest_is_shown(viewer_run: Run) -> None:
+    with viewer_run.stage("forecast", version=1, config={}) as stage:
+        stage.write_text("forecast.parquet", "no table")
+    (viewer_run.path / "forecast.parquet").write_text("altered")
+    index = Bundle(Run(viewer_run.path)).index()
+    assert index["has"]["forecast"] is False
+    assert len(index["errors"]) == 1 and "damaged" in index["errors"][0]
+
+
+def test_a_page_that_was_not_built_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"not built.*make web"):
+        export.asset("nothing.js")
+
+
+def test_names_given_by_hand_are_kept_checked_and_exported(viewer_run: Run) -> None:
+    write_curation(
+        viewer_run, {"names": {"3": "web\nlinks"}, "pinned": [3, 3], "merged": {"4": 3}, "values": {"3": "bad"}}
+    )
+    assert curation(viewer_run)["names"] == {"3": "web links"}
+    assert b'"merged":{"4":3}' in Bundle(viewer_run).shard("curation")
+    for wrong in (
+        [], {"name": {}}, {"pinned": [10**6]}, {"merged": {"3": 3}}, {"merged": {"3": 4, "4": 5}},
+        {"values": {"3": "fine"}}, {"names": {"x": "y"}}, {"pinned": {}},
+    ):  # fmt: skip
+        with pytest.raises(UserError, match="not understood"):
+            write_curation(viewer_run, wrong)
+    (viewer_run.path / CURATION_FILE).write_text("{")
+    with pytest.raises(UserError, match=r"cannot be read .*curation.json.*move it away"):
+        curation(viewer_run)
+
+
+def test_a_number_that_is_not_finite_is_null() -> None:
+    assert (
+        script("x", {"a": float("nan"), "b": [float("inf"), 1.5]}) == b'pretiltShard("x",{"a":null,"b":[null,1.5]});\n'
+    )

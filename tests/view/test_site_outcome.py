@@ -1,0 +1,164 @@
+"""What was foretold, planned and seen, in the page; and the page's own account of what the shards hold."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from site_shards import read_shard
+from viewer_page import Page
+
+import pretilt
+from pretilt.run import Run
+from pretilt.view.site import outcomes
+from pretilt.view.site.bundle import Bundle
+from pretilt.view.site.shards import script
+
+CONTRACT = Path(__file__).parents[2] / "web" / "src" / "lib" / "contract.ts"
+
+
+@pytest.fixture(scope="module")
+def verified(told_and_seen: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run whose forecast came true, with answers before and after."""
+    path = tmp_path_factory.mktemp("verified") / "run"
+    shutil.copytree(told_and_seen, path)
+    pretilt.verify(path, draws=100, permutations=199)
+    return Run(path)
+
+
+@pytest.fixture(scope="module")
+def outcome_site(viewer_run_folder: Path, verified: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site with a forecast and a plan of its own, and the verification of another run: text alone is not verified."""
+    folder = tmp_path_factory.mktemp("outcome")
+    shutil.copytree(viewer_run_folder, folder / "run")
+    pretilt.forecast(folder / "run", draws=20)
+    pretilt.shape(
+        folder / "run", {"items": [{"suppress": "pattern:bold", "method": "drop", "to": "half"}]}, name="less"
+    )
+    data = pretilt.export_site(folder / "run", folder / "site").parent / "data"
+    answers = outcomes.Answers(verified)
+    (data / "verification.js").write_bytes(script("verification", outcomes.verification(verified)))
+    (data / "answers-000.js").write_bytes(script("answers-000", answers.shard(0)))
+    _, index = read_shard((data / "index.js").read_text(encoding="utf-8"))
+    index["has"]["verification"] = True
+    index["answers"] = {"roles": answers.roles, "shards": answers.n_shards}
+    (data / "index.js").write_bytes(script("index", index))
+    return folder / "site"
+
+
+@pytest.fixture
+def page(chromium: Any, outcome_site: Path) -> Page:
+    return Page(chromium, (outcome_site / "index.html").as_uri())
+
+
+def test_forecast_and_outcome_of_a_concept_stand_in_one_thread(page: Page, outcome_site: Path) -> None:
+    _, forecast = read_shard((outcome_site / "data" / "forecast.js").read_text(encoding="utf-8"))
+    rows = forecast["rows"]
+    largest = max(range(len(rows["concept_id"])), key=lambda i: abs(rows["shift"][i] or 0))
+    page.at(f"#/responses?c={rows['concept_id'][largest]}").wait("document.querySelector('.thread')")
+    assert ("▲" if rows["shift"][largest] > 0 else "▼") in page.text(".thread li")
+    assert f"{abs(rows['shift'][largest]):.3f}"[:4] in page.text(".thread li")
+    assert "Plan less" in page.text(".thread")
+
+
+def test_the_verdict_its_claims_and_every_concept_are_shown(page: Page, verified: Run) -> None:
+    report = verified.json("verification.json")
+    page.at("#/outcome").shows(f"The forecast {report['verdict']['name']}")
+    assert report["verdict"]["sentence"] in page.text(".verdict")
+    assert len(page.texts(".verdict .checks li")) == len(report["statements"])
+    page.click_on("select option")
+    assert page.js("document.querySelector('.plotbox canvas').getAttribute('aria-label')").endswith("holds the same.")
+    assert page.errors() == []
+
+
+def test_answers_before_and_after_stand_side_by_side(page: Page, verified: Run) -> None:
+    answers = outcomes.Answers(verified)
+    first = answers.shard(0)[0]
+    assert answers.roles == ["before", "after"] and set(first["answers"]) == {"before", "after"}
+    page.at("#/outcome?tab=answers").shows("Before training")
+    assert first["answers"]["after"][0].strip()[:20] in page.text(".answer")
+    assert len(page.texts(".answer")) == len(answers.shard(0)) > 5
+
+
+def test_a_plan_shows_what_is_left_and_what_it_moves(page: Page) -> None:
+    page.at("#/outcome?tab=plans").shows("Plan “less”")
+    assert "suppress: pattern:bold" in page.text(".planbox pre")
+    assert "target" in page.text(".bars.moving li")
+
+
+@pytest.mark.parametrize("tab", ["verdict", "forecast", "answers", "plans"])
+def test_no_part_of_it_has_a_serious_accessibility_fault(page: Page, tab: str) -> None:
+    page.at(f"#/outcome?tab={tab}", dark=tab == "plans").wait("document.querySelector('.outcome')")
+    assert page.violations() == []
+    assert page.js("document.documentElement.scrollWidth") <= 1280
+
+
+def test_pairs_that_do_two_things_at_once_are_found(page: Page, outcome_site: Path) -> None:
+    """Counted again from the shards: pairs that favour bold text, and some other concept too."""
+    shards = [read_shard(path.read_text(encoding="utf-8"))[1] for path in (outcome_site / "data").glob("u-*.js")]
+    having = {
+        (int(concept), sign): {place for place, u in zip(entry["places"], entry["u"], strict=True) if u * sign > 0}
+        for shard in shards for concept, entry in shard.items() for sign in (1, -1)
+    }  # fmt: skip
+    _, concepts = read_shard((outcome_site / "data" / "concepts.js").read_text(encoding="utf-8"))
+    bold = concepts["pattern"].index("bold")
+    alone = having[bold, 1]
+    other, sign = next(key for key in sorted(having) if key[0] != bold and 0 < len(having[key] & alone) < len(alone))
+    status = "document.querySelector('.filters [role=status]')?.textContent.startsWith(arguments[0])"
+    page.at(f"#/pairs?also=c{bold}%2B").wait(status, f"{len(alone)} pair")
+    page.js(
+        "((e, v) => { e.value = v; e.dispatchEvent(new Event('input', {bubbles: true})); })"
+        "(document.querySelector('form.also input'), arguments[0])",
+        concepts["name"][other],
+    )
+    page.click_on("form.also button", "more" if sign > 0 else "less")
+    page.wait(status, f"{len(having[other, sign] & alone)} pair")
+    page.click_on("p.also button", concepts["name"][bold])
+    page.wait(status, f"{len(having[other, sign])} pair")
+
+
+# --- the contract -----------------------------------------------------------------------------------------------------
+
+
+def fields(interface: str) -> set[str]:
+    """Names of an interface's fields that are not optional, on its first level."""
+    text = CONTRACT.read_text(encoding="utf-8")
+    body = re.search(rf"export interface {interface} \{{(.*?)\n?\}}\n", text, re.DOTALL)
+    assert body, interface
+    flat = body[1]
+    while (inner := re.sub(r"\{[^{}]*\}", "", flat)) != flat:
+        flat = inner
+    return set(re.findall(r"(?:^|;|\{)\s*(\w+):", re.sub(r"//.*|/\*.*?\*/", "", flat), re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("interface", "shard", "path"),
+    [
+        ("Index", "index", []), ("Overview", "overview", []), ("Notable", "overview", ["notable", 0]),
+        ("SourceRow", "overview", ["sources", 0]), ("Concepts", "concepts", []), ("Places", "places", []),
+        ("Facts", "facts", []), ("PairTexts", "pairs-0000", [0]), ("WordShard", "words-pattern-000", []),
+        ("Curation", "curation", []),
+    ],
+)  # fmt: skip
+def test_the_page_expects_what_the_shards_hold(
+    shards: dict[str, Any], interface: str, shard: str, path: list[Any]
+) -> None:
+    value = shards[shard]
+    for step in path:
+        value = value[step]
+    assert fields(interface) and fields(interface) <= value.keys(), fields(interface) - value.keys()
+
+
+def test_rows_and_outcomes_have_the_columns_that_the_page_reads(viewer_run_folder: Path, outcome_site: Path) -> None:
+    store = (CONTRACT.parent / "store.svelte.ts").read_text(encoding="utf-8")
+    listed = re.search(r"const NUMBERS = \[(.*?)\]", store, re.DOTALL)
+    assert listed
+    _, rows = read_shard(Bundle(Run(viewer_run_folder)).shard("rows-pattern-000").decode())
+    assert set(re.findall(r"'(\w+)'", listed[1])) <= rows.keys()
+    for name in ("forecast", "verification"):
+        _, value = read_shard((outcome_site / "data" / f"{name}.js").read_text(encoding="utf-8"))
+        assert {"report", "rows"} <= value.keys() and json.dumps(value, allow_nan=False)

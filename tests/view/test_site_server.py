@@ -1,0 +1,288 @@
+"""`pretilt view`: who is answered, what is written, and deciding in a real browser."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import Tags
+from viewer_page import Page
+
+import pretilt
+from pretilt.errors import UserError
+from pretilt.events import Events
+from pretilt.run import Run
+from pretilt.view.site.curation import CURATION_FILE, curation
+from pretilt.view.site.server import HEADERS, Viewer, viewer
+
+
+@pytest.fixture
+def server(viewer_run: Run, tmp_path: Path) -> Iterator[Viewer]:
+    with viewer(viewer_run, tmp_path / "plan.yaml", events=Events()) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def ask(
+    server: Viewer, path: str, body: Any = None, *, method: str = "", token: str | None = None, **headers: str
+) -> tuple[int, dict[str, str], bytes]:
+    """(status, headers, body) of a request; header names with _ for -."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    data = None
+    if body is not None:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        sent = {"Content-Type": "application/json", **sent}
+    method = method or ("GET" if body is None else "POST")
+    connection.request(method, f"/{server.token if token is None else token}/{path}", data, sent)
+    answer = connection.getresponse()
+    result = answer.status, dict(answer.getheaders()), answer.read()
+    connection.close()
+    return result
+
+
+# --- who is answered --------------------------------------------------------------------------------------------------
+
+
+def test_it_listens_on_this_machine_alone_and_every_answer_is_closed(server: Viewer) -> None:
+    assert server.server_address[0] == "127.0.0.1" and len(server.token) >= 32
+    for path in ("", "viewer.js", "data/index.js", "api/plan", "nothing"):
+        _, headers, _ = ask(server, path)
+        assert HEADERS.items() <= headers.items(), path
+        assert "unsafe" not in headers["Content-Security-Policy"]
+        assert "Access-Control-Allow-Origin" not in headers
+    page = ask(server, "")[2].decode()
+    assert not any(tag in ("style", "script") and "src" not in attrs for tag, attrs in Tags(page).tags)
+
+
+def test_without_the_token_nothing_is_told(server: Viewer) -> None:
+    for token in ("", "x", server.token[:-1], server.token + "x", "../" + server.token, "%C3%A9"):
+        status, _, body = ask(server, "data/index.js", token=token)
+        assert status == 404 and b"pairs" not in body, token
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"}, {"Host": "127.0.0.1"}, {"Host": "127.0.0.1.evil.example:80"},
+        {"Origin": "http://evil.example"}, {"Origin": "null"}, {"Origin": "http://127.0.0.1:1"},
+        {"Sec_Fetch_Site": "cross-site"}, {"Sec_Fetch_Site": "same-site"},
+    ],
+)  # fmt: skip
+def test_another_origin_is_refused_whatever_it_asks(server: Viewer, headers: dict[str, str]) -> None:
+    for path, body in (("data/index.js", None), ("api/plan", {"items": []}), ("api/curation", {})):
+        status, _, answer = ask(server, path, body, **headers)
+        assert status == 403 and b"this machine alone" in answer
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../run.json", "data/../../run.json", "data/%2e%2e/x.js", "data/x.js", "data/pairs-9999.js",
+        "data/u-00.js/../x",
+        "data/rows-pattern-999.js", "data/rows-nowhere-000.js", "api/nothing", "viewer.py", "data//etc/passwd.js",
+    ],
+)  # fmt: skip
+def test_no_file_but_its_own_is_served(server: Viewer, path: str) -> None:
+    assert ask(server, path)[0] == 404
+
+
+def test_a_call_that_is_no_json_is_one_line(server: Viewer) -> None:
+    assert ask(server, "api/plan", b"{", method="POST")[0] == 400
+    assert ask(server, "api/plan", b"[" * 100_000, method="POST")[0] == 400
+    assert ask(server, "api/plan", {}, Content_Type="text/plain")[0] == 415
+    assert ask(server, "api/plan", b"x", Content_Length=str(10**9))[0] == 413
+    for body in (None, [], 3, {"items": [{"suppress": "pattern:blod"}]}, {"items": [{"hug": "pattern:bold"}]}):
+        status, _, answer = (
+            ask(server, "api/plan", body, method="POST") if body is not None else (409, {}, b'{"error": ""}')
+        )
+        assert status == 409 and "error" in json.loads(answer)
+    assert ask(server, "api/what-if", {"items": [{"suppress": "pattern:bold", "method": "hug"}]})[0] == 409
+    assert ask(server, "", method="DELETE")[0] == 501
+
+
+def test_the_server_gives_what_the_folder_holds(server: Viewer, site: Path) -> None:
+    for name in ("index", "overview", "rows-pattern-000", "u-0000", "pairs-0001", "fired-0000"):
+        assert ask(server, f"data/{name}.js")[2] == (site / "data" / f"{name}.js").read_bytes(), name
+
+
+def test_a_second_viewer_is_refused_and_the_run_stays_free_for_commands(server: Viewer, tmp_path: Path) -> None:
+    refusals: list[str] = []
+
+    def second() -> None:
+        try:
+            with viewer(server.run, tmp_path / "plan.yaml", events=Events()):
+                pass
+        except UserError as error:
+            refusals.append(str(error))
+
+    thread = threading.Thread(target=second)  # a thread is to the lock what a process is
+    thread.start()
+    thread.join()
+    assert len(refusals) == 1 and "`pretilt view`" in refusals[0]
+    assert not (server.run.path / "run.lock").exists()
+
+
+def test_a_port_that_is_taken_is_a_line(server: Viewer, viewer_run_folder: Path, tmp_path: Path) -> None:
+    with (
+        pytest.raises(UserError, match=rf"port {server.server_port} cannot be used.*Leave --port out"),
+        viewer(Run(viewer_run_folder), tmp_path / "p.yaml", port=server.server_port, events=Events()),
+    ):
+        pass
+    assert not (viewer_run_folder / "view").exists()
+
+
+# --- what is written --------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_is_saved_as_shape_reads_it_and_only_over_what_was_read(server: Viewer) -> None:
+    bold = {"suppress": "pattern:bold", "method": "offset", "strength": 1.5, "note": "disliked"}
+    items = [bold, {"keep": "pattern:apology"}]
+    status, _, body = ask(server, "api/plan", {"items": items})
+    assert status == 200 and "pretilt shape" in json.loads(body)["next"]
+    shaped = pretilt.shape(server.run.path, server.plans.path)
+    assert [item["decision"] for item in shaped.report["items"]] == ["suppress", "keep"]
+    assert json.loads(ask(server, "api/plan")[2])["items"][0]["strength"] == 1.5
+
+    server.plans.path.write_text("items:\n- keep: concept:1\n")
+    status, _, body = ask(server, "api/plan", {"items": items})
+    assert status == 409 and "changed meanwhile" in json.loads(body)["error"]
+    assert "concept:1" in server.plans.path.read_text()
+
+
+def test_the_what_if_is_that_of_python(server: Viewer) -> None:
+    items = [
+        {"suppress": "pattern:bold", "method": "drop", "strength": 0.5},
+        {"suppress": "source:first", "method": "weight", "strength": 1.0},
+    ]
+    answer = json.loads(ask(server, "api/what-if", {"items": items})[2])
+    table = pretilt.what_if(server.run)({"items": items})
+    assert answer["concepts"]["concept_id"] == table["concept_id"].to_pylist()
+    assert answer["concepts"]["shaped"] == pytest.approx(table["shaped"].to_pylist(), abs=1e-5)
+    assert answer["coverage"]["touched"] >= 100 and answer["coverage"]["dropped"] > 10
+    assert answer["text"].startswith("pairs: ") and answer["items"][0]["touched"] == answer["coverage"]["dropped"]
+    assert list(Path(server.run.path, "shape").glob("*")) == [], "nothing is written"
+
+
+def test_methods_are_compared_as_shape_compares_them(server: Viewer) -> None:
+    items = [{"suppress": "pattern:bold", "method": "offset", "strength": 1.0}, {"protect": "pattern:apology"}]
+    methods = json.loads(ask(server, "api/compare", {"items": items, "number": 1})[2])["methods"]
+    report = pretilt.shape(server.run.path, {"items": items}, compare=True).report
+    expected = {entry["method"]: entry for entry in report["items"][0]["compared"]}
+    assert {entry["method"] for entry in methods} == expected.keys() >= {"drop", "weight", "offset", "rewrite"}
+    for entry in methods:
+        assert entry["reached"] == pytest.approx(expected[entry["method"]]["reached"], abs=1e-4), entry
+        assert bool(entry["refusal"]) == bool(expected[entry["method"]]["refusal"])
+    for number in (2, 3, "x"):
+        status, _, answer = ask(server, "api/compare", {"items": items, "number": number})
+        assert status == 409 and "Mark a concept" in json.loads(answer)["error"]
+
+
+def test_a_pasted_pair_is_read_by_the_patterns(server: Viewer) -> None:
+    table = server.bundle.tables.concepts
+    name = dict(zip(table["concept_id"].to_pylist(), table["pattern"].to_pylist(), strict=True))
+    body = {"prompt": "Hi", "chosen": "Some **bold** and **more**.", "rejected": "I am sorry. Some **bold**."}
+    rows = {name[row["concept_id"]]: row for row in json.loads(ask(server, "api/ask", body)[2])["patterns"]}
+    assert (rows["bold"]["chosen"], rows["bold"]["rejected"], rows["bold"]["u"]) == (2, 1, 0)
+    assert (rows["apology"]["chosen"], rows["apology"]["u"]) == (0, -1)
+    alone = json.loads(ask(server, "api/ask", {"chosen": "Yes."})[2])["patterns"]
+    assert "empty" not in {name[row["concept_id"]] for row in alone} and not any(row["rejected"] for row in alone)
+    for wrong in ({}, [], {"prompt": "x"}, {"chosen": 3}, {"chosen": "x" * 200_001}):
+        status, _, answer = ask(server, "api/ask", wrong)
+        assert status == 409 and json.loads(answer)["error"], str(wrong)[:40]
+
+
+def test_names_are_kept_in_the_run_and_a_run_that_is_written_is_left_alone(server: Viewer) -> None:
+    assert ask(server, "api/curation", {"names": {"2": "my name"}})[0] == 200
+    assert curation(server.run)["names"] == {"2": "my name"}
+    assert b"my name" in ask(server, "data/curation.js")[2]
+    assert ask(server, "api/curation", {"names": {"99999": "x"}})[0] == 409
+    assert json.loads((server.run.path / CURATION_FILE).read_text())["names"] == {"2": "my name"}
+
+
+# --- in the browser ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def page(chromium: Any, server: Viewer) -> Page:
+    return Page(chromium, server.address)
+
+
+def set_range(page: Page, value: float) -> None:
+    page.js(
+        "((e, v) => { e.value = v; e.dispatchEvent(new Event('input', {bubbles: true})); })"
+        "(document.querySelector('.item input[type=range]'), arguments[0])",
+        value,
+    )
+
+
+def test_a_concept_is_marked_moved_by_the_slider_and_saved(page: Page, server: Viewer) -> None:
+    page.at("#/responses?q=bold").click_on(".marks .suppress")
+    page.wait("document.querySelector('.mark.suppress').getAttribute('aria-pressed') === 'true'")
+    page.click_on("nav a", "Decide")
+    page.wait("document.querySelectorAll('.bars.moving li').length > 3")
+    assert "target" in page.text(".bars.moving li")
+    before = page.text(".bars.moving .target .bval")
+    start = time.monotonic()
+    set_range(page, 4)
+    page.wait("document.querySelector('.bars.moving .target .bval').textContent !== arguments[0]", before)
+    assert time.monotonic() - start < 2
+    page.shows("strength: 4")
+    page.click_on(".item summary", "Compare methods")
+    page.wait("document.querySelectorAll('.item tbody tr').length > 2")
+    page.click_on("button", "Save")
+    page.shows("Saved to")
+    assert "suppress: pattern:bold" in server.plans.path.read_text()
+    assert pretilt.shape(server.run.path, server.plans.path).report["items"][0]["strength"] == 4
+    page.click_on("button", "Undo")
+    page.shows("Nothing is decided yet")
+    assert page.errors() == []
+
+
+def test_asking_says_what_an_answer_holds_and_what_becomes_of_it(page: Page) -> None:
+    page.at("#/ask").shows("Nothing was asked yet")
+    page.js(
+        "((e) => { e.value = 'A **loud** <img src=x onerror=window.pwned=1> answer';"
+        " e.dispatchEvent(new Event('input', {bubbles: true})); })(document.querySelectorAll('.ask textarea')[1])"
+    )
+    page.click_on(".ask button", "What would training do")
+    page.wait("document.querySelector('tbody td')")
+    row = next(text for text in page.texts("tbody tr") if "bold text" in text)
+    assert "▲" in row and "sure" in row
+    assert page.violations() == [] and page.js("window.pwned") is None
+
+
+def test_a_saved_plan_is_there_when_the_page_is_opened_again(page: Page, server: Viewer) -> None:
+    pretilt.mark(server.run, "protect", "pattern:bold", plan=server.plans.path)
+    page.at("#/decide").shows("protect")
+    page.click_on("button", "Remove")
+    page.shows("Nothing is decided yet")
+
+
+def test_a_concept_is_renamed_by_hand(page: Page, server: Viewer) -> None:
+    page.at("#/responses?q=bold").click_on(".curate summary")
+    page.js(
+        "((e) => { e.value = 'shouting <b>'; e.dispatchEvent(new Event('change', {bubbles: true})); })"
+        "(document.querySelector('.curate input'))"
+    )
+    page.wait("document.querySelector('.card h2').textContent === 'shouting <b>'")
+    assert "shouting <b>" in curation(server.run)["names"].values()
+
+
+def test_deciding_has_no_serious_accessibility_fault(page: Page) -> None:
+    page.at("#/responses?q=bold").click_on(".marks .suppress")
+    for dark in (False, True):
+        page.at("#/responses?q=bold", dark=dark).click_on(".marks .suppress")
+        page.click_on("nav a", "Decide")
+        page.wait("document.querySelectorAll('.bars.moving li').length > 3")
+        assert page.violations() == []
+        assert page.js("document.documentElement.scrollWidth") <= 1280
