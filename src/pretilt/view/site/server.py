@@ -167,7 +167,7 @@ class Handler(BaseHTTPRequestHandler):
         host, origin = self.headers.get("Host", ""), self.headers.get("Origin")
         foreign = origin is not None and origin not in {f"http://{known_host}" for known_host in self.server.hosts}
         foreign = foreign or self.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
-        # A link from elsewhere may open the page itself: it gives nothing away to where it came from.
+        # A link on another site is refused too: the address is typed, or opened by the command.
         if host not in self.server.hosts or foreign:
             self._refuse(HTTPStatus.FORBIDDEN, "this page answers this machine alone")
             return None
