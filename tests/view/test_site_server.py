@@ -18,6 +18,7 @@ import pretilt
 from pretilt.errors import UserError
 from pretilt.events import Events
 from pretilt.run import Run
+from pretilt.view.site import server as server_module
 from pretilt.view.site.curation import CURATION_FILE, curation
 from pretilt.view.site.server import HEADERS, Viewer, viewer
 
@@ -130,6 +131,21 @@ def test_a_second_viewer_is_refused_and_the_run_stays_free_for_commands(server: 
     thread.join()
     assert len(refusals) == 1 and "`pretilt view`" in refusals[0]
     assert not (server.run.path / "run.lock").exists()
+
+
+def test_a_step_that_finishes_meanwhile_is_there_when_the_page_is_loaded_anew(server: Viewer) -> None:
+    before = json.loads(ask(server, "data/index.js")[2].partition(b",")[2].rstrip()[:-2])
+    pretilt.forecast(server.run.path, draws=10)
+    after = json.loads(ask(server, "data/index.js")[2].partition(b",")[2].rstrip()[:-2])
+    assert (before["has"]["forecast"], after["has"]["forecast"]) == (False, True)
+    assert ask(server, "data/forecast.js")[0] == 200
+
+
+def test_a_run_that_nobody_can_write_is_shown(viewer_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "_can_write", lambda folder: False)
+    with viewer(viewer_run, tmp_path / "plan.yaml", events=Events()) as server:
+        assert server.shard("index").startswith(b"pretiltShard(")
+        assert not (viewer_run.path / "view").exists()
 
 
 def test_a_port_that_is_taken_is_a_line(server: Viewer, viewer_run_folder: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from verify_worlds import foresee, say
 
 from pretilt.api import verify as verify_run
 from pretilt.verify.step import VerifyResult
+from pretilt.view.page import verification_page
 from pretilt.view.page.verification_page import build_verification_page
 
 NAMES = {0: HOSTILE, 1: "a nigger word", **{i: f"{HOSTILE} {i}" for i in range(2, 12)}}
@@ -89,7 +90,7 @@ def test_every_concept_is_drawn_with_its_own_numbers(verified: VerifyResult) -> 
 
 
 def test_a_large_bank_is_thinned_and_says_so(verified: VerifyResult, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pretilt.view.page.verification_page.MAX_POINTS", 4)
+    monkeypatch.setattr(verification_page, "MAX_POINTS", 4)
     held = payload(build_verification_page(verified.report, verified.table, tables(verified)))
     assert held["left_out"] == {"feature": 11, "shift_max": 1, "shift_freq": 1}
     assert sum(point[1] == "community" for point in held["points"]) == 30

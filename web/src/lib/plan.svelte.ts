@@ -10,6 +10,8 @@ export interface Item {
   strength?: number;
   to?: string;
   gate?: string;
+  by?: string;
+  instruction?: string;
   note?: string;
 }
 
@@ -94,7 +96,7 @@ class PlanStore {
     if (!quick) this.remember();
     this.saved = '';
     this.items[index] = { ...this.items[index], ...values };
-    for (const key of ['strength', 'to', 'method', 'gate', 'note'] as const) if (this.items[index][key] === undefined) delete this.items[index][key];
+    for (const key of ['strength', 'to', 'method', 'gate', 'by', 'instruction', 'note'] as const) if (this.items[index][key] === undefined) delete this.items[index][key];
     this.ask();
   }
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator
@@ -22,8 +23,9 @@ from pretilt.errors import UserError
 from pretilt.events import Events
 from pretilt.lock import working
 from pretilt.run import Run
+from pretilt.schema import MANIFEST
 from pretilt.view.site.ask import pasted
-from pretilt.view.site.bundle import Bundle
+from pretilt.view.site.bundle import INDEX, Bundle
 from pretilt.view.site.curation import write_curation
 from pretilt.view.site.export import ASSETS, DATA, asset, page
 from pretilt.view.site.plan_calls import PlanCalls
@@ -54,6 +56,7 @@ class Viewer(ThreadingHTTPServer):
     def __init__(self, run: Run, plan: Path, port: int, events: Events) -> None:
         self.token = secrets.token_urlsafe(24)
         self.run, self.events = run, events
+        self._manifest = (run.path / MANIFEST).stat().st_mtime_ns
         self.bundle = Bundle(run)
         self.plans = PlanCalls(run, plan, events)
         self._reading, self._asking = threading.Lock(), threading.Lock()
@@ -80,12 +83,23 @@ class Viewer(ThreadingHTTPServer):
     def shard(self, name: str) -> bytes:
         """A shard, made when it is first asked for. Raises KeyError for one that there is none of."""
         with self._reading:
+            if name == INDEX:
+                self._refresh()
             if name == "curation" or name not in self._shards:
                 data = self.bundle.shard(name)
                 if name.partition("-")[0] in ("pairs", "answers", "curation"):
                     return data  # quickly made again
                 self._shards[name] = data
             return self._shards[name]
+
+    def _refresh(self) -> None:
+        """Read the run again where a step has finished since: a page that is loaded anew shows it."""
+        manifest = (self.run.path / MANIFEST).stat().st_mtime_ns
+        if manifest != self._manifest:
+            self.run = Run(self.run.path)
+            self.bundle = Bundle(self.run)
+            self.plans = PlanCalls(self.run, self.plans.path, self.events)
+            self._shards, self._manifest = {}, manifest
 
     def call(self, name: str, body: Any) -> Any:
         """What the page asks of Python; `body` None for a question without one. Raises KeyError for an unknown name."""
@@ -153,7 +167,7 @@ class Handler(BaseHTTPRequestHandler):
         host, origin = self.headers.get("Host", ""), self.headers.get("Origin")
         foreign = origin is not None and origin not in {f"http://{known_host}" for known_host in self.server.hosts}
         foreign = foreign or self.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
-        # A link from elsewhere may open the page itself: it gives nothing away to where it came from.
+        # A link on another site is refused too: the address is typed, or opened by the command.
         if host not in self.server.hosts or foreign:
             self._refuse(HTTPStatus.FORBIDDEN, "this page answers this machine alone")
             return None
@@ -207,5 +221,11 @@ class Handler(BaseHTTPRequestHandler):
 def viewer(run: Run, plan: Path, *, port: int = 0, events: Events) -> Iterator[Viewer]:
     """A server that is ready to `serve_forever`, closed at the end. Raises UserError where another viewer has the run
     open, where it is no finished audit, and for a port that is taken."""
-    with working(run.path / SESSION_FOLDER, "view", events.say), Viewer(run, plan, port, events) as server:
+    can_write = _can_write(run.path)  # what nobody can write needs no lock
+    lock = working(run.path / SESSION_FOLDER, "view", events.say) if can_write else contextlib.nullcontext()
+    with lock, Viewer(run, plan, port, events) as server:
         yield server
+
+
+def _can_write(folder: Path) -> bool:
+    return os.access(folder, os.W_OK)
