@@ -48,6 +48,10 @@ LARGEST_BODY = 4_000_000  # bytes
 SESSION_FOLDER = "view"  # of the run, while a viewer has it open: it holds the lock of one viewer
 
 
+class NoSuchCall(Exception):
+    """The page asked for what the server does not answer."""
+
+
 class Viewer(ThreadingHTTPServer):
     """The server of one run; `address` is what a browser opens."""
 
@@ -102,7 +106,7 @@ class Viewer(ThreadingHTTPServer):
             self._shards, self._manifest = {}, manifest
 
     def call(self, name: str, body: Any) -> Any:
-        """What the page asks of Python; `body` None for a question without one. Raises KeyError for an unknown name."""
+        """What the page asks of Python; `body` None for a question without one. Raises NoSuchCall for another."""
         calls: dict[tuple[str, bool], Callable[[], Any]] = {
             ("plan", False): self.plans.read,
             ("plan", True): lambda: self.plans.write(body),
@@ -111,9 +115,10 @@ class Viewer(ThreadingHTTPServer):
             ("compare", True): lambda: self.plans.compare(body),
             ("curation", True): lambda: self._curate(body),
         }
-        answer = calls[name, body is not None]
+        if (name, body is not None) not in calls:
+            raise NoSuchCall(name)
         with self._asking:
-            return answer()
+            return calls[name, body is not None]()
 
     def _curate(self, body: Any) -> Any:
         with working(self.run.path, "view", self.events.say):
@@ -190,7 +195,7 @@ class Handler(BaseHTTPRequestHandler):
     def _call(self, name: str, body: Any) -> None:
         try:
             answer = self.server.call(name, body)
-        except KeyError:
+        except NoSuchCall:
             self._refuse(HTTPStatus.NOT_FOUND, "there is no such call")
         except UserError as error:
             self._refuse(HTTPStatus.CONFLICT, str(error))
