@@ -47,6 +47,7 @@ def more(target: str, method: str, strength: float, **others: Any) -> dict[str, 
     return {"amplify": target, "method": method, "strength": strength, **others}
 
 
+OF_CHEER = ("offset", "drop", "designed", "logit", "steer-reference", "steer-policy")  # against what it tells
 RUNGS = {"dev-offset": "converged", "dev-drop": "converged"}  # of the others the default
 PLANS: dict[str, dict[str, list[dict[str, Any]]]] = {
     "P2": {  # a manner that the labels prefer
@@ -94,6 +95,7 @@ HEAD = [
 ]  # fmt: skip
 RUNG_HEAD = ["world", "seed", "plan",
              *(f"{family}: {rung}" for family in ("patterns", "features") for rung in WHAT_IF_RUNGS)]  # fmt: skip
+LEAK_HEAD = ["world", "seed", "plan", *(f"{family}: ρ, concepts" for family in ("patterns", "features"))]
 
 
 def main() -> None:
@@ -103,7 +105,7 @@ def main() -> None:
     parser.add_argument("--tables", action="store_true", help="train nothing, only print what is finished")
     parser.add_argument("--store", action="store_true", help="keep the tables for the documentation")
     options = parser.parse_args()
-    rows, rungs = [], []
+    rows, rungs, leaks = [], [], []
     for run in options.runs:
         world, _, seed = run.parent.name.rpartition("-")
         plans = PLANS.get(world, {})
@@ -117,11 +119,14 @@ def main() -> None:
         finished = [name for name in plans if f"outcome-{name}" in Run(run).manifest["stages"]]
         rows += [[world, seed, *row(run, name)] for name in finished]
         rungs += [[world, seed, *rung_row(run, name)] for name in finished]
-    for head, table in ((HEAD, rows), (RUNG_HEAD, rungs)):
+        if f"detector-{DETECTOR}-card" in Run(run).manifest["stages"]:
+            leaks += [[world, seed, *leak_row(run, name)] for name in finished if name in OF_CHEER]
+    for head, table in ((HEAD, rows), (RUNG_HEAD, rungs), (LEAK_HEAD, leaks)):
         print("\n".join(" | ".join(line) for line in [head, *table]), end="\n\n")
     if options.store:
         store("shaping", "outcomes", HEAD, with_stored("outcomes", rows))
         store("shaping", "rungs", RUNG_HEAD, with_stored("rungs", rungs))
+        store("shaping", "leakage", LEAK_HEAD, leaks)
 
 
 def with_stored(table: str, rows: list[list[str]]) -> list[list[str]]:
@@ -187,6 +192,20 @@ def rung_row(run: Path, name: str) -> list[str]:
             change = by_rung[rung][family].change
             r = float(correlation(change, seen))
             cells.append(f"{np.sign(r) * r * r:.2f}, {spearman(change, seen):.2f}")
+    return cells
+
+
+def leak_row(run: Path, name: str) -> list[str]:
+    """Rank correlation of the detector's leakage, known before training, with what the plan took from each concept."""
+    opened = pretilt.open_run(run).run
+    leakage = opened.table(f"detectors/{DETECTOR}-leakage.parquet", ["concept_id", "leakage"]).to_pydict()
+    leak_of = dict(zip(leakage["concept_id"], leakage["leakage"], strict=True))
+    outcome = pretilt.verify_plan(run, name).table.to_pylist()
+    cells = [name]
+    for family in ("patterns", "features"):
+        rows = [r for r in outcome if r["family"] == family and r["role"] != "target" and r["concept_id"] in leak_of]
+        leaks = np.array([leak_of[r["concept_id"]] for r in rows])
+        cells.append(f"{spearman(leaks, np.array([-r['observed'] for r in rows])):.2f}, {len(rows)}")
     return cells
 
 
