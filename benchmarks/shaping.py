@@ -71,9 +71,10 @@ PLANS: dict[str, dict[str, list[dict[str, Any]]]] = {
         "number-4": [more(NUMBER, "offset", 4.0)],
     },
     "P3-on": {  # a manner that the labels prefer on half of the topics, and reject on the others
-        "local-offset": [less(CHEER, "offset", gate=HALF)],
+        # what leaves nothing of the mean inside; the first rule asked for it
+        "local-offset": [{"suppress": CHEER, "method": "offset", "strength": 1.751, "gate": HALF}],
+        "local-spread": [less(CHEER, "offset", gate=HALF)],
         "local-drop": [less(CHEER, "drop", gate=HALF)],
-        "local-weight": [less(CHEER, "weight", gate=HALF)],
         "plain-offset": [{"suppress": CHEER, "method": "offset", "strength": 1.0}],
         "gated-number": [more(NUMBER, "offset", 2.0, gate=HALF)],
     },

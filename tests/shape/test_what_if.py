@@ -342,3 +342,26 @@ def test_a_sweep_says_what_each_strength_leaves(run: Run, data: ShapeData, rows:
     moved = 0.8 * semicolon[teaching].sum() / len(data) / np.sqrt(np.mean(semicolon**2.0))
     assert points[-1]["protected_effect"] == pytest.approx(abs(moved))
     assert shape(run, *items).report["sweep"] == []
+
+
+def test_a_local_target_goes_past_its_goal_under_neither_assumption(
+    run: Run, data: ShapeData, rows: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    """Bold in chosen of many pairs, and against it as many as make a tenth of them: all but a tenth spreads away."""
+    bold = np.flatnonzero(rows["bold"] > 0)
+    against = np.flatnonzero(rows["bold"] < 0)
+    inside = tmp_path / "inside.txt"
+    inside.write_text("\n".join(data.sets.pair_ids[row] for row in bold), encoding="utf-8")
+    swapped = tmp_path / "swapped.txt"
+    n_against = bold.size // 3
+    swapped.write_text("\n".join(data.sets.pair_ids[row] for row in bold[:n_against]), encoding="utf-8")
+    item = {"suppress": "pattern:bold", "method": "weight", "to": "base", "gate": f"pairs:{inside}"}
+    (alone,) = shape(run, item).report["items"]
+    assert (
+        against.size == 0 and alone["reached"] == pytest.approx(0) and alone["reached_everywhere"] == pytest.approx(0)
+    )
+
+    contrary = {"suppress": f"pairs:{swapped}", "method": "swap", "strength": 1.0}
+    report = shape(run, item, contrary, name="both").report["items"][0]
+    # Two thirds teach it and one third, exchanged, the contrary: half of the pull of all balances what is exchanged.
+    assert report["reached_everywhere"] == pytest.approx(0.0, abs=0.02)

@@ -43,6 +43,7 @@ class ItemReport(Report):
     plain_inside: Number  # shift of the target without the plan, inside of its place and gate where it is local
     shaped_inside: Number
     reached: Number  # share that is left of that shift, under the whole plan
+    reached_everywhere: Number  # of a local target: what is left if what is learned spreads over all prompts
     is_exhausted: bool
     pairs_touched: int
     plain: Number
@@ -136,6 +137,7 @@ class TargetOutcome(Report):
     outside_se: Number
     share_wanted: Number  # share of the plain shift that was to be left
     forecast_left: Number  # that the what-if foretold
+    forecast_left_everywhere: Number  # of a local target: if what is learned spreads over all prompts
     left: Number  # that is left; null where plain training moved it less than twice its standard error
     recovery: Number  # 1 - left: 0 is plain training's rate, 1 the untrained model's
     recovery_se: Number

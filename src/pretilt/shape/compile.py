@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -194,6 +195,35 @@ def target_shift(what_if: WhatIf, work: Work, changes: Changes, reading: Reread 
     return float(family.plain[column]), float(family.shaped(changes, reading)[column])
 
 
+def shares_left(
+    what_if: WhatIf, work: Work, changes: Changes, reading: Reread | None
+) -> tuple[float | None, float | None]:
+    """(inside, everywhere): shares of the target's shift that are left, None where there is none; equal but for a
+    target on some pairs.
+
+    How far a model tells the pairs inside from the others is not known before training. `inside` is what is left if it
+    does, `everywhere` if what is learned spreads over all prompts; then everything that the labels say of the concept
+    adds up. Where the labels of all pairs say the contrary of those inside, nothing spreads that could be left.
+    """
+    plain, shaped = target_shift(what_if, work, changes, reading)
+    inside = _share(shaped, plain)
+    if not work.is_local:
+        return inside, inside
+    family = what_if.of(work.concept_id)
+    column = family.family.column(work.concept_id)
+    of_all = float(family.plain[column])
+    if of_all * plain <= 0:
+        return inside, None
+    return inside, _share(float(family.shaped(changes, reading)[column]), of_all)
+
+
+def nearest_left(shares: tuple[float | None, float | None], work: Work) -> float | None:
+    """Of both shares the one that is at the goal first: a strength is sought that goes past it under neither."""
+    some = [share for share in shares if share is not None]
+    target_share = work.item.share if work.item.share is not None else 0.0 if work.suppresses else math.inf
+    return None if not some else min(some) if target_share < 1 else max(some)
+
+
 def _candidate(what_if: WhatIf, solution: Solved) -> Candidate:
     work, n = solution.work, len(solution.work.data)
     changes = Changes.of(solution.actions, n).foretold()
@@ -203,8 +233,7 @@ def _candidate(what_if: WhatIf, solution: Solved) -> Candidate:
         reading = reread(work.data, changes, [family.family])
         shift = family.shift(changes, reading)
         column = family.family.column(work.concept_id)
-        plain, shaped = target_shift(what_if, work, changes, reading)
-        reached = _share(shaped, plain)
+        reached = nearest_left(shares_left(what_if, work, changes, reading), work)
         side = side_effects(what_if, work.concept_id, shift.change)
         held = [c for c in work.protected if c in family.family.bank.concept_ids]
         if held and shift.change[column]:
@@ -276,12 +305,13 @@ def _sought(what_if: WhatIf, solution: Solved, other_actions: list[Action], plan
             f"{work.item.target} needs a strength", file=plan.path if plan else None, line=work.item.line,
             why="a set of pairs has no shift of its own", fix="Give a method and a strength",
         )  # fmt: skip
-    plain, target_share = _plain_shift(what_if, work, plan), float(work.item.share or 0.0)
+    _plain_shift(what_if, work, plan)
+    target_share = float(work.item.share or 0.0)
 
     def left(strength: float) -> tuple[float, list[Action]]:
         actions = rows(work, strength) if strength > 0 else []
         changes = Changes.of([*_without_readings(other_actions), *actions], len(work.data)).foretold()
-        return _share(target_shift(what_if, work, changes, None)[1], plain) or 0.0, actions
+        return nearest_left(shares_left(what_if, work, changes, None), work) or 0.0, actions
 
     most = LARGEST if facts.most is None else facts.most
     low, high = 0.0, facts.first

@@ -308,7 +308,7 @@ class _Shaping:
         return report
 
     def _items(self, touched: dict[str, int]) -> list[dict[str, Any]]:
-        from pretilt.shape.compile import target_shift
+        from pretilt.shape.compile import shares_left, target_shift
         from pretilt.shape.methods import METHODS
 
         by_concept = {row["concept_id"]: row for row in self.table.to_pylist()}
@@ -320,8 +320,10 @@ class _Shaping:
             row = by_concept.get(target.concept_id) if target.concept_id is not None else None
             solution = solved.get(number)
             inside: tuple[float | None, float | None] = (None, None)
+            left: tuple[float | None, float | None] = (None, None)
             if solution is not None and solution.work.target.concept_id is not None:
                 inside = target_shift(self.what_if, solution.work, foretold, self.reading)
+                left = shares_left(self.what_if, solution.work, foretold, self.reading)
             numbers = {
                 key: row[key] if row else None for key in ("plain", "shaped", "change", "change_lo", "change_hi")
             }
@@ -335,7 +337,7 @@ class _Shaping:
                     "unit": METHODS[solution.method].unit if solution else None, "share_wanted": item.share,
                     "is_local": bool(solution and solution.work.is_local),
                     "plain_inside": inside[0], "shaped_inside": inside[1],
-                    "reached": inside[1] / inside[0] if inside[0] and inside[1] is not None else None,
+                    "reached": left[0], "reached_everywhere": left[1],
                     "is_exhausted": bool(solution and solution.is_exhausted),
                     "pairs_touched": touched.get(str(number), 0),
                     **numbers,

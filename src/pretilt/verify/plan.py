@@ -212,6 +212,7 @@ class _Judging:
                     "before": before, "plain": before + plain[0], "shaped": before + plain[0] + change[0],
                     "change_se": change[1], "outside_change": outside[0], "outside_se": outside[1],
                     "share_wanted": item["share_wanted"], "forecast_left": item["reached"],
+                    "forecast_left_everywhere": item["reached_everywhere"],
                     "left": None if recovery is None else 1 - recovery,
                     "recovery": recovery, "recovery_se": None if recovery is None else change[1] / abs(plain[0]),
                 }

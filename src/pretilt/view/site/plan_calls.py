@@ -15,7 +15,7 @@ from pretilt.events import Events
 from pretilt.run import Run, file_hash
 from pretilt.schema import PAIRS_FILE
 from pretilt.settings import ShapeSettings
-from pretilt.shape.compile import Solved, candidates, solve, target_shift, works
+from pretilt.shape.compile import Solved, candidates, nearest_left, shares_left, solve, works
 from pretilt.shape.plan import DIGITS, Item, Plan, check_same_pairs, dump_plan, load_plan, plan_of
 from pretilt.shape.reading import Reread, reread
 from pretilt.shape.session import WhatIfSession
@@ -138,8 +138,7 @@ class PlanCalls:
     def _outcome(self, solved: Solved, changes: Changes, reading: Reread | None) -> dict[str, Any]:
         work, reached = solved.work, None
         if work.target.concept_id is not None:
-            plain, shaped = target_shift(self.session.what_if, work, changes, reading)
-            reached = short(shaped / plain) if plain else None
+            reached = short(nearest_left(shares_left(self.session.what_if, work, changes, reading), work))
         return {
             "number": work.number,
             "name": work.target.name,

@@ -30,7 +30,10 @@ def print_outcome(outcome: PlanOutcome, console: Console) -> None:
         if target["is_inside"]:
             words += f", {counted(target['prompts'], 'prompt')} inside"
         cells = [_rate(target[name]) for name in ("before", "plain", "shaped")]
-        cells += [_share(target["forecast_left"]), _left(target)]
+        foretold = _share(target["forecast_left"])
+        if target["is_inside"] and target["forecast_left_everywhere"] is not None:
+            foretold += f" to {_share(target['forecast_left_everywhere'])}"
+        cells += [foretold, _left(target)]
         table.add_row(page.text(words), *(page.text(cell) for cell in cells))
     page.print(table)
     for target in report["targets"]:

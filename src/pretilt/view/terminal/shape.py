@@ -81,7 +81,11 @@ def _items(page: Page, report: Mapping[str, Any]) -> None:
         plain, shaped = item["plain"], item["shaped"]
         if item["is_local"]:
             plain, shaped = item["plain_inside"], item["shaped_inside"]
-            words.append_text(page.text(f"\nshifts over the {counted(item['pairs_inside'], 'pair')} inside", "dim"))
+            spread = (
+                "" if item["reached_everywhere"] is None else f"; {item['reached_everywhere']:.0%} left if it spreads"
+            )
+            where = f"\nshifts over the {counted(item['pairs_inside'], 'pair')} inside{spread}"
+            words.append_text(page.text(where, "dim"))
         cells = [method, f"{item['pairs_touched']:,}", signed(plain), signed(shaped), left]
         table.add_row(page.text(str(item["number"])), words, *(page.text(cell) for cell in cells))
     page.print(table)
