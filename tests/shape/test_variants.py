@@ -234,3 +234,20 @@ def test_what_a_context_explains_turns_with_a_swapped_pair() -> None:
     both = Changes.of([inoculated, Action(0, 2, "steer", 1.5, side="chosen", text="d", explained=0.2)], 1)
     assert both.touched.all() and both.pushes == {(0, "chosen"): {"d": 1.5}}
     assert both.foretold(1.0).offset.tolist() == pytest.approx([0.9]) and both.foretold(1.0).weight.tolist() == [1]
+
+
+def test_a_method_that_cannot_get_there_stops_where_it_is_nearest(
+    detected: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steering that helps a little and breaks the model beyond: no strength is taken that leaves more than none."""
+    from pretilt.shape.methods import steer_policy
+
+    def breaking(_data: ShapeData, variant: Variant) -> tuple[np.ndarray, np.ndarray]:
+        chosen, rejected = plain_logps(_data)
+        lengths = variant.amount / residual_length(_data)
+        return chosen + (1.0 if lengths < 0.3 else -50.0), rejected
+
+    monkeypatch.setattr(steer_policy, "variant_logps", breaking)
+    result = shape(detected, tmp_path, {"suppress": THANKS, "method": "steer-policy", "to": "base"})
+    (item,) = result.report["items"]
+    assert item["is_exhausted"] and item["strength"] == pytest.approx(0.1) and item["reached"] < 1

@@ -308,10 +308,13 @@ def _sought(what_if: WhatIf, solution: Solved, other_actions: list[Action], plan
     _plain_shift(what_if, work, plan)
     target_share = float(work.item.share or 0.0)
 
+    tried: dict[float, float] = {0.0: 1.0}  # strength to the share that it leaves
+
     def left(strength: float) -> tuple[float, list[Action]]:
         actions = rows(work, strength) if strength > 0 else []
         changes = Changes.of([*_without_readings(other_actions), *actions], len(work.data)).foretold()
-        return nearest_left(shares_left(what_if, work, changes, None), work) or 0.0, actions
+        tried[strength] = nearest_left(shares_left(what_if, work, changes, None), work) or 0.0
+        return tried[strength], actions
 
     most = LARGEST if facts.most is None else facts.most
     low, high = 0.0, facts.first
@@ -322,6 +325,8 @@ def _sought(what_if: WhatIf, solution: Solved, other_actions: list[Action], plan
         for _ in range(facts.halvings):
             middle = (low + high) / 2
             low, high = (middle, high) if is_short(left(middle)[0]) else (low, middle)
+    else:  # beyond some strength a method may do the contrary, as steering that breaks the model
+        high = min(tried, key=lambda strength: (abs(tried[strength] - target_share), strength))
     strength = float(f"{high:.4g}")
     reached, actions = left(strength)
     if facts.removes:
