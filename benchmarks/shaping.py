@@ -157,7 +157,7 @@ def carry_out(run: Path, name: str, items: list[dict[str, Any]]) -> None:
 
 def row(run: Path, name: str) -> list[str]:
     """One plan's outcome."""
-    report = json.loads((run / "shape" / name / "outcome.json").read_text())
+    report = pretilt.verify_plan(run, name).report
     target = next(item for item in report["targets"] if item["decision"] in ("suppress", "amplify"))
     sets = {family: report["sets"][family] for family in ("patterns", "features")}
     off = {family: figures["off_target"] for family, figures in sets.items()}
