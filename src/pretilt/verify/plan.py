@@ -201,7 +201,7 @@ class _Judging:
             prompts = self._inside(item) if item["is_local"] else None
             inside = np.ones(len(self.change.pair_ids), bool) if prompts is None else prompts
             before = float(self.plain.before.means[order][inside, m].mean())
-            plain, change = (_part(of, inside, m) for of in (self.plain.observed, self.change.observed))
+            plain, change = (_part(shifts, inside, m) for shifts in (self.plain.observed, self.change.observed))
             outside = (None, None) if prompts is None else _part(self.change.observed, ~inside, m)
             recovery = -change[0] / plain[0] if abs(plain[0]) > RESOLVED * plain[1] else None
             targets.append(
@@ -221,6 +221,8 @@ class _Judging:
 
     def _inside(self, item: dict[str, Any]) -> np.ndarray | None:
         """bool [J]: the prompts in the place and the gate of a local target; None where these name too few of them."""
+        if str(item["gate"]).startswith(("pair:", "pairs:")):
+            return None  # a list of training pairs says nothing of other prompts
         sets = TrainingSets(self.run, everywhere=True)
         rows = sets.target(item["target"]).rows & sets.gate(item["gate"])
         ids = {pair_id for pair_id, is_inside in zip(sets.pair_ids, rows, strict=True) if is_inside}
