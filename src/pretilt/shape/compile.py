@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pretilt.errors import UserError
+from pretilt.shape.data import ConceptFamily
 from pretilt.shape.methods import METHODS
 from pretilt.shape.methods.work import Work
 from pretilt.shape.plan import Plan
@@ -174,11 +175,16 @@ def best(compared: Sequence[Candidate], work: Work, plan: Plan | None) -> str:
     return min(reaching, key=lambda candidate: (candidate.protected_effect or 0.0, candidate.side_effect)).method
 
 
+def standard_changes(family: ConceptFamily, change: np.ndarray) -> np.ndarray:
+    """[M] changes in units of each concept's typical u, its root mean square; 0 for one that never differs."""
+    scale = np.sqrt(np.mean(family.pairs.u**2, axis=0))
+    return np.divide(change, scale, out=np.zeros_like(change), where=scale > 0)
+
+
 def side_effects(what_if: WhatIf, concept_id: int, change: np.ndarray) -> float:
     """Root mean square change of the family's other concepts, in units of their typical u, per that of the target."""
     family = what_if.of(concept_id).family
-    scale = np.sqrt(np.mean(family.pairs.u**2, axis=0))
-    standard = np.divide(change, scale, out=np.zeros_like(change), where=scale > 0)
+    standard = standard_changes(family, change)
     target = family.column(concept_id)
     side_changes = np.delete(standard, target)
     if not side_changes.size or standard[target] == 0:

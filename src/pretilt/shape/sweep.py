@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pretilt.shape.compile import Solved, target_shift
+from pretilt.shape.compile import Solved, standard_changes, target_shift
 from pretilt.shape.methods import METHODS
 from pretilt.shape.methods.work import Work
 from pretilt.shape.reading import reread
@@ -58,8 +58,7 @@ def _point(what_if: WhatIf, solution: Solved, strength: float, actions: list[Act
 def _side_effects(what_if: WhatIf, work: Work, change: np.ndarray) -> tuple[float | None, float | None]:
     """(root mean square of the others, largest of the protected ones), in units of each concept's typical u."""
     family = what_if.of(work.concept_id).family
-    scale = np.sqrt(np.mean(family.pairs.u**2, axis=0))
-    standard = np.divide(change, scale, out=np.zeros_like(change), where=scale > 0)
+    standard = standard_changes(family, change)
     side_changes = np.delete(standard, family.column(work.concept_id))
     held = [family.column(c) for c in work.protected if c in family.bank.concept_ids and c != work.concept_id]
     side = float(np.sqrt(np.mean(side_changes**2))) if side_changes.size else None
