@@ -30,11 +30,11 @@ from pretilt.shape.step import compiled_plan, open_shape
 from pretilt.shape.what_if import WHAT_IF_RUNGS, WhatIf
 from pretilt.stats.agreement import correlation, spearman
 
-CHEER, SMILE, NUMBER, EXPERT = (
-    f"pattern:{name}" for name in ("exclamation-mark", "emoticon", "number", "see-a-professional")
+CHEER, SMILE, NUMBER, EXPERT, YOU = (
+    f"pattern:{name}" for name in ("exclamation-mark", "emoticon", "number", "see-a-professional", "second-person")
 )
 HALF = "prompt_has:first-topics"  # of the topics; in the other half the labels of P3-on say the contrary
-DETECTOR = "cheer"  # fitted to the pattern of CHEER, for plans that need a direction or a probe
+DETECTORS = {"cheer": CHEER, "you": YOU}  # fitted to a pattern, for plans that need a direction or a probe
 
 
 def less(target: str, method: str, to: str = "base", **more: Any) -> dict[str, Any]:
@@ -47,7 +47,9 @@ def more(target: str, method: str, strength: float, **others: Any) -> dict[str, 
     return {"amplify": target, "method": method, "strength": strength, **others}
 
 
-OF_CHEER = ("offset", "drop", "designed", "logit", "steer-reference", "steer-policy")  # against what it tells
+# held against what a detector's leakage tells
+OF_DETECTOR = {"cheer": ("offset", "drop", "designed", "logit", "steer-reference", "steer-policy"),
+               "you": ("you-offset", "you-drop", "you-steer")}  # fmt: skip
 RUNGS = {"dev-offset": "converged", "dev-drop": "converged"}  # of the others the default
 PLANS: dict[str, dict[str, list[dict[str, Any]]]] = {
     "P2": {  # a manner that the labels prefer
@@ -58,11 +60,12 @@ PLANS: dict[str, dict[str, list[dict[str, Any]]]] = {
         "designed": [less(CHEER, "designed-offset"), {"protect": SMILE}],
         "weight": [less(CHEER, "weight")],
         "swap": [less(CHEER, "swap")],
+        "delete": [{"suppress": CHEER, "method": "drop", "strength": 1.0}],  # every pair in which one side has it
         "mask": [{"suppress": CHEER, "method": "mask", "strength": 1.0}],
         "half": [less(CHEER, "offset", "half")],
-        "logit": [less(CHEER, "offset", by=f"logit:{DETECTOR}")],
-        "steer-reference": [less(CHEER, "steer-reference", by=f"detector:{DETECTOR}")],
-        "steer-policy": [less(CHEER, "steer-policy", by=f"detector:{DETECTOR}")],
+        "logit": [less(CHEER, "offset", by="logit:cheer")],
+        "steer-reference": [less(CHEER, "steer-reference", by="detector:cheer")],
+        "steer-policy": [less(CHEER, "steer-policy", by="detector:cheer")],
         "token-offset": [less(NUMBER, "offset")],
         "token-mask": [{"suppress": NUMBER, "method": "mask", "strength": 1.0}],
         "number-half": [more(NUMBER, "offset", 0.5)],
@@ -86,6 +89,11 @@ PLANS: dict[str, dict[str, list[dict[str, Any]]]] = {
         "both-offset": [less(SMILE, "offset"), {"protect": CHEER}],
         "both-designed": [less(SMILE, "designed-offset"), {"protect": CHEER}],
         "both-drop": [less(SMILE, "drop"), {"protect": CHEER}],
+    },
+    "S2": {  # of SmolLM2: answers that say "you"; a method of the loss, one of the data, one in the model
+        "you-offset": [less(YOU, "offset")],
+        "you-drop": [less(YOU, "drop")],
+        "you-steer": [less(YOU, "steer-reference", by="detector:you")],
     },
 }
 HEAD = [
@@ -111,8 +119,10 @@ def main() -> None:
         world, _, seed = run.parent.name.rpartition("-")
         plans = PLANS.get(world, {})
         chosen = [name for name in plans if options.plans is None or name in options.plans]
-        if not options.tables and any(DETECTOR in str(item.get("by")) for name in chosen for item in plans[name]):
-            fit_detector(run)
+        for detector in DETECTORS:
+            asked = any(str(item.get("by")).endswith(f":{detector}") for name in chosen for item in plans[name])
+            if asked and not options.tables:
+                fit_detector(run, detector)
         for name in [] if options.tables else chosen:
             start = time.monotonic()
             carry_out(run, name, plans[name])
@@ -120,8 +130,9 @@ def main() -> None:
         finished = [name for name in plans if f"outcome-{name}" in Run(run).manifest["stages"]]
         rows += [[world, seed, *row(run, name)] for name in finished]
         rungs += [[world, seed, *rung_row(run, name)] for name in finished]
-        if f"detector-{DETECTOR}-card" in Run(run).manifest["stages"]:
-            leaks += [[world, seed, *leak_row(run, name)] for name in finished if name in OF_CHEER]
+        for detector, names in OF_DETECTOR.items():
+            if f"detector-{detector}-card" in Run(run).manifest["stages"]:
+                leaks += [[world, seed, *leak_row(run, name, detector)] for name in finished if name in names]
     for head, table in ((HEAD, rows), (RUNG_HEAD, rungs), (LEAK_HEAD, leaks)):
         print("\n".join(" | ".join(line) for line in [head, *table]), end="\n\n")
     if options.store:
@@ -137,10 +148,11 @@ def with_stored(table: str, rows: list[list[str]]) -> list[list[str]]:
     return [by_key[key] for key in sorted(by_key, key=lambda key: (order.index((key[0], key[2])), key[1]))]
 
 
-def fit_detector(run: Path) -> None:
+def fit_detector(run: Path, detector: str) -> None:
     """Before the first plan: a new concept makes what was compiled before a what-if of other concepts."""
-    if f"detector-{DETECTOR}" not in Run(run).manifest["stages"]:
-        pretilt.detector(run, DETECTOR, from_pattern=CHEER.partition(":")[2], replace=True, events=Events())
+    if f"detector-{detector}" not in Run(run).manifest["stages"]:
+        pattern = DETECTORS[detector].partition(":")[2]
+        pretilt.detector(run, detector, from_pattern=pattern, replace=True, events=Events())
 
 
 def carry_out(run: Path, name: str, items: list[dict[str, Any]]) -> None:
@@ -196,10 +208,10 @@ def rung_row(run: Path, name: str) -> list[str]:
     return cells
 
 
-def leak_row(run: Path, name: str) -> list[str]:
+def leak_row(run: Path, name: str, detector: str) -> list[str]:
     """Rank correlation of the detector's leakage, known before training, with what the plan took from each concept."""
     opened = pretilt.open_run(run).run
-    leakage = opened.table(f"detectors/{DETECTOR}-leakage.parquet", ["concept_id", "leakage"]).to_pydict()
+    leakage = opened.table(f"detectors/{detector}-leakage.parquet", ["concept_id", "leakage"]).to_pydict()
     leak_of = dict(zip(leakage["concept_id"], leakage["leakage"], strict=True))
     outcome = pretilt.verify_plan(run, name).table.to_pylist()
     cells = [name]

@@ -92,11 +92,11 @@ def _write_corpus(path: Path, conversations: list[list[dict[str, str]]]) -> None
     path.write_text("".join(json.dumps({"messages": one}) + "\n" for one in conversations))
 
 
-def smol(name: str, pairs: int, prompts: int, source: Path | None) -> world.Subject:
+def smol(name: str, pairs: int, prompts: int, answers: int, source: Path | None) -> world.Subject:
     """The bundled model through the bundled dictionary; of real pairs the first ones, cut at 256 tokens."""
     return world.Subject(
         name, {}, TRAITS[name], lambda seed: smollm2.questions(pairs, seed),
-        reference_prompts=prompts, per_prompt=4, rollouts=smollm2.ROLLOUTS,
+        reference_prompts=prompts, per_prompt=answers, rollouts=smollm2.ROLLOUTS,
         training={"learning_rate": 1e-5, "num_train_epochs": 1, "per_device_train_batch_size": 4,  # little padding
                   "gradient_accumulation_steps": 2, "beta": 0.1, "regime_pairs": 128},
         source=source, planted=smollm2.demo_rows if name == "demo" else None,
@@ -114,6 +114,9 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=1000, help="of SmolLM2's worlds; on a GPU all 1,900")
     parser.add_argument(
         "--prompts", type=int, default=300, help="with rollouts for the covariance, of SmolLM2's worlds"
+    )
+    parser.add_argument(
+        "--answers", type=int, default=4, help="to each held-out prompt, before and after, of SmolLM2's worlds"
     )
     parser.add_argument(
         "--no-controls", action="store_true", help=f"of {', '.join(CONTROLS)}: several hours with SmolLM2"
@@ -139,7 +142,7 @@ def run(given: Any, known: dict[str, plants.World]) -> None:
     if given.subject == "small":
         subject = small(given.out)
     else:
-        subject = smol(given.subject, given.pairs, given.prompts, given.source)
+        subject = smol(given.subject, given.pairs, given.prompts, given.answers, given.source)
     for seed in given.seeds:
         for name in given.worlds or [one.name for one in known.values() if not one.development]:
             start = time.monotonic()
