@@ -16,9 +16,8 @@ from pretilt import api, reports
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, SCHEMAS = DOCS / "reference.md", DOCS / "schemas"
 FUNCTIONS = (
-    "audit", "fit", "doctor", "trace", "detector", "describe", "rollouts", "forecast", "mark", "shape", "what_if",
-    "export",
-    "train", "verify", "verify_plan", "dose", "view", "export_site", "open_run",
+    "audit", "fit", "doctor", "trace", "compare", "detector", "describe", "rollouts", "forecast", "mark", "shape",
+    "what_if", "export", "train", "verify", "verify_plan", "dose", "view", "export_site", "open_run",
 )  # fmt: skip
 HEAD = """# Python reference
 

@@ -13,6 +13,7 @@ from pretilt.version import __version__
 if TYPE_CHECKING:
     from pretilt.api import (
         audit,
+        compare,
         describe,
         detector,
         doctor,
@@ -44,6 +45,7 @@ __all__ = [
     "UserError",
     "__version__",
     "audit",
+    "compare",
     "describe",
     "detector",
     "doctor",

@@ -22,6 +22,7 @@ from pretilt.api_shaping import mark as mark
 from pretilt.api_shaping import shape as shape
 from pretilt.api_shaping import verify_plan as verify_plan
 from pretilt.api_shaping import what_if as what_if
+from pretilt.api_view import compare as compare
 from pretilt.api_view import export_site as export_site
 from pretilt.api_view import view as view
 from pretilt.events import Events, watching

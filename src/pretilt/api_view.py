@@ -1,12 +1,31 @@
-"""The front door's functions that show a run in a browser."""
+"""The front door's functions that show runs: in a browser, and side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pretilt.api_kit import AnyRun, open_run
 from pretilt.events import Events, watching
+
+if TYPE_CHECKING:
+    from pretilt.comparison.step import ComparisonResult
+
+
+def compare(run: AnyRun, other: AnyRun, *, events: Events | None = None) -> ComparisonResult:
+    """What the labels of `other` select that those of `run` do not: every effect over all pairs, side by side.
+
+    For two versions of a dataset, two sources, a dataset before and after it was changed. Compared are patterns that
+    both count alike, and concepts with the same features where both were read through the same lens. Pairs and prompts
+    that both hold count once in the error of a difference. Where the runs have forecasts and verifications, these stand
+    beside the effects. Nothing is written. Raises UserError for runs that have no concept in common.
+
+        pretilt.compare("runs/v1", "runs/v2").to_pandas()
+    """
+    from pretilt.comparison.step import compare_runs
+
+    return compare_runs(open_run(run).run, open_run(other).run, events=events)
 
 
 def export_site(run: AnyRun, out: str | Path, *, force: bool = False, events: Events | None = None) -> Path:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from pretilt.schema_outcomes import ACTIONS as ACTIONS
+from pretilt.schema_outcomes import COMPARISON as COMPARISON
 from pretilt.schema_outcomes import DOSE as DOSE
 from pretilt.schema_outcomes import FORECAST as FORECAST
 from pretilt.schema_outcomes import FORECAST_HALVES as FORECAST_HALVES

@@ -120,3 +120,31 @@ DOSE = pa.schema(  # what a model shows while it is steered, one row per concept
         ("slope_se", pa.float64()),
     ]
 )
+
+COMPARISON = pa.schema(  # what the labels of two runs select, one row per concept that both have; over all pairs
+    [
+        ("concept_id", pa.int32()),  # in the first run
+        ("other_id", pa.int32()),  # in the other
+        ("kind", pa.string()),  # "community" | "feature" | "pattern"
+        ("name", pa.string()),  # in the first run
+        ("first", pa.float64()),  # mean u over the training pairs
+        ("first_error", pa.float64()),  # standard error, families are the unit
+        ("second", pa.float64()),
+        ("second_error", pa.float64()),
+        ("difference", pa.float64()),  # second - first
+        ("error", pa.float64()),  # of the difference; what both runs hold cancels
+        ("p_value", pa.float64()),
+        ("q_value", pa.float64()),  # Benjamini-Hochberg over all rows
+        ("sure", pa.bool_()),  # q_value <= 0.05, and the concept stands in enough families of the runs
+        ("first_shift", pa.float64()),  # the forecast of either run, of another size; null without one
+        ("first_shift_lo", pa.float64()),
+        ("first_shift_hi", pa.float64()),
+        ("second_shift", pa.float64()),
+        ("second_shift_lo", pa.float64()),
+        ("second_shift_hi", pa.float64()),
+        ("first_seen", pa.float64()),  # what came of it after training; null without a verification
+        ("first_seen_se", pa.float64()),
+        ("second_seen", pa.float64()),
+        ("second_seen_se", pa.float64()),
+    ]
+)

@@ -27,7 +27,7 @@ def test_the_next_command_survives_a_shell() -> None:
 def test_the_help_lists_the_commands_in_the_order_of_the_work() -> None:
     shown = in_process("--help").stdout
     names = re.findall(r"^  ([\w-]+) ", shown[shown.index("Commands:") :], re.MULTILINE)
-    order = ["demo", "fit", "audit", "doctor", "view", "trace", "detector", "describe", "rollouts"]
+    order = ["demo", "fit", "audit", "doctor", "view", "trace", "compare", "detector", "describe", "rollouts"]
     order += ["forecast", "mark", "shape", "export", "train", "verify", "dose", "export-site"]
     assert names == order
     assert set(NEXT) - {"page", "empty audit", "trace of text", "shaped train", "shape of text"} == set(order) - {

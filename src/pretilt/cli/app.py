@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pretilt.cli.audit import audit
+from pretilt.cli.compare import compare
 from pretilt.cli.demo import demo
 from pretilt.cli.describe import describe
 from pretilt.cli.detector import detector
@@ -53,6 +54,7 @@ for command in (
         doctor,
         view,
         trace,
+        compare,
         detector,
         describe,
         rollouts,

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from pretilt.reports.audit import Doctor, Preflight, Statistics, SummaryReport
 from pretilt.reports.base import Report
+from pretilt.reports.comparison import ComparisonReport
 from pretilt.reports.detector import DetectorReport
 from pretilt.reports.dose import DoseReport
 from pretilt.reports.forecast import ForecastReport
@@ -74,4 +75,5 @@ def check_report(name: str, value: Any) -> str:
 def schemas() -> dict[str, dict[str, Any]]:
     """File name → JSON Schema of what it holds; `detector.json`, `rollouts.json` and `verification.json` stand for all
     of theirs."""
-    return {name: model.model_json_schema() for name, model in MODELS.items()}
+    models: dict[str, type[Report]] = {**MODELS, "comparison.json": ComparisonReport}  # which is printed, and never a file of a run
+    return {name: model.model_json_schema() for name, model in models.items()}

@@ -15,6 +15,7 @@ NEXT: dict[str, tuple[tuple[str, ...], str]] = {
     "export-site": (("view", "RUN"), "the same page with a plan to make"),
     "doctor": (("trace", "RUN", "1"), "which pairs the first row of the audit rests on"),
     "trace": (("rollouts", "RUN", "--role", "reference"), "what the untrained model says, for the forecast"),
+    "compare": (("trace", "RUN"), "which pairs of the second run teach it"),
     "detector": (("trace", "RUN"), "which pairs and tokens show the trait"),
     "describe": (("trace", "RUN", "1"), "the first row of the audit, with its description"),
     "rollouts": (("forecast", "RUN"), "seal what training will do, before it begins"),

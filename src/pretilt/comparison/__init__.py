@@ -1,0 +1,1 @@
+"""Two audits side by side: what the labels of one dataset select that those of another do not."""
