@@ -28,18 +28,27 @@ def compare(run: AnyRun, other: AnyRun, *, events: Events | None = None) -> Comp
     return compare_runs(open_run(run).run, open_run(other).run, events=events)
 
 
-def export_site(run: AnyRun, out: str | Path, *, force: bool = False, events: Events | None = None) -> Path:
+def export_site(
+    run: AnyRun,
+    out: str | Path,
+    *,
+    against: AnyRun | None = None,
+    force: bool = False,
+    events: Events | None = None,
+) -> Path:
     """Write the viewer of a run into the folder `out`: it opens from disk, without a server and without a network.
 
     Everything in it but deciding and renaming works as in `view`. `out` is a new or empty folder, or one that holds
-    such a site; `force` writes beside other files. Returns the page. Raises UserError for a run that has not finished.
+    such a site; `force` writes beside other files. `against`: a run to compare with (`compare`). Returns the page.
+    Raises UserError for a run that has not finished.
 
         pretilt.export_site("runs/pairs", "site")  # site/index.html
     """
     from pretilt.view.site.export import PAGE
     from pretilt.view.site.export import export_site as write_site
 
-    write_site(open_run(run).run, Path(out), force=force, events=watching(events))
+    other = None if against is None else open_run(against).run
+    write_site(open_run(run).run, Path(out), against=other, force=force, events=watching(events))
     return Path(out) / PAGE
 
 
@@ -48,19 +57,22 @@ def view(
     *,
     port: int = 0,
     plan: str | Path = "plan.yaml",
+    against: AnyRun | None = None,
     ready: Callable[[str], None] | None = None,
     events: Events | None = None,
 ) -> None:
     """Serve the viewer of a run to this machine's browsers until interrupted.
 
-    `port` 0 takes a free one. `plan` is where decisions are read from and saved. `ready` is called with the address,
-    which holds a token without which nothing is answered. Raises UserError where another viewer has the run open.
+    `port` 0 takes a free one. `plan` is where decisions are read from and saved. `against`: a run to compare with
+    (`compare`). `ready` is called with the address, which holds a token without which nothing is answered. Raises
+    UserError where another viewer has the run open.
 
         pretilt.view("runs/pairs", ready=print)
     """
     from pretilt.view.site.server import viewer
 
     events = watching(events)
-    with viewer(open_run(run).run, Path(plan), port=port, events=events) as server:
+    other = None if against is None else open_run(against).run
+    with viewer(open_run(run).run, Path(plan), port=port, against=other, events=events) as server:
         (ready or events.say)(server.address)
         server.serve_forever()

@@ -75,5 +75,6 @@ def check_report(name: str, value: Any) -> str:
 def schemas() -> dict[str, dict[str, Any]]:
     """File name → JSON Schema of what it holds; `detector.json`, `rollouts.json` and `verification.json` stand for all
     of theirs."""
-    models: dict[str, type[Report]] = {**MODELS, "comparison.json": ComparisonReport}  # which is printed, and never a file of a run
+    printed = {"comparison.json": ComparisonReport}  # and never a file of a run
+    models: dict[str, type[Report]] = {**MODELS, **printed}
     return {name: model.model_json_schema() for name, model in models.items()}

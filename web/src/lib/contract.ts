@@ -20,7 +20,7 @@ export interface Index {
   concepts_of_shard: number;
   n_concepts: number;
   answers: { roles: string[]; shards: number } | null;
-  has: { forecast: boolean; verification: boolean; plans: boolean };
+  has: { forecast: boolean; verification: boolean; plans: boolean; versus: boolean };
   fired: number[];
   is_text_alone: boolean;
   files: string[];
@@ -194,3 +194,24 @@ export interface Curation {
   values: Record<string, 'good' | 'bad'>;
 }
 export type Patterns = Record<string, { title: string; counts: string; reads: string; expression: string; function: string }>;
+
+/** Two runs side by side: the one that is shown, first, and another. Effects over all training pairs. */
+export interface ComparedRun {
+  path: string; source: string; model: string | null; pairs: number; concepts: number; has_forecast: boolean;
+  has_verification: boolean;
+}
+export interface Versus {
+  report: {
+    first: ComparedRun; second: ComparedRun;
+    pairs: { both: number; turned: number; first_alone: number; second_alone: number };
+    compared: number; kinds: Record<string, number>; first_alone: number; second_alone: number; features: string;
+    sure: number; smallest: Num;
+  };
+  rows: {
+    concept_id: number[]; other_id: number[]; kind: string[]; name: string[]; first: number[]; first_error: Num[];
+    second: number[]; second_error: Num[]; difference: number[]; error: Num[]; p_value: Num[]; q_value: Num[];
+    sure: boolean[]; first_shift: Num[]; first_shift_lo: Num[]; first_shift_hi: Num[]; second_shift: Num[];
+    second_shift_lo: Num[]; second_shift_hi: Num[]; first_seen: Num[]; first_seen_se: Num[]; second_seen: Num[];
+    second_seen_se: Num[];
+  };
+}

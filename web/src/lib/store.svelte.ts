@@ -2,7 +2,7 @@
 
 import type {
   Concepts, Curation, Facts, Forecast, Index, Level, Num, Overview, Places, Plan, RowShard, ScoreShard, Verification,
-  View, WordShard,
+  Versus, View, WordShard,
 } from './contract';
 import { IN_GROUPS, LEVELS, OVER_ALL, SCHEMA_VERSION } from './contract';
 import { forget, hasServer, load, numbered, rowsName, saveCuration, wordsName } from './data';
@@ -76,6 +76,7 @@ class Store {
   forecast = $state.raw<Forecast | null>(null);
   verification = $state.raw<Verification | null>(null);
   plans = $state.raw<Plan[]>([]);
+  versus = $state.raw<Versus | null>(null);
   curation = $state.raw<Curation>({ names: {}, pinned: [], merged: {}, values: {} });
   effects = $state.raw<Map<View, Effect[]>>(new Map());
   error = $state('');
@@ -99,6 +100,7 @@ class Store {
       ]);
       if (index.has.forecast) this.forecast = await load<Forecast>('forecast');
       if (index.has.verification) this.verification = await load<Verification>('verification');
+      if (index.has.versus) this.versus = await load<Versus>('versus');
       if (index.has.plans) this.plans = await load<Plan[]>('plans');
       this.concepts = concepts;
       this.curation = curation;
@@ -276,13 +278,14 @@ class Store {
 
 export const store = new Store();
 
-export type Page = 'overview' | 'responses' | 'prompts' | 'pairs' | 'outcome' | 'decide' | 'ask';
+export type Page = 'overview' | 'responses' | 'prompts' | 'pairs' | 'outcome' | 'versus' | 'decide' | 'ask';
 export const PAGES: { page: Page; label: string; shown: () => boolean }[] = [
   { page: 'overview', label: 'Overview', shown: () => true },
   { page: 'responses', label: 'By response', shown: () => true },
   { page: 'prompts', label: 'By prompt', shown: () => store.places.length > 0 },
   { page: 'pairs', label: 'Pairs', shown: () => true },
   { page: 'outcome', label: 'Forecast and outcome', shown: () => !!(store.forecast || store.verification || store.plans.length || store.index?.answers) },
+  { page: 'versus', label: 'Compare', shown: () => !!store.versus },
   { page: 'decide', label: 'Decide', shown: () => hasServer },
   { page: 'ask', label: 'Ask', shown: () => hasServer },
 ];
@@ -329,5 +332,5 @@ class Route {
   }
 }
 
-const PAGE_NAMES: Page[] = ['overview', 'responses', 'prompts', 'pairs', 'outcome', 'decide', 'ask'];
+const PAGE_NAMES: Page[] = ['overview', 'responses', 'prompts', 'pairs', 'outcome', 'versus', 'decide', 'ask'];
 export const route = new Route();

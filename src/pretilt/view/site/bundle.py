@@ -11,6 +11,8 @@ from functools import cached_property
 from typing import Any
 
 from pretilt.audit.result import AuditResult
+from pretilt.comparison.step import compare_runs
+from pretilt.events import Events
 from pretilt.run import Run
 from pretilt.schema import HYPOTHESES_FILE, PATTERNS_FILE
 from pretilt.version import __version__
@@ -19,6 +21,7 @@ from pretilt.view.site.curation import curation
 from pretilt.view.site.scores import Scores
 from pretilt.view.site.shards import script
 from pretilt.view.site.texts import PAIRS, Fired, Texts
+from pretilt.view.site.versus import versus
 from pretilt.view.summary import report_tables, summarise
 
 SCHEMA_VERSION = 1
@@ -28,8 +31,10 @@ INDEX = "index"
 class Bundle:
     """Shards of a finished audit. Raises UserError for a run that has not finished."""
 
-    def __init__(self, run: Run | AuditResult) -> None:
+    def __init__(self, run: Run | AuditResult, against: Run | None = None, *, events: Events | None = None) -> None:
+        """`against`: a run that this one is held against."""
         self.run = run.run if isinstance(run, AuditResult) else run
+        self.against, self._events = against, events
         self.run.file(HYPOTHESES_FILE)
         self.tables = report_tables(self.run)
         self.summary = summarise(self.tables, title=self.run.manifest["source"])
@@ -84,7 +89,10 @@ class Bundle:
             "n_concepts": self._scores.n_concepts,
             "fired": self._fired.concepts,
             "answers": {"roles": self._answers.roles, "shards": self._answers.n_shards} if self._answers else None,
-            "has": {name: self._later[name] is not None for name in self._later},
+            "has": {
+                **{name: self._later[name] is not None for name in self._later},
+                "versus": self._versus is not None,
+            },
             "is_text_alone": self.tables.is_text_alone,
             "files": self.names(),
             "errors": self.errors,
@@ -122,7 +130,17 @@ class Bundle:
             "patterns": self._patterns,
             "curation": lambda: curation(self.run),
         }
+        if self.against is not None:
+            shards["versus"] = lambda: self._versus
         return shards | {name: lambda name=name: self._later[name] for name, value in self._later.items() if value}
+
+    @cached_property
+    def _versus(self) -> dict[str, Any] | None:
+        """This run against the other; None, with the reason among the errors, where they cannot be compared."""
+        if self.against is None:
+            return None
+        against = self.against
+        return outcomes.readable(lambda: versus(compare_runs(self.run, against, events=self._events)), self.errors)
 
     def _patterns(self) -> dict[str, Any]:
         """Name of a pattern to how it is counted."""

@@ -50,11 +50,16 @@ def page(policy: str | None, *, server: bool = False, title: str = "pretilt") ->
     ).encode()
 
 
-def export_site(run: Run, out: Path, *, force: bool = False, events: Events) -> dict[str, int]:
-    """Write the folder; returns {"files", "bytes", "pairs"}. Raises UserError for a folder that holds other things."""
+def export_site(
+    run: Run, out: Path, *, against: Run | None = None, force: bool = False, events: Events
+) -> dict[str, int]:
+    """Write the folder, with a comparison where there is a run to hold `against`; returns {"files", "bytes", "pairs"}.
+
+    Raises UserError for a folder that holds other things.
+    """
     check_name(out)
     _check_folder(out, force)
-    bundle = Bundle(run)
+    bundle = Bundle(run, against, events=events)
     sizes = {}
     # An old index would list shards that are being replaced.
     (out / DATA / f"{INDEX}.js").unlink(missing_ok=True)

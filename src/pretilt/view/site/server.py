@@ -57,11 +57,11 @@ class Viewer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, run: Run, plan: Path, port: int, events: Events) -> None:
+    def __init__(self, run: Run, plan: Path, port: int, events: Events, against: Run | None) -> None:
         self.token = secrets.token_urlsafe(24)
-        self.run, self.events = run, events
+        self.run, self.events, self.against = run, events, against
         self._manifest = (run.path / MANIFEST).stat().st_mtime_ns
-        self.bundle = Bundle(run)
+        self.bundle = Bundle(run, against, events=events)
         self.plans = PlanCalls(run, plan, events)
         self._reading, self._asking = threading.Lock(), threading.Lock()
         self._shards: dict[str, bytes] = {}
@@ -101,7 +101,7 @@ class Viewer(ThreadingHTTPServer):
         manifest = (self.run.path / MANIFEST).stat().st_mtime_ns
         if manifest != self._manifest:
             self.run = Run(self.run.path)
-            self.bundle = Bundle(self.run)
+            self.bundle = Bundle(self.run, self.against, events=self.events)
             self.plans = PlanCalls(self.run, self.plans.path, self.events)
             self._shards, self._manifest = {}, manifest
 
@@ -223,12 +223,12 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def viewer(run: Run, plan: Path, *, port: int = 0, events: Events) -> Iterator[Viewer]:
+def viewer(run: Run, plan: Path, *, port: int = 0, against: Run | None = None, events: Events) -> Iterator[Viewer]:
     """A server that is ready to `serve_forever`, closed at the end. Raises UserError where another viewer has the run
     open, where it is no finished audit, and for a port that is taken."""
     can_write = _can_write(run.path)  # what nobody can write needs no lock
     lock = working(run.path / SESSION_FOLDER, "view", events.say) if can_write else contextlib.nullcontext()
-    with lock, Viewer(run, plan, port, events) as server:
+    with lock, Viewer(run, plan, port, events, against) as server:
         yield server
 
 
