@@ -24,6 +24,7 @@ from pretilt.lens.blocks import prompt_texts
 from pretilt.pairs.step import pairs_stage
 from pretilt.run import Run
 from pretilt.schema import (
+    CENTROIDS_FILE,
     CONCEPTS_FILE,
     GROUP_MEMBERS_FILE,
     GROUPS,
@@ -40,7 +41,7 @@ from pretilt.settings import AuditSettings
 from pretilt.stats.groups import GroupModel, fit_groups
 from pretilt.stats.hypotheses import DisplayRules, hypotheses
 
-VERSIONS = {"audit": 5, "evidence": 2}  # raise a stage's number when a change of code can change its bytes
+VERSIONS = {"audit": 6, "evidence": 2}  # raise a stage's number when a change of code can change its bytes
 MAX_WORDS = 4096  # of the vocabulary of prompts, the most frequent
 MIN_PROMPTS, MAX_SHARE = 3, 0.2  # a word of fewer prompts, or of more of them, says nothing of what a prompt is about
 
@@ -84,6 +85,7 @@ def _statistics_stage(run: Run, settings: AuditSettings) -> None:
 
         stage.write(GROUPS_FILE, _groups(model, pairs, group_id))
         stage.write(GROUP_MEMBERS_FILE, pa.table({"pair_id": pairs.all["pair_id"], "group_id": members}))
+        stage.write(CENTROIDS_FILE, model.to_table())
         stage.write(CONCEPTS_FILE, concepts)
         stage.write(PROMPT_CONCEPTS_FILE, PROMPT_CONCEPTS.empty_table())
         stage.write(PROMPT_MEMBERS_FILE, PROMPT_MEMBERS.empty_table())

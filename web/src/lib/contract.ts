@@ -115,6 +115,9 @@ export interface Facts {
   rejected_model: Coded;
 }
 
+/** The map: a point of every training pair, and [x, y, radius] of every group's disc, all 0 to 9999. */
+export interface PairPlaces { x: number[]; y: number[]; discs: [number, number, number][]; by_likeness: boolean }
+
 /** Columns of a shard of hypotheses.parquet. */
 export interface RowShard {
   hypothesis_id: string[];

@@ -126,6 +126,7 @@ class Bundle:
             "places": lambda: tables.places(self.tables),
             "facts": lambda: tables.pair_facts(self.run),
             "members": lambda: tables.prompt_members(self.run),
+            "map": lambda: tables.points(self.run),
             "concentration": lambda: tables.concentration(self.tables),
             "patterns": self._patterns,
             "curation": lambda: curation(self.run),

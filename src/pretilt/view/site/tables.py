@@ -16,6 +16,7 @@ from pretilt.text import mask_slurs
 from pretilt.view.certainty import verdict
 from pretilt.view.effects import in_words, is_unnamed, unit_of
 from pretilt.view.page.payload import build_facts
+from pretilt.view.pair_map import pair_map
 from pretilt.view.site.notable import notable
 from pretilt.view.site.shards import by_id, coded, columns, short, steps
 from pretilt.view.summary import Summary
@@ -101,6 +102,14 @@ def pair_facts(run: Run) -> dict[str, Any]:
         "length": (table["n_chosen_tokens"].to_numpy() - table["n_rejected_tokens"].to_numpy()).tolist(),
         **{name: coded(table[name].to_pylist()) for name in ("source", "chosen_model", "rejected_model")},
     }
+
+
+def points(run: Run) -> dict[str, Any]:
+    """Places of the training pairs on the map, 0 to 9999, in the order of pairs.parquet, and the groups' discs."""
+    drawn = pair_map(run)
+    at = np.round(9999 * drawn.points).astype(int)
+    discs = np.round(9999 * np.column_stack([drawn.centre, drawn.radius])).astype(int)
+    return {"x": at[:, 0].tolist(), "y": at[:, 1].tolist(), "discs": discs.tolist(), "by_likeness": drawn.by_likeness}
 
 
 def prompt_members(run: Run) -> dict[int, list[int]]:
