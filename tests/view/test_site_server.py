@@ -15,11 +15,11 @@ from browser import Tags
 from viewer_page import Page
 
 import pretilt
+from pretilt.concepts.curation import CURATION_FILE, curation
 from pretilt.errors import UserError
 from pretilt.events import Events
 from pretilt.run import Run
 from pretilt.view.site import server as server_module
-from pretilt.view.site.curation import CURATION_FILE, curation
 from pretilt.view.site.server import HEADERS, Viewer, viewer
 
 

@@ -12,14 +12,15 @@ from typing import Any
 from pretilt.artifacts import write_text
 from pretilt.errors import UserError
 from pretilt.events import Events
+from pretilt.labels.described import renamed
 from pretilt.run import Run, file_hash
 from pretilt.schema import PAIRS_FILE
 from pretilt.settings import ShapeSettings
 from pretilt.shape.compile import Solved, candidates, nearest_left, shares_left, solve, works
-from pretilt.shape.plan import DIGITS, Item, Plan, check_same_pairs, dump_plan, load_plan, plan_of
+from pretilt.shape.plan import DIGITS, Plan, check_same_pairs, dump_plan, load_plan, plan_of
 from pretilt.shape.reading import Reread, reread
 from pretilt.shape.session import WhatIfSession
-from pretilt.shape.targets import TrainingSets
+from pretilt.shape.targets import TrainingSets, settled
 from pretilt.train.actions import Changes, coverage
 from pretilt.view.next_step import next_step
 from pretilt.view.site.shards import short
@@ -50,7 +51,7 @@ class PlanCalls:
         try:
             plan = load_plan(self.path)
             check_same_pairs(plan, self._pairs)
-            items = [self._shown(item) for item in plan.items]
+            items = self._shown(settled(self._sets, plan))
         except UserError as error:
             return {"path": path, "items": [], "error": str(error)}
         self._digest = self._on_disk()
@@ -130,10 +131,14 @@ class PlanCalls:
         plan = plan_of({"items": items})
         return Plan(plan.items, self._pairs[:DIGITS])
 
-    def _shown(self, item: Item) -> dict[str, Any]:
-        values = {"decision": item.decision, "target": item.target, "name": self._sets.target(item.target).name}
-        written = item.as_yaml()
-        return values | {key: value for key, value in written.items() if key != item.decision}
+    def _shown(self, plan: Plan) -> list[dict[str, Any]]:
+        targets = [self._sets.target(item.target) for item in plan.items]
+        rows = renamed(self.run, [{"concept_id": t.concept_id, "name": t.name} for t in targets])
+        shown = []
+        for item, row in zip(plan.items, rows, strict=True):
+            values = {"decision": item.decision, "target": item.target, "name": row["name"]}
+            shown.append(values | {key: value for key, value in item.as_yaml().items() if key != item.decision})
+        return shown
 
     def _outcome(self, solved: Solved, changes: Changes, reading: Reread | None) -> dict[str, Any]:
         work, reached = solved.work, None
