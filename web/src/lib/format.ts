@@ -21,6 +21,10 @@ export const KINDS: Record<string, string> = {
   pattern: 'patterns of the text', detector: 'detectors', community: 'features that fire together', feature: 'single features',
   shift_max: 'response shifts (max)', shift_freq: 'response shifts (freq)',
 };
+/** The same, as short as a tab is. */
+export const SHORT_KINDS: Record<string, string> = {
+  pattern: 'patterns', detector: 'detectors', community: 'communities', feature: 'features', shift_max: 'shifts (max)', shift_freq: 'shifts (freq)',
+};
 export const inOrder = (kinds: Iterable<string>) => {
   const order = Object.keys(KINDS);
   return [...new Set(kinds)].sort((a, b) => order.indexOf(a) - order.indexOf(b));

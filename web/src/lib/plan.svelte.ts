@@ -1,25 +1,16 @@
 /** The plan as it is being made; the server says what it would change. */
 
 import { call, hasServer } from './data';
+import { METHODS, isSet, type Item } from './methods';
 
-export interface Item {
-  decision: 'suppress' | 'amplify' | 'keep' | 'protect';
-  target: string;
-  name: string;
-  method?: string;
-  strength?: number;
-  to?: string;
-  gate?: string;
-  by?: string;
-  instruction?: string;
-  note?: string;
-}
+export type { Item };
 
 export interface ItemOutcome { number: number; name: string; method: string | null; strength: number | null; reached: number | null; touched: number; inside: number }
 export interface WhatIf {
   concepts: { concept_id: number[]; role: string[]; plain: (number | null)[]; shaped: (number | null)[]; change: (number | null)[] };
   items: ItemOutcome[];
   coverage: { pairs: number; touched: number; dropped: number; weight_left: number; conflicts: Record<string, number> };
+  unread: number[]; // items, from 1, that the model has to read the pairs for
   text: string;
   seconds: number;
 }
@@ -28,18 +19,6 @@ export interface Candidate {
   method: string; strength: number | null; reached: number | null; is_exhausted: boolean; side_effect: number | null;
   pairs: number; needs: string; refusal: string;
 }
-
-/** Largest strength a slider offers, by method, and its unit. */
-export const METHODS: Record<string, { most: number; step: number; unit: string; words: string }> = {
-  offset: { most: 5, step: 0.1, unit: 'log-odds per unit of the score', words: 'counts part of the preference as explained' },
-  drop: { most: 1, step: 0.02, unit: 'share of the pairs that teach it', words: 'leaves pairs out' },
-  weight: { most: 1, step: 0.02, unit: '1 − weight', words: 'lets pairs pull less' },
-  swap: { most: 1, step: 0.02, unit: 'share of the pairs', words: 'exchanges chosen and rejected' },
-  rewrite: { most: 1, step: 0.02, unit: 'share of the pairs', words: 'takes the pattern out of the text' },
-  mask: { most: 1, step: 0.02, unit: 'share of the pairs; every masked response is read again: slow', words: 'leaves the tokens out of the loss' },
-  'group-offset': { most: 5, step: 0.1, unit: 'log-odds', words: 'a constant offset on the pairs' },
-  'designed-offset': { most: 1, step: 0.02, unit: "share of the target's shift", words: 'holds what is protected' },
-};
 
 class PlanStore {
   items = $state<Item[]>([]);
@@ -85,8 +64,8 @@ class PlanStore {
     if (same?.decision === decision) this.items = others;
     else {
       const changes = decision === 'suppress' || decision === 'amplify';
-      const how = changes ? { method: /^(concept|pattern|detector|group:\d+:|prompt_\w+:|global|pattern_group)/.test(target) ? 'offset' : 'weight', strength: 0 } : {};
-      if (changes) how.strength = how.method === 'offset' ? 1 : 0.5;
+      const method = isSet(target) ? 'weight' : 'offset';
+      const how = changes ? { method, strength: isSet(target) ? 0.5 : METHODS[method].start } : {};
       this.items = [...others, { decision, target, name, ...how }];
     }
     this.ask();
