@@ -62,6 +62,8 @@ results:
 
 # The page of the viewer: one script and one style sheet, in the package. Users need no node.
 web:
+	@# The page's types from those of Python; without an environment they stay, and a test holds them against each other.
+	@[ ! -x $(BIN)/python ] || $(BIN)/python scripts/contract.py
 	@cd web && npm ci --no-audit --no-fund --silent && npm run --silent check && npm run --silent build
 
 clean:

@@ -1,24 +1,10 @@
 /** The plan as it is being made; the server says what it would change. */
 
+import type { Candidate, WhatIf } from './contract';
 import { call, hasServer } from './data';
 import { METHODS, isSet, type Item } from './methods';
 
-export type { Item };
-
-export interface ItemOutcome { number: number; name: string; method: string | null; strength: number | null; reached: number | null; touched: number; inside: number }
-export interface WhatIf {
-  concepts: { concept_id: number[]; role: string[]; plain: (number | null)[]; shaped: (number | null)[]; change: (number | null)[] };
-  items: ItemOutcome[];
-  coverage: { pairs: number; touched: number; dropped: number; weight_left: number; conflicts: Record<string, number> };
-  unread: number[]; // items, from 1, that the model has to read the pairs for
-  text: string;
-  seconds: number;
-}
-
-export interface Candidate {
-  method: string; strength: number | null; reached: number | null; is_exhausted: boolean; side_effect: number | null;
-  pairs: number; needs: string; refusal: string;
-}
+export type { Candidate, Item };
 
 class PlanStore {
   items = $state<Item[]>([]);
