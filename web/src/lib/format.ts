@@ -12,7 +12,7 @@ export function signed(value: Num | undefined, digits = 3): string {
 
 export function plain(value: Num | undefined, digits = 3): string {
   if (value === null || value === undefined) return '–';
-  if (value !== 0 && Math.abs(value) < 10 ** -digits) return value.toExponential(1).replace('-', '−');
+  if (value !== 0 && Math.abs(value) < 10 ** -digits) return value.toExponential(1).replaceAll('-', '−');
   return Number(value.toFixed(digits)).toString().replace('-', '−');
 }
 

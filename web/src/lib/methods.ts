@@ -90,3 +90,20 @@ export const GOALS: Record<'suppress' | 'amplify', [string, string][]> = {
 
 /** The kind of a gate, as the page offers them: its word before the colon; "" for none. */
 export const gateKind = (gate: string | undefined) => (gate ? gate.slice(0, gate.indexOf(':')) : '');
+
+/** The items after a decision about a target; the same decision again takes it back. */
+export function marked(items: Item[], decision: Decision, target: string, name: string): Item[] {
+  const others = items.filter((item) => item.target !== target);
+  if (items.some((item) => item.target === target && item.decision === decision)) return others;
+  if (decision === 'keep' || decision === 'protect') return [...others, { decision, target, name }];
+  return [...others, { decision, target, name, ...(isSet(target) ? { method: 'weight', strength: 0.5 } : { method: 'offset', strength: METHODS.offset.start }) }];
+}
+
+/** An item with some values changed; what is undefined goes. */
+export function changed(item: Item, values: Partial<Item>): Item {
+  return Object.fromEntries(Object.entries({ ...item, ...values }).filter(([, value]) => value !== undefined)) as unknown as Item;
+}
+
+/** The items as plan.yaml holds them: the decision is the key of the target. */
+export const asWritten = (items: Item[]): Record<string, unknown>[] =>
+  items.map(({ decision, target, name: _name, ...how }) => ({ [decision]: target, ...how }));

@@ -2,7 +2,7 @@
 
 import type { Candidate, WhatIf } from './contract';
 import { call, hasServer } from './data';
-import { METHODS, isSet, type Item } from './methods';
+import { asWritten, changed, marked, type Item } from './methods';
 
 export type { Candidate, Item };
 
@@ -45,23 +45,14 @@ class PlanStore {
 
   mark(decision: Item['decision'], target: string, name: string) {
     this.remember();
-    const same = this.items.find((item) => item.target === target);
-    const others = this.items.filter((item) => item.target !== target);
-    if (same?.decision === decision) this.items = others;
-    else {
-      const changes = decision === 'suppress' || decision === 'amplify';
-      const method = isSet(target) ? 'weight' : 'offset';
-      const how = changes ? { method, strength: isSet(target) ? 0.5 : METHODS[method].start } : {};
-      this.items = [...others, { decision, target, name, ...how }];
-    }
+    this.items = marked(this.items, decision, target, name);
     this.ask();
   }
 
   change(index: number, values: Partial<Item>, quick = false) {
     if (!quick) this.remember();
     this.saved = '';
-    this.items[index] = { ...this.items[index], ...values };
-    for (const key of ['strength', 'to', 'method', 'gate', 'by', 'instruction', 'note'] as const) if (this.items[index][key] === undefined) delete this.items[index][key];
+    this.items[index] = changed(this.items[index], values);
     this.ask();
   }
 
@@ -92,7 +83,7 @@ class PlanStore {
     this.busy = true;
     const number = this.wanted;
     try {
-      const answer = await call<WhatIf>('what-if', { items: this.bare() });
+      const answer = await call<WhatIf>('what-if', { items: asWritten(this.items) });
       if (this.items.length) this.whatIf = answer;
       this.error = '';
     } catch (error) {
@@ -104,16 +95,12 @@ class PlanStore {
 
   /** Every method for an item, alone. */
   compare(index: number): Promise<{ methods: Candidate[] }> {
-    return call('compare', { items: this.bare(), number: index + 1 });
-  }
-
-  private bare() {
-    return this.items.map(({ decision, target, name: _name, ...how }) => ({ [decision]: target, ...how }));
+    return call('compare', { items: asWritten(this.items), number: index + 1 });
   }
 
   async save() {
     try {
-      const answer = await call<{ path: string; next: string }>('plan', { items: this.bare() });
+      const answer = await call<{ path: string; next: string }>('plan', { items: asWritten(this.items) });
       this.saved = answer.next;
       this.error = '';
     } catch (error) {
