@@ -60,9 +60,11 @@ bench: $(VENV)/.dev
 results:
 	@$(PYTHON) scripts/results.py
 
-# The page of the viewer: one script and one style sheet, in the package. Users need no node.
+# The page of the viewer, its logic tested: one script and one style sheet, in the package. Users need no node.
 web:
-	@cd web && npm ci --no-audit --no-fund --silent && npm run --silent check && npm run --silent build
+	@# The page's types from those of Python; without an environment they stay, and a test holds them against each other.
+	@[ ! -x $(BIN)/python ] || $(BIN)/python scripts/contract.py
+	@cd web && npm ci --no-audit --no-fund --silent && npm run --silent check && npm test --silent && npm run --silent build
 
 clean:
 	rm -rf $(VENV) demo-run

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any, ClassVar
+
 import pyarrow as pa
 import pytest
 
@@ -13,12 +16,13 @@ from pretilt.trace.ids import resolve
 class NamedRun:
     """A run of three concepts, all communities, of which two share a word."""
 
-    path = "runs/named"
+    path = Path("runs/named")
+    manifest: ClassVar[dict[str, Any]] = {"stages": {}}
     names = ('"Hill", "so", "too"', '"AI", "a", "model"', '"AI", "helper"')
 
     def table(self, file: str, columns: list[str]) -> pa.Table:
         tables = {
-            "concepts.parquet": pa.table({"name": self.names, "kind": ["community"] * 3}),
+            "concepts.parquet": pa.table({"concept_id": [0, 1, 2], "name": self.names, "kind": ["community"] * 3}),
             "hypotheses.parquet": pa.table({"hypothesis_id": ["global:0"], "rank": pa.array([1], pa.int32())}),
         }
         return tables[file].select(columns)

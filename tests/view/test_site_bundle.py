@@ -10,6 +10,7 @@ import pytest
 from site_shards import read_shard
 
 import pretilt
+from pretilt.concepts.curation import CURATION_FILE, curation, write_curation
 from pretilt.errors import UserError
 from pretilt.events import Events
 from pretilt.run import Run
@@ -17,7 +18,6 @@ from pretilt.schema import IN_GROUPS, OVER_ALL_PAIRS
 from pretilt.stats.sure import sure_rows
 from pretilt.view.site import export
 from pretilt.view.site.bundle import Bundle
-from pretilt.view.site.curation import CURATION_FILE, curation, write_curation
 from pretilt.view.site.export import ASSETS, export_site
 from pretilt.view.site.shards import script, utf16_offsets
 from pretilt.view.site.tables import Hypotheses

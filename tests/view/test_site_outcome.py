@@ -5,20 +5,26 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 from site_shards import read_shard
 from viewer_page import Page
 
 import pretilt
+from pretilt.events import Events
 from pretilt.run import Run
-from pretilt.view.site import outcomes
+from pretilt.schema_outcomes import OUTCOME, WHAT_IF
+from pretilt.view.site import contract, outcomes
 from pretilt.view.site.bundle import Bundle
+from pretilt.view.site.plan_calls import PlanCalls
 from pretilt.view.site.shards import script
 
-CONTRACT = Path(__file__).parents[2] / "web" / "src" / "lib" / "contract.ts"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -124,37 +130,39 @@ def test_pairs_that_do_two_things_at_once_are_found(page: Page, outcome_site: Pa
 # --- the contract -----------------------------------------------------------------------------------------------------
 
 
-def fields(interface: str) -> set[str]:
-    """Names of an interface's fields that are not optional, on its first level."""
-    text = CONTRACT.read_text(encoding="utf-8")
-    body = re.search(rf"export interface {interface} \{{(.*?)\n?\}}\n", text, re.DOTALL)
-    assert body, interface
-    flat = body[1]
-    while (inner := re.sub(r"\{[^{}]*\}", "", flat)) != flat:
-        flat = inner
-    return set(re.findall(r"(?:^|;|\{)\s*(\w+):", re.sub(r"//.*|/\*.*?\*/", "", flat), re.MULTILINE))
+def test_the_types_of_the_page_are_those_of_python() -> None:
+    """`make web` writes them anew."""
+    script_file = ROOT / "scripts" / "contract.py"
+    answer = subprocess.run([sys.executable, script_file, "--check"], capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
 
 
-@pytest.mark.parametrize(
-    ("interface", "shard", "path"),
-    [
-        ("Index", "index", []), ("Overview", "overview", []), ("Notable", "overview", ["notable", 0]),
-        ("SourceRow", "overview", ["sources", 0]), ("Concepts", "concepts", []), ("Places", "places", []),
-        ("Facts", "facts", []), ("PairTexts", "pairs-0000", [0]), ("WordShard", "words-pattern-000", []),
-        ("Curation", "curation", []),
-    ],
-)  # fmt: skip
-def test_the_page_expects_what_the_shards_hold(
-    shards: dict[str, Any], interface: str, shard: str, path: list[Any]
-) -> None:
-    value = shards[shard]
-    for step in path:
-        value = value[step]
-    assert fields(interface) and fields(interface) <= value.keys(), fields(interface) - value.keys()
+def test_every_shard_of_a_site_is_what_its_type_says(site: Path, outcome_site: Path) -> None:
+    checked_words = set()
+    for path in (*site.glob("data/*.js"), *outcome_site.glob("data/*.js")):
+        name, value = read_shard(path.read_text(encoding="utf-8"))
+        if (model := contract.SHARDS.get(name.partition("-")[0])) is not None:
+            TypeAdapter(model).validate_python(value)
+            checked_words.add(name.partition("-")[0])
+    assert checked_words == contract.SHARDS.keys()
+
+
+def test_columns_are_those_of_the_tables() -> None:
+    assert [*contract.WhatIfRows.model_fields] == WHAT_IF.names
+    assert [*contract.OutcomeRows.model_fields] == OUTCOME.names
+    assert {*contract.ForecastRows.model_fields} == {*outcomes.FORECAST_COLUMNS}
+    assert {*contract.VerificationRows.model_fields} == {*outcomes.SEEN_COLUMNS}
+
+
+def test_answers_of_the_server_are_what_their_types_say(viewer_run: Run, tmp_path: Path) -> None:
+    calls = PlanCalls(viewer_run, tmp_path / "plan.yaml", Events())
+    body = {"items": [{"suppress": "pattern:bold", "method": "drop", "strength": 0.5}], "number": 1}
+    for name, answer in (("what-if", calls.what_if(body)), ("compare", calls.compare(body))):
+        TypeAdapter(contract.CALLS[name]).validate_python(answer)
 
 
 def test_rows_and_outcomes_have_the_columns_that_the_page_reads(viewer_run_folder: Path, outcome_site: Path) -> None:
-    store = (CONTRACT.parent / "store.svelte.ts").read_text(encoding="utf-8")
+    store = (ROOT / "web" / "src" / "lib" / "store.svelte.ts").read_text(encoding="utf-8")
     listed = re.search(r"const NUMBERS = \[(.*?)\]", store, re.DOTALL)
     assert listed
     _, rows = read_shard(Bundle(Run(viewer_run_folder)).shard("rows-pattern-000").decode())

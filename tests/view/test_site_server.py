@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,11 +16,12 @@ from browser import Tags
 from viewer_page import Page
 
 import pretilt
+from pretilt.concepts.curation import CURATION_FILE, curation
 from pretilt.errors import UserError
 from pretilt.events import Events
 from pretilt.run import Run
+from pretilt.shape.variants import NotRead
 from pretilt.view.site import server as server_module
-from pretilt.view.site.curation import CURATION_FILE, curation
 from pretilt.view.site.server import HEADERS, Viewer, viewer
 
 
@@ -262,6 +264,80 @@ def test_a_concept_is_marked_moved_by_the_slider_and_saved(page: Page, server: V
     page.click_on("button", "Undo")
     page.shows("Nothing is decided yet")
     assert page.errors() == []
+
+
+def choose(page: Page, selector: str, value: str) -> None:
+    page.wait("!!document.querySelector(arguments[0])", selector)
+    page.js(
+        "((e, v) => { e.value = v; e.dispatchEvent(new Event('change', {bubbles: true})); })"
+        "(document.querySelector(arguments[0]), arguments[1])",
+        selector,
+        value,
+    )
+
+
+def test_a_plan_with_a_gate_a_driver_and_a_goal_is_one_that_shape_takes(page: Page, server: Viewer) -> None:
+    page.at("#/responses?q=bold").click_on(".marks .suppress")
+    page.click_on("nav a", "Decide")
+    choose(page, ".driver", "pattern:apology")
+    choose(page, ".gatekind", "group")
+    page.shows("gate: group:")
+    group = page.js("document.querySelector('.gatevalue').value")
+    page.shows("by: pattern:apology")
+    choose(page, ".driver", "")
+    choose(page, ".goal", "half")
+    page.shows("to: half")
+    assert page.js("document.querySelector('.item input[type=range]')") is None
+    choose(page, ".goal", "strength")
+    choose(page, ".driver", "pattern:semicolon")
+    page.shows("by: pattern:semicolon")
+    page.click_on("button", "Save")
+    page.shows("Saved to")
+    (item,) = pretilt.shape(server.run.path, server.plans.path).report["items"]
+    assert (item["by"], item["gate"], item["method"]) == ("pattern:semicolon", f"group:{group}", "offset")
+    assert page.errors() == [] and page.violations() == []
+
+
+def test_a_method_that_the_run_cannot_use_says_what_it_needs(page: Page) -> None:
+    page.at("#/responses?q=bold").click_on(".marks .suppress")
+    page.click_on("nav a", "Decide")
+    page.click_on(".item summary", "cannot be used here")
+    page.shows("steer-policy needs the model’s tokens, and this run was audited without a model")
+    offered = page.js("[...document.querySelector('.how select').options].map((o) => o.value)")
+    assert "drop" in offered and not {"mask", "inoculate", "steer-policy"} & {*offered}
+
+
+def test_methods_are_compared_again_after_the_slider_has_moved(page: Page) -> None:
+    page.at("#/responses?q=bold").click_on(".marks .suppress")
+    page.click_on("nav a", "Decide")
+    page.click_on(".compare summary", "Compare methods")
+    page.wait("document.querySelectorAll('.compare tbody tr').length > 2")
+    strength = (
+        "[...document.querySelectorAll('.compare tbody tr')].find((r) => r.cells[0].textContent === 'offset')"
+        ".cells[1].textContent"
+    )
+    assert page.js(strength) == "1"
+    set_range(page, 3)
+    page.wait(f"{strength} === '3'")
+
+
+def test_what_the_model_has_not_read_is_left_out_of_the_answer_and_named(
+    server: Viewer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unread(*_: Any) -> None:
+        raise NotRead("the model has not read the pairs so")
+
+    items = [
+        {"suppress": "pattern:bold", "method": "offset", "strength": 1.0, "instruction": "Answer with bold words."},
+        {"suppress": "pattern:semicolon", "method": "drop", "strength": 0.5},
+    ]
+    status, _, answer = ask(server, "api/what-if", {"items": items})
+    assert status == 409 and "without a lens" in json.loads(answer)["error"]
+    monkeypatch.setattr(sys.modules["pretilt.shape.compile"], "_check", lambda *_: None)
+    monkeypatch.setattr(sys.modules["pretilt.shape.methods.work"], "asked_for", unread)
+    answer = json.loads(ask(server, "api/what-if", {"items": items})[2])
+    assert answer["unread"] == [1] and [item["touched"] > 0 for item in answer["items"]] == [False, True]
+    assert "instruction: Answer with bold words." in answer["text"] and "strength: 1.0" in answer["text"]
 
 
 def test_asking_says_what_an_answer_holds_and_what_becomes_of_it(page: Page) -> None:

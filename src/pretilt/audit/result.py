@@ -81,11 +81,14 @@ class AuditResult(Result):
         return self.hypotheses
 
     def preview(self) -> list[dict[str, Any]]:
+        from pretilt.concepts.curation import given_names
+
         effects = [effect for name in LISTS for effect in self.summary.get(name, ())][:PREVIEW_ROWS]
+        by_hand = given_names(self.run) if effects else {}
         return [
             {
                 "training would": effect["direction"],
-                "concept": effect["concept"],
+                "concept": by_hand.get(effect["concept_id"], effect["concept"]),
                 "where": effect["place"] or "over all pairs",
                 "effect": effect["effect"],
                 "95 % interval": f"{effect['lo']:+.3f} to {effect['hi']:+.3f}",

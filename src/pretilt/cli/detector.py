@@ -63,6 +63,7 @@ def detector(
       pretilt detector runs/my-pairs --name warmth --trait "warm and personal towards the user"
     """
     from pretilt import api
+    from pretilt.labels.described import renamed
     from pretilt.view.terminal.console import Console
     from pretilt.view.terminal.detector import print_card
 
@@ -81,5 +82,5 @@ def detector(
     if as_json:
         print(shown_json(result.report))
         return
-    print_card(result.report, console.out)
+    print_card({**result.report, "leakage": renamed(result.run, result.report["leakage"])}, console.out)
     console.say(next_step("detector", run, f"detector:{name}"))

@@ -9,7 +9,7 @@ from pretilt.artifacts import write_text
 from pretilt.run import Run, file_hash
 from pretilt.schema import PAIRS_FILE
 from pretilt.shape.plan import DIGITS, Item, Plan, check_same_pairs, dump_plan, load_plan, plan_of
-from pretilt.shape.targets import TrainingSets
+from pretilt.shape.targets import TrainingSets, settled
 
 
 def mark_item(run: Run, path: Path, decision: str, target: str, values: dict[str, Any]) -> Path:
@@ -20,6 +20,7 @@ def mark_item(run: Run, path: Path, decision: str, target: str, values: dict[str
     entry = {decision: target, **{name: value for name, value in values.items() if value is not None}}
     item = plan_of({"items": [entry]}).items[0]
     sets = TrainingSets(run)
+    item = settled(sets, Plan((item,))).items[0]
     sets.target(item.target)
     sets.gate(item.gate)
     if item.by is not None:

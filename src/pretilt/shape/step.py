@@ -15,6 +15,7 @@ from pretilt.errors import UserError
 from pretilt.events import Events, watching
 from pretilt.forecast.step import checked_settings, rollout_role, stages_read
 from pretilt.forecast.uncertainty import Interval
+from pretilt.labels.described import renamed
 from pretilt.lock import writes
 from pretilt.result import Result
 from pretilt.run import Run, content_hash, file_hash
@@ -30,6 +31,7 @@ from pretilt.schema import (
 )
 from pretilt.settings import ShapeSettings
 from pretilt.shape.plan import Plan, check_same_pairs, dump_plan, load_plan, plan_of
+from pretilt.shape.targets import TrainingSets, settled
 from pretilt.text import counted
 from pretilt.version import __version__
 
@@ -61,8 +63,8 @@ class ShapeResult(Result):
         coverage = self.report["coverage"]
         touched = f"{coverage['touched']:,} of {counted(coverage['pairs'], 'pair')} touched"
         sought = [item for item in self.report["items"] if item["reached"] is not None]
-        reached = [f"{item['name']} {item['reached']:.0%} left" for item in sought]
-        return f"{self.run.path}: plan '{self.name}', {touched}" + (f"; {', '.join(reached[:3])}" if reached else "")
+        reached = [f"{item['name']} {item['reached']:.0%} left" for item in renamed(self.run, sought[:3])]
+        return f"{self.run.path}: plan '{self.name}', {touched}" + (f"; {', '.join(reached)}" if reached else "")
 
     @property
     def folder(self) -> Path:
@@ -124,6 +126,7 @@ def shape_run(
     name = _name(name, plan)
     pairs = file_hash(run.file(PAIRS_FILE))
     check_same_pairs(plan, pairs)
+    plan = settled(TrainingSets(run), plan)
     config = {"plan": plan.identity, "compare": compare, "sweep": sweep, **resolved_options(run, options)}
     reads = stages_read(run, config["rollouts"])
     inputs = {"files": _files_named(plan), "measurement": run.manifest.get("measurement_id")}

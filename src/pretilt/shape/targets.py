@@ -32,8 +32,9 @@ from pretilt.schema import (
     PROMPT_CONCEPTS_FILE,
     PROMPT_MEMBERS_FILE,
 )
+from pretilt.shape.plan import Plan
 from pretilt.text import one_line
-from pretilt.trace.ids import Cell, resolve
+from pretilt.trace.ids import Cell, is_name, resolve
 
 _SET = re.compile(r"(group|prompt|source|chosen_model|rejected_model|pair|pairs|prompt_has):(.+)", re.DOTALL)
 _COLUMNS = ("source", "chosen_model", "rejected_model")
@@ -88,6 +89,16 @@ class TrainingSets:
         where = "" if place is None else f" on {self._set_name(*place.split(':', 1))}"
         name = str(row["name"] or f"concept {cell.concept_id}") + where
         return Target(text, one_line(name), rows, cell.concept_id, row["pattern"], row["detector"])
+
+    def settled(self, text: str, *, line: int | None = None, file: Path | None = None) -> str:
+        """The text with the id of a concept in the place of its name: a plan must mean the same whatever people call
+        things later. Raises UserError as `target` does."""
+        if _SET.fullmatch(text) or text.startswith("logit:") or not is_name(text):
+            return text
+        target = self.target(text, line=line, file=file)
+        if target.pattern or target.detector:
+            return f"pattern:{target.pattern}" if target.pattern else f"detector:{target.detector}"
+        return f"concept:{target.concept_id}"
 
     def driver(self, text: str, *, line: int | None = None, file: Path | None = None) -> Target:
         """The concept whose score drives a method. Raises UserError for what has no score on every pair."""
@@ -187,6 +198,16 @@ class TrainingSets:
     def _concepts(self) -> dict[int, dict[str, str]]:
         table = self.run.table(CONCEPTS_FILE, ["concept_id", "name", "pattern", "detector"])
         return {row["concept_id"]: row for row in table.to_pylist()}
+
+
+def settled(sets: TrainingSets, plan: Plan) -> Plan:
+    """The plan with ids in the place of names. Raises UserError, with the line, for a name that the run lacks."""
+    items = []
+    for item in plan.items:
+        target = sets.settled(item.target, line=item.line, file=plan.path)
+        driver = None if item.by is None else sets.settled(item.by, line=item.line, file=plan.path)
+        items.append(replace(item, target=target, by=driver))
+    return replace(plan, items=tuple(items))
 
 
 def _read_ids(path: Path) -> list[str]:

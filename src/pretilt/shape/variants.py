@@ -44,10 +44,14 @@ class Variant:
     amount: float = 0.0
 
 
+class NotRead(UserError):
+    """The model would have to read the pairs, and an open what-if session writes nothing."""
+
+
 def variant_logps(data: ShapeData, variant: Variant) -> tuple[np.ndarray, np.ndarray]:
     """(chosen, rejected) float64 [n], in nats, summed over each response, of the training pairs in their order.
 
-    Raises UserError in an open what-if session, which writes nothing, where the variant was not read before.
+    Raises NotRead in an open what-if session, which writes nothing, where the variant was not read before.
     """
     if variant in data.variants:
         return data.variants[variant]
@@ -60,7 +64,7 @@ def variant_logps(data: ShapeData, variant: Variant) -> tuple[np.ndarray, np.nda
     digest = content_hash({**config, **inputs})[:12]
     name, folder = f"variant-{digest}", f"variants/{digest}"
     if not data.may_write and name not in run.manifest["stages"]:
-        raise UserError(
+        raise NotRead(
             "the model has not read the pairs so", why="an open session writes nothing",
             fix="Run `pretilt shape` with this item once",
         )  # fmt: skip

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pretilt.errors import N_NEAR, UserError, near_misses
+from pretilt.labels.described import named_table
 from pretilt.run import Run
 from pretilt.schema import (
     CONCEPTS_FILE,
@@ -153,23 +154,33 @@ def _place_trouble(run: Run, view: str, where: int) -> str:
     return f"{where} is no {name}" + (f", they are {bounds['min']} to {bounds['max']}" if len(place_ids) else "")
 
 
+def is_name(what: str) -> bool:
+    """True for a text that is none of the ids: `resolve` then reads it as the name of a concept."""
+    forms = (_NUMBER, _HYPOTHESIS, _BY_NAME, _CONCEPT, _PAIR, _ROW)
+    return not any(form.fullmatch(what.strip()) for form in forms)
+
+
 def _named(run: Run, what: str) -> Cell:
     """The one concept of that name, or whose name alone holds the text.
 
-    A name may be typed as it is printed: cut short with "…", and with a phrase after " · ". Raises UserError with the
-    concepts whose names hold the text, or nearly are it.
+    A name may be typed as it is printed: as a person gave it, cut short with "…", and with a phrase after " · "; the
+    audit's own name is taken too. Raises UserError with the concepts whose names hold the text, or nearly are it.
     """
-    labels = run.table(CONCEPTS_FILE, ["name"])["name"].to_pylist()
-    names = [(name or "").lower() for name in labels]
+    labels = [name or "" for name in named_table(run, "concepts", ["concept_id", "name"])["name"].to_pylist()]
+    audited = [name or "" for name in run.table(CONCEPTS_FILE, ["name"])["name"].to_pylist()]
+    printed, own_names = [name.lower() for name in labels], [name.lower() for name in audited]
     text = what.split(" · ")[0].rstrip("…").strip().lower()
-    same = [i for i, name in enumerate(names) if name and name == text]
-    matches = same or [i for i, name in enumerate(names) if text and text in name]
+    matches: list[int] = []
+    for names, typed in ((printed, what.strip().lower()), (printed, text), (own_names, text)):
+        matches = matches or [i for i, name in enumerate(names) if name and name == typed]
+    both = list(zip(printed, own_names, strict=True))
+    matches = matches or [i for i, names in enumerate(both) if text and any(text in name for name in names)]
     if len(matches) == 1:
         return _concept(run, matches[0], f"concept:{matches[0]}")
 
     what_is_wrong = f"'{what[:60]}' is no id and no name of {'one concept alone' if matches else 'a concept'}"
     if not matches and 2 < len(text) <= LONGEST_NAME:
-        matches = [names.index(name) for name in near_misses(text, names)]
+        matches = [printed.index(name) for name in near_misses(text, printed)]
     near = [f"concept:{i} ({labels[i]})" for i in matches[:N_NEAR]]
     raise _unknown(run, what_is_wrong, near=near, like=what)
 

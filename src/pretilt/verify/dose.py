@@ -20,6 +20,7 @@ from pretilt.errors import UserError
 from pretilt.events import Events, watching
 from pretilt.forecast.inputs import Bank, concept_bank, rollouts_of
 from pretilt.forecast.samples import Rollouts
+from pretilt.labels.described import renamed
 from pretilt.lock import writes
 from pretilt.models.steering import Direction
 from pretilt.result import Result
@@ -50,7 +51,8 @@ class DoseResult(Result):
     def headline(self) -> str:
         points = self.report["target"]["points"]
         ends = " to ".join(f"{point['mean']:.0%}" for point in (points[0], points[-1]))
-        return f"{self.run.path}: {self.report['target']['name']} in {ends} of the answers"
+        (target,) = renamed(self.run, [self.report["target"]])
+        return f"{self.run.path}: {target['name']} in {ends} of the answers"
 
     @property
     def table(self) -> pa.Table:

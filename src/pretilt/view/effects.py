@@ -128,9 +128,11 @@ class Labels:
             p["prompt_concept_id"]: p for p in tables.prompt_concepts.to_pylist()
         }
         self.n_train = n_train(tables.pairs)
+        self._given_names = tables.given_names
 
     def concept(self, concept_id: int) -> str:
-        return mask_slurs(self.concepts.get(concept_id, {}).get("name") or f"concept {concept_id}")
+        name = self._given_names.get(concept_id) or self.concepts.get(concept_id, {}).get("name")
+        return mask_slurs(name or f"concept {concept_id}")
 
     def place(self, view: str, where: int) -> str:
         if view in OVER_ALL_PAIRS or where < 0:

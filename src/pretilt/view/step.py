@@ -25,7 +25,7 @@ def write_report(run: Run) -> dict[str, Any]:
     facts |= {"described": names} if (names := described(run)) else {}
     with run.stage("report", version=VERSION, config={"pretilt": __version__}, reads=reads, inputs=facts) as stage:
         if not stage.done:
-            tables = report_tables(run)
+            tables = report_tables(run, as_audited=True)
             stage.write_json(SUMMARY_FILE, summarise(tables, title=run.manifest["source"]).to_dict())
             stage.write_text(PAGE_FILE, build_report(tables, title=run.manifest["source"]))
     return run.json(SUMMARY_FILE)

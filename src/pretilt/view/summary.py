@@ -276,8 +276,12 @@ def summary_of(run: Run) -> Summary:
     return summarise(report_tables(run), title=run.manifest["source"])
 
 
-def report_tables(run: Run) -> ReportTables:
-    """The artifacts that a person is shown."""
+def report_tables(run: Run, *, as_audited: bool = False) -> ReportTables:
+    """The artifacts that a person is shown. `as_audited`: without the names that people gave, for what a stage writes.
+
+    The tables hold the audit's names in both cases: what is listed first must not depend on what it is called.
+    """
+    from pretilt.concepts.curation import given_names
     from pretilt.labels.described import KEYS, named_table
 
     names = ("pairs", "hypotheses", "evidence", "dropped")
@@ -285,7 +289,7 @@ def report_tables(run: Run) -> ReportTables:
     facts = {name: value for name, value in run.manifest.items() if name != "stages"}
     return ReportTables(
         **{name: run.table(f"{name}.parquet") for name in names},
-        **{name: named_table(run, name) for name in KEYS},
+        **{name: named_table(run, name, as_audited=True) for name in KEYS},
         preflight=run.json(PREFLIGHT_FILE),
         manifest={**facts, "statistics": run.json(STATISTICS_FILE)},
         concentration=run.table(CONCENTRATION_FILE) if run.holds(CONCENTRATION_FILE) else None,
@@ -293,6 +297,7 @@ def report_tables(run: Run) -> ReportTables:
         sources=run.table(SOURCES_FILE) if run.holds(SOURCES_FILE) else None,
         doctor=run.json(DOCTOR_FILE)["checks"] if run.holds(DOCTOR_FILE) else (),
         files=sorted(_of_the_audit(run)),
+        given_names={} if as_audited else given_names(run),
     )
 
 

@@ -34,6 +34,7 @@ class ReportTables:
     alike: pa.Table | None = None  # schema ALIKE
     doctor: Sequence[Mapping[str, Any]] = ()
     files: Sequence[str] = ()  # names of the run's artifacts
+    given_names: Mapping[int, str] = field(default_factory=dict)  # concept to what a person called it
 
     @property
     def is_text_alone(self) -> bool:

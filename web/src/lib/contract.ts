@@ -1,41 +1,153 @@
-/** What the shards of src/pretilt/view/site hold. Null means that a number is not defined. */
+/** What the shards hold and what the server answers. Null means that a number is not defined.
+ * Made by `python scripts/contract.py` from src/pretilt/view/site/contract.py: change that file. */
 
 export const SCHEMA_VERSION = 1;
-export type Num = number | null;
-export type View =
-  | 'global' | 'group' | 'prompt_max' | 'prompt_freq' | 'pattern' | 'pattern_group' | 'detector' | 'detector_group';
-export type Level = 'sure' | 'probably' | 'unsure' | 'unknown';
 export const LEVELS: Level[] = ['sure', 'probably', 'unsure', 'unknown'];
 export const OVER_ALL: View[] = ['pattern', 'detector', 'global'];
 export const IN_GROUPS: View[] = ['group', 'pattern_group', 'detector_group'];
+export type Num = number | null;
+export type View = 'global' | 'group' | 'prompt_max' | 'prompt_freq' | 'pattern' | 'pattern_group' | 'detector' | 'detector_group';
+export type Level = 'sure' | 'probably' | 'unsure' | 'unknown';
+export type Turn = [string, string];
+export type Fire = [number, number, number, number];
+export type FiredShard = Record<string, [Fire[], Fire[]]>;
+export type ScoreShard = Record<string, Scores>;
+export type Patterns = Record<string, PatternFacts>;
 
+/** Pairs that have a concept, by their place in pairs.parquet. */
+export interface Scores {
+  places: number[];
+  u: number[];
+}
+
+export interface PatternFacts {
+  title: string | null;
+  counts: string | null;
+  reads: string | null;
+  expression: string | null;
+  function: string | null;
+}
+
+/** What a page reads first. */
 export interface Index {
   schema_version: number;
   pretilt: string;
   title: string;
-  views: Partial<Record<View, { rows: number; left_out: number; shards: number; of_shard: number }>>;
+  views: Partial<Record<View, ViewFacts>>;
   n_pairs: number;
   n_train: number;
   pairs_of_shard: number;
   concepts_of_shard: number;
   n_concepts: number;
-  answers: { roles: string[]; shards: number } | null;
-  has: { forecast: boolean; verification: boolean; plans: boolean; versus: boolean };
   fired: number[];
+  answers: AnswerShards | null;
+  has: Has;
   is_text_alone: boolean;
   files: string[];
   errors: string[];
 }
 
-export interface Check {
-  name: string;
-  verdict: 'green' | 'amber' | 'red' | 'not run';
-  figure: number | string | null;
-  threshold: string;
-  meaning: string;
-  what_to_do: string;
+export interface ViewFacts {
+  rows: number;
+  left_out: number;
+  shards: number;
+  of_shard: number;
 }
 
+export interface AnswerShards {
+  roles: string[];
+  shards: number;
+}
+
+export interface Has {
+  forecast: boolean;
+  verification: boolean;
+  plans: boolean;
+  versus: boolean;
+}
+
+export interface Overview {
+  title: string;
+  opening: string[];
+  read: Read;
+  lens: SummaryLens;
+  trust: Trust;
+  preflight: Record<string, unknown>;
+  dropped: Record<string, unknown>;
+  lengths: Histogram;
+  families: SummaryFamilies;
+  sources: SourceRow[];
+  doctor: Check[];
+  files: Turn[];
+  versions: Record<string, string>;
+  settings: Record<string, unknown>;
+  seconds: Record<string, number>;
+  notable: Notable[];
+  lists: Record<string, string[]>;
+}
+
+export interface Read {
+  format: string | null;
+  rows_in: number;
+  pairs: number;
+  dropped: Record<string, number>;
+  train: number;
+  heldout: number;
+  components: number;
+  tokens: SummaryTokens;
+  unit: 'tokens' | 'words';
+  mean_length_difference: Num;
+  share_chosen_longer: Num;
+}
+
+export interface SummaryTokens {
+  prompt: number;
+  chosen: number;
+  rejected: number;
+}
+
+export interface SummaryLens {
+  model?: string | null;
+  layer?: number | null;
+  dictionary?: string | null;
+  n_features?: number | null;
+  explained_variance?: Num;
+  l0?: Num;
+  measurement_id?: string | null;
+}
+
+export interface Trust {
+  disparity: string;
+  freq_threshold: number;
+  share_one_firing_passes: Num;
+  bundled_lens: boolean;
+  baseline: string;
+  paper: boolean;
+  tested: Record<string, number>;
+  shown: Record<string, number>;
+  in_lists: Record<string, Record<string, number>>;
+  n_silent: number | null;
+  n_tested: number;
+  n_shown: number;
+  sure: Record<string, number>;
+  n_sure: number;
+}
+
+export interface Histogram {
+  edges: number[];
+  counts: number[];
+}
+
+export interface SummaryFamilies {
+  n_pairs?: number | null;
+  n_families?: number | null;
+  share_in_families?: Num;
+  largest?: number | null;
+  kish_n_eff?: Num;
+  straddling?: number | null;
+}
+
+/** The training pairs of one source, or by one model, alone. */
 export interface SourceRow {
   column: 'source' | 'chosen_model' | 'rejected_model';
   value: string;
@@ -44,9 +156,29 @@ export interface SourceRow {
   length_difference: number;
   length_error: Num;
   share_chosen_longer: number;
-  patterns: { pattern: string; name: string; delta: number; error: number; share_chosen: number; share_rejected: number }[];
+  patterns: TaughtPattern[];
 }
 
+export interface TaughtPattern {
+  pattern: string;
+  name: string;
+  delta: number;
+  error: number;
+  share_chosen: number;
+  share_rejected: number;
+}
+
+/** One check of the doctor. */
+export interface Check {
+  name: string;
+  verdict: 'green' | 'amber' | 'red' | 'not run';
+  figure: number | number | string | null;
+  threshold: string;
+  meaning: string;
+  what_to_do: string;
+}
+
+/** One of the three things to look at. */
 export interface Notable {
   hypothesis_id: string;
   direction: 'amplify' | 'suppress';
@@ -57,27 +189,7 @@ export interface Notable {
   is_sure: boolean;
 }
 
-export interface Overview {
-  title: string;
-  opening: string[];
-  read: {
-    format: string | null; rows_in: number; pairs: number; dropped: Record<string, number>; train: number;
-    heldout: number; components: number; tokens: Record<'prompt' | 'chosen' | 'rejected', number>;
-    unit: 'tokens' | 'words'; mean_length_difference: Num; share_chosen_longer: Num;
-  };
-  lens: { model?: string; layer?: number; dictionary?: string; n_features?: number };
-  trust: { n_tested: number; n_shown: number; n_sure: number; tested: Record<string, number>; paper: boolean; baseline: string };
-  families: { n_families?: number; kish_n_eff?: Num; largest?: number };
-  sources: SourceRow[];
-  doctor: Check[];
-  lengths: { edges: number[]; counts: number[] };
-  files: [string, string][];
-  versions: Record<string, string>;
-  settings: Record<string, unknown>;
-  notable: Notable[];
-  lists: Record<string, string[]>;
-}
-
+/** Columns by concept, in the order of concept_id; names as the audit gave them. */
 export interface Concepts {
   concept_id: number[];
   kind: string[];
@@ -87,6 +199,7 @@ export interface Concepts {
   name_kind: (string | null)[];
   name_score: Num[];
   n_pairs_active: Num[];
+  prevalence: Num[];
   share_chosen: Num[];
   share_rejected: Num[];
   per_100_words: Num[];
@@ -99,11 +212,26 @@ export interface Concepts {
 }
 
 export interface Places {
-  groups: { group_id: number; name: string; size: number; concept_ids: number[] }[];
-  prompt_concepts: { prompt_concept_id: number; statistic: string; name: string; size: number; phrases: string[] }[];
+  groups: GroupFacts[];
+  prompt_concepts: PromptFacts[];
 }
 
-export interface Coded { names: string[]; codes: number[] }
+export interface GroupFacts {
+  group_id: number;
+  name: string;
+  size: number;
+  concept_ids: number[];
+}
+
+export interface PromptFacts {
+  prompt_concept_id: number;
+  statistic: string;
+  name: string;
+  size: number;
+  phrases: string[];
+}
+
+/** Columns by pair, in the order of pairs.parquet. */
 export interface Facts {
   row_index: number[];
   family_id: number[];
@@ -115,10 +243,13 @@ export interface Facts {
   rejected_model: Coded;
 }
 
-/** The map: a point of every training pair, and [x, y, radius] of every group's disc, all 0 to 9999. */
-export interface PairPlaces { x: number[]; y: number[]; discs: [number, number, number][]; by_likeness: boolean }
+/** A column of few different texts; code -1 is none. */
+export interface Coded {
+  names: string[];
+  codes: number[];
+}
 
-/** Columns of a shard of hypotheses.parquet. */
+/** Columns of a shard of hypotheses.parquet, those that every page reads; the others by their names. */
 export interface RowShard {
   hypothesis_id: string[];
   sure: boolean[];
@@ -129,9 +260,12 @@ export interface RowShard {
   [column: string]: unknown[];
 }
 
-export interface WordShard { sentence: string[]; how_sure: string[]; cautions: string[][] }
+export interface WordShard {
+  sentence: string[];
+  how_sure: string[];
+  cautions: string[][];
+}
 
-export type Turn = [role: string, text: string];
 export interface PairTexts {
   pair_id: string;
   row: number;
@@ -142,79 +276,581 @@ export interface PairTexts {
   rejected_score?: number;
   harmful: boolean;
 }
-/** [turn, start, stop, strength in 0 … 1] */
-export type Fire = [number, number, number, number];
-/** Of one concept: place of a pair → what fires in chosen and in rejected. */
-export type FiredShard = Record<string, [Fire[], Fire[]]>;
-export type ScoreShard = Record<string, { places: number[]; u: number[] }>;
+
+/** One prompt, answered before and after training: by role the text, and whether it ended by itself. */
+export interface Answer {
+  prompt: string;
+  answers: Record<string, [string, boolean]>;
+  harmful: boolean;
+}
 
 export interface Forecast {
-  report: { form: string; rung: string; rollouts: string | null; signs_known: number; auc_heldout: Num; written: string; sealed_before_training: boolean; sha256: string };
-  rows: Record<string, Num[]> & { concept_id: number[]; needs_sft: boolean[]; unclear: boolean[] };
+  report: ForecastFigures;
+  rows: ForecastRows;
 }
 
-export interface FigureReport { r2: Num; rel_y: Num; rel_x: Num; n: number; reachable: Num; of_ceiling: Num }
+export interface ForecastFigures {
+  form: string;
+  rung: string;
+  rollouts: string | null;
+  signs_known: number;
+  auc_heldout: Num;
+  written: string;
+  sealed_before_training: boolean;
+  sha256: string;
+}
+
+export interface ForecastRows {
+  concept_id: number[];
+  mean: Num[];
+  one_step: Num[];
+  converged: Num[];
+  shift: Num[];
+  shift_lo: Num[];
+  shift_hi: Num[];
+  rewarded: Num[];
+  rewarded_lo: Num[];
+  rewarded_hi: Num[];
+  prevalence: Num[];
+  prevalence_upper: Num[];
+  needs_sft: (boolean | null)[];
+  unclear: (boolean | null)[];
+  shuffled: Num[];
+}
+
 export interface Verification {
-  report: {
-    verdict: { name: string; sentence: string; text: string; set: string };
-    seal: { state: string; why: string; words: string };
-    before: string;
-    after: string;
-    statements: { claim: string; test: string; figures: string; held: boolean | null }[];
-    sets: Record<string, { label: string; concepts: number; scale: Num; judgement: null | {
-      overall: FigureReport; spearman: Num; sign_accuracy: Num; n_resolved: number; slope: Num; permutation_95: Num;
-      nulls: Record<string, FigureReport>;
-    } }>;
-    prompts: { judged: number; per_prompt: number };
-    training: { words: string } | null;
-    length_drift: Num;
-  };
-  rows: Record<string, Num[]> & { concept_id: number[]; inside: (boolean | null)[]; resolved: boolean[]; sign_right: (boolean | null)[] };
+  report: VerificationFigures;
+  rows: VerificationRows;
 }
 
-export interface PlanItem {
-  number: number; decision: string; target: string; name: string; concept_id: number | null; pairs_inside: number;
-  method: string | null; strength: Num; unit: string | null; reached: Num; pairs_touched: number; plain: Num;
-  shaped: Num; change: Num; change_lo: Num; change_hi: Num;
+export interface VerificationFigures {
+  verdict: Verdict;
+  seal: SealReport;
+  before: string;
+  after: string;
+  statements: Statement[];
+  sets: Record<string, SetReport>;
+  prompts: JudgedPrompts;
+  training: TrainingSummary | null;
+  length_drift: Num;
 }
-export interface PlanCoverage {
-  pairs: number; touched: number; dropped: number; left: number; weight_left: number;
-  by_item: Record<string, number>; overlaps: Record<string, number>; conflicts: Record<string, number>;
+
+export interface Verdict {
+  name: 'came true' | 'came partly true' | 'failed' | 'nothing can be said';
+  sentence: string;
+  text: string;
+  set: string;
 }
+
+export interface SealReport {
+  state: string;
+  why: string;
+  words: string;
+}
+
+/** A claim that could have turned out false. */
+export interface Statement {
+  claim: string;
+  test: string;
+  figures: string;
+  held: boolean | null;
+}
+
+/** One set of concepts; `judgement` and what follows from it are null or absent where there are too few. */
+export interface SetReport {
+  label: string;
+  concepts: number;
+  judgement: JudgementReport | null;
+  table: RungRow[];
+  scale?: Num;
+  scale_lo?: Num;
+  scale_hi?: Num;
+  law_error?: Num;
+  intervals_void?: string | null;
+  coverage?: Coverage | null;
+  against_shuffled?: Quantiles | null;
+  labels?: LabelNull | null;
+  hits: ListedConcept[];
+  misses: ListedConcept[];
+  can_be_said: boolean;
+}
+
+/** One forecast over one set of concepts, see `pretilt.verify.judge.Judgement`. */
+export interface JudgementReport {
+  overall: FigureReport;
+  spearman: Num;
+  sign_accuracy: Num;
+  n_resolved: number;
+  slope: Num;
+  slope_lo: Num;
+  slope_hi: Num;
+  mean_error: Num;
+  mean_error_of_zero: Num;
+  without_top: FigureReport;
+  permutation_p: Num;
+  permutation_95: Num;
+  nulls: Record<string, FigureReport>;
+  beyond_nulls: FigureReport | null;
+  standardised: FigureReport | null;
+  per_prevalence: FigureReport | null;
+  coverage: Record<string, Num>;
+}
+
+/** An R² with its ceiling. */
+export interface FigureReport {
+  r2: Num;
+  rel_y: Num;
+  rel_x: Num;
+  n: number;
+  reachable: Num;
+  of_ceiling: Num;
+}
+
+/** A rung or a baseline, judged like the forecast. */
+export interface RungRow {
+  r2: Num;
+  rel_y: Num;
+  rel_x: Num;
+  n: number;
+  reachable: Num;
+  of_ceiling: Num;
+  name: string;
+  kind: 'rung' | 'baseline';
+  declared: boolean;
+  spearman: Num;
+  sign_accuracy: Num;
+  n_resolved: number;
+  slope: Num;
+  slope_lo: Num;
+  slope_hi: Num;
+  permutation_p: Num;
+}
+
+/** Share of observed shifts inside their intervals; null where those are void. */
+export interface Coverage {
+  confidence: number;
+  noise_alone: Num;
+  even_prompts: Num;
+  all_prompts: Num;
+}
+
+/** 2.5 %, 50 % and 97.5 %. */
+export interface Quantiles {
+  lo: Num;
+  median: Num;
+  hi: Num;
+}
+
+/** The R² beside those of forecasts from shuffled labels. */
+export interface LabelNull {
+  p: Num;
+  draws: number;
+  r2_95: Num;
+}
+
+export interface ListedConcept {
+  concept_id: number;
+  predicted: Num;
+  expected: Num;
+  lo: Num;
+  hi: Num;
+  observed: Num;
+  se: Num;
+  off_by_sd: Num;
+  inside: boolean;
+  sign_right: boolean | null;
+}
+
+export interface JudgedPrompts {
+  judged: number;
+  split: string;
+  units: number;
+  unpaired: number;
+  per_prompt: number;
+  before: RolloutCounts;
+  after: RolloutCounts;
+}
+
+/** sampled = finished + cut = read + empty + dropped. */
+export interface RolloutCounts {
+  sampled: number;
+  finished: number;
+  cut: number;
+  read: number;
+  empty: number;
+  dropped: Record<string, number>;
+  truncated: number;
+  retokenised: number;
+}
+
+export interface TrainingSummary {
+  name: string;
+  words: string;
+  mean_weight: Num;
+  mean_margin: Num;
+  accuracy: Num;
+  chosen_drift: Num;
+  rms_log_ratio: Num;
+  labels: ShuffledLabels | null;
+  steps: number | null;
+}
+
+export interface ShuffledLabels {
+  shuffled: boolean;
+  seed: number;
+}
+
+export interface VerificationRows {
+  concept_id: number[];
+  predicted: Num[];
+  observed: Num[];
+  se: Num[];
+  predictive_lo: Num[];
+  predictive_hi: Num[];
+  inside: (boolean | null)[];
+  resolved: boolean[];
+  sign_right: (boolean | null)[];
+}
+
+/** A compiled plan; `outcome` where it was verified. */
 export interface Plan {
   name: string;
   text: string;
-  report: { items: PlanItem[]; coverage: PlanCoverage; needs: string[]; rung: string };
-  what_if: Record<string, Num[]> & { concept_id: number[]; role: string[]; sure: (boolean | null)[] };
-  outcome?: { targets: { number: number; name: string; decision: string; before: Num; plain: Num; shaped: Num; left: Num; recovery: Num; recovery_se: Num; forecast_left: Num }[] };
+  report: ShapeReport;
+  what_if: WhatIfRows;
+  outcome?: OutcomeReport | null;
+  outcome_rows?: OutcomeRows | null;
 }
 
-export interface Answer { prompt: string; answers: Record<string, [text: string, finished: boolean]>; harmful: boolean }
+/** shape.json. */
+export interface ShapeReport {
+  format_version: number;
+  name: string;
+  pairs_sha256: string;
+  measurement_id: string | null;
+  plan: Record<string, unknown>;
+  form: string;
+  rung: 'mean' | 'one_step' | 'converged';
+  rollouts: string | null;
+  eta: number;
+  beta: number;
+  needs_beta: boolean;
+  draws: number;
+  seed: number;
+  items: ItemReport[];
+  coverage: ShapeCoverage;
+  sweep?: SweepPointReport[];
+  effects: Record<string, FamilyEffects>;
+  needs: string[];
+  actions_sha256: string;
+  sha256: string;
+  written: string;
+  sealed_before_training: boolean;
+  pretilt: string;
+}
+
+/** One decision of the plan. Numbers of its concept are null for a set of pairs; shifts are of the declared rung. */
+export interface ItemReport {
+  number: number;
+  decision: 'suppress' | 'amplify' | 'keep' | 'protect';
+  target: string;
+  name: string;
+  gate: string | null;
+  by: string | null;
+  instruction: string | null;
+  concept_id: number | null;
+  pairs_inside: number;
+  method: string | null;
+  strength: Num;
+  unit: string | null;
+  share_wanted: Num;
+  is_local: boolean;
+  plain_inside: Num;
+  shaped_inside: Num;
+  reached: Num;
+  reached_everywhere: Num;
+  is_exhausted: boolean;
+  pairs_touched: number;
+  plain: Num;
+  shaped: Num;
+  change: Num;
+  change_lo: Num;
+  change_hi: Num;
+  compared: CandidateReport[];
+}
+
+/** One method for an item, alone. */
+export interface CandidateReport {
+  method: string;
+  strength: Num;
+  reached: Num;
+  is_exhausted: boolean;
+  side_effect: Num;
+  protected_effect: Num;
+  pairs: number;
+  needs: string;
+  refusal: string;
+}
+
+/** What the actions touch. */
+export interface ShapeCoverage {
+  pairs: number;
+  touched: number;
+  dropped: number;
+  left: number;
+  weight_left: number;
+  by_item: Record<string, number>;
+  overlaps: Record<string, number>;
+  conflicts: Record<string, number>;
+  conflicting_pairs: string[];
+}
+
+/** One item at another strength, alone. */
+export interface SweepPointReport {
+  item: number;
+  strength: number;
+  reached: Num;
+  side_effect: Num;
+  protected_effect: Num;
+  pairs: number;
+  weight_left: number;
+}
+
+/** Changes of one family of concepts, targets aside. */
+export interface FamilyEffects {
+  concepts: number;
+  sure: number;
+  rms_change: Num;
+  rms_plain: Num;
+  reliability: Num;
+}
+
+export interface WhatIfRows {
+  concept_id: number[];
+  family: string[];
+  role: string[];
+  item: (number | null)[];
+  plain: Num[];
+  shaped: Num[];
+  change: Num[];
+  change_lo: Num[];
+  change_hi: Num[];
+  sure: (boolean | null)[];
+  base_rate: Num[];
+}
+
+/** outcome.json. */
+export interface OutcomeReport {
+  format_version: number;
+  pretilt: string;
+  name: string;
+  before: string;
+  after: string;
+  shaped: string;
+  draws: number;
+  seed: number;
+  sealed_before_training: boolean;
+  prompts: number;
+  per_prompt: number;
+  targets: TargetOutcome[];
+  sets: Record<string, OutcomeOfSet>;
+  utility: Partial<Record<'after' | 'shaped', Utility>>;
+  length_drift: Partial<Record<'plain' | 'change', number>>;
+}
+
+/** One decision: what was intended, foretold and seen. Scores are means over the answers, rates for patterns. */
+export interface TargetOutcome {
+  number: number;
+  decision: 'suppress' | 'amplify' | 'keep' | 'protect';
+  target: string;
+  name: string;
+  method: string | null;
+  strength: Num;
+  prompts: number;
+  is_inside: boolean;
+  before: Num;
+  plain: Num;
+  shaped: Num;
+  change_se: Num;
+  outside_change: Num;
+  outside_se: Num;
+  share_wanted: Num;
+  forecast_left: Num;
+  forecast_left_everywhere: Num;
+  left: Num;
+  recovery: Num;
+  recovery_se: Num;
+}
+
+/** Of one family of concepts. */
+export interface OutcomeOfSet {
+  all: OutcomeFigures;
+  off_target: OutcomeFigures;
+}
+
+/** How well the changes of some concepts were foretold. */
+export interface OutcomeFigures {
+  concepts: number;
+  mean_change: Num;
+  mean_noise: Num;
+  resolved: number;
+  r2: Num;
+  rel_y: Num;
+  spearman: Num;
+  sign_accuracy: Num;
+  slope: Num;
+  coverage: Num;
+}
+
+/** Held-out pairs under one of the two models. */
+export interface Utility {
+  regime: string;
+  pairs: number | null;
+  accuracy: Num;
+  mean_margin: Num;
+  margin_se: Num;
+}
+
+export interface OutcomeRows {
+  concept_id: number[];
+  family: string[];
+  role: string[];
+  predicted: Num[];
+  observed: Num[];
+  se: Num[];
+  resolved: boolean[];
+  sign_right: (boolean | null)[];
+  before: Num[];
+  plain: Num[];
+  shaped: Num[];
+}
+
+/** What people did to names; see `concepts/curation.py`. */
 export interface Curation {
   names: Record<string, string>;
   pinned: number[];
   merged: Record<string, number>;
   values: Record<string, 'good' | 'bad'>;
 }
-export type Patterns = Record<string, { title: string; counts: string; reads: string; expression: string; function: string }>;
 
-/** Two runs side by side: the one that is shown, first, and another. Effects over all training pairs. */
+/** The map: a point of every training pair, and x, y, radius of every group's disc; all 0 to 9999. */
+export interface PairPlaces {
+  x: number[];
+  y: number[];
+  discs: [number, number, number][];
+  by_likeness: boolean;
+}
+
+/** Two runs side by side. */
+export interface Versus {
+  report: VersusReport;
+  rows: VersusRows;
+}
+
+/** `ComparisonReport` without its list; first is the run of the page. */
+export interface VersusReport {
+  first: ComparedRun;
+  second: ComparedRun;
+  pairs: SharedPairs;
+  compared: number;
+  kinds: Record<string, number>;
+  first_alone: number;
+  second_alone: number;
+  features: string;
+  sure: number;
+  smallest: Num;
+}
+
+/** One of the two. */
 export interface ComparedRun {
-  path: string; source: string; model: string | null; pairs: number; concepts: number; has_forecast: boolean;
+  path: string;
+  source: string;
+  model: string | null;
+  pairs: number;
+  concepts: number;
+  has_forecast: boolean;
   has_verification: boolean;
 }
-export interface Versus {
-  report: {
-    first: ComparedRun; second: ComparedRun;
-    pairs: { both: number; turned: number; first_alone: number; second_alone: number };
-    compared: number; kinds: Record<string, number>; first_alone: number; second_alone: number; features: string;
-    sure: number; smallest: Num;
-  };
-  rows: {
-    concept_id: number[]; other_id: number[]; kind: string[]; name: string[]; first: number[]; first_error: Num[];
-    second: number[]; second_error: Num[]; difference: number[]; error: Num[]; p_value: Num[]; q_value: Num[];
-    sure: boolean[]; first_shift: Num[]; first_shift_lo: Num[]; first_shift_hi: Num[]; second_shift: Num[];
-    second_shift_lo: Num[]; second_shift_hi: Num[]; first_seen: Num[]; first_seen_se: Num[]; second_seen: Num[];
-    second_seen_se: Num[];
-  };
+
+/** Training pairs by where they stand. */
+export interface SharedPairs {
+  both: number;
+  turned: number;
+  first_alone: number;
+  second_alone: number;
+}
+
+/** Columns of COMPARISON, sure rows first. */
+export interface VersusRows {
+  concept_id: number[];
+  other_id: number[];
+  kind: string[];
+  name: string[];
+  first: number[];
+  first_error: Num[];
+  second: number[];
+  second_error: Num[];
+  difference: number[];
+  error: Num[];
+  p_value: Num[];
+  q_value: Num[];
+  sure: boolean[];
+  first_shift: Num[];
+  first_shift_lo: Num[];
+  first_shift_hi: Num[];
+  second_shift: Num[];
+  second_shift_lo: Num[];
+  second_shift_hi: Num[];
+  first_seen: Num[];
+  first_seen_se: Num[];
+  second_seen: Num[];
+  second_seen_se: Num[];
+}
+
+/** The answer to a plan; `unread`: numbers of the items that the model has to read the pairs for. */
+export interface WhatIf {
+  concepts: WhatIfShifts;
+  items: ItemOutcome[];
+  coverage: Touched;
+  unread: number[];
+  text: string;
+  seconds: number;
+}
+
+export interface WhatIfShifts {
+  concept_id: number[];
+  role: string[];
+  plain: Num[];
+  shaped: Num[];
+  change: Num[];
+}
+
+export interface ItemOutcome {
+  number: number;
+  name: string;
+  method: string | null;
+  strength: Num;
+  reached: Num;
+  touched: number;
+  inside: number;
+}
+
+export interface Touched {
+  pairs: number;
+  touched: number;
+  dropped: number;
+  weight_left: number;
+  conflicts: Record<string, number>;
+}
+
+/** One method for an item, alone. */
+export interface Candidate {
+  method: string;
+  strength: Num;
+  reached: Num;
+  is_exhausted: boolean;
+  side_effect: Num;
+  pairs: number;
+  needs: string;
+  refusal: string;
 }

@@ -12,7 +12,7 @@ export function signed(value: Num | undefined, digits = 3): string {
 
 export function plain(value: Num | undefined, digits = 3): string {
   if (value === null || value === undefined) return '–';
-  if (value !== 0 && Math.abs(value) < 10 ** -digits) return value.toExponential(1).replace('-', '−');
+  if (value !== 0 && Math.abs(value) < 10 ** -digits) return value.toExponential(1).replaceAll('-', '−');
   return Number(value.toFixed(digits)).toString().replace('-', '−');
 }
 
@@ -20,6 +20,10 @@ export function plain(value: Num | undefined, digits = 3): string {
 export const KINDS: Record<string, string> = {
   pattern: 'patterns of the text', detector: 'detectors', community: 'features that fire together', feature: 'single features',
   shift_max: 'response shifts (max)', shift_freq: 'response shifts (freq)',
+};
+/** The same, as short as a tab is. */
+export const SHORT_KINDS: Record<string, string> = {
+  pattern: 'patterns', detector: 'detectors', community: 'communities', feature: 'features', shift_max: 'shifts (max)', shift_freq: 'shifts (freq)',
 };
 export const inOrder = (kinds: Iterable<string>) => {
   const order = Object.keys(KINDS);

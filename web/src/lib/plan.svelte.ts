@@ -1,45 +1,10 @@
 /** The plan as it is being made; the server says what it would change. */
 
+import type { Candidate, WhatIf } from './contract';
 import { call, hasServer } from './data';
+import { asWritten, changed, marked, type Item } from './methods';
 
-export interface Item {
-  decision: 'suppress' | 'amplify' | 'keep' | 'protect';
-  target: string;
-  name: string;
-  method?: string;
-  strength?: number;
-  to?: string;
-  gate?: string;
-  by?: string;
-  instruction?: string;
-  note?: string;
-}
-
-export interface ItemOutcome { number: number; name: string; method: string | null; strength: number | null; reached: number | null; touched: number; inside: number }
-export interface WhatIf {
-  concepts: { concept_id: number[]; role: string[]; plain: (number | null)[]; shaped: (number | null)[]; change: (number | null)[] };
-  items: ItemOutcome[];
-  coverage: { pairs: number; touched: number; dropped: number; weight_left: number; conflicts: Record<string, number> };
-  text: string;
-  seconds: number;
-}
-
-export interface Candidate {
-  method: string; strength: number | null; reached: number | null; is_exhausted: boolean; side_effect: number | null;
-  pairs: number; needs: string; refusal: string;
-}
-
-/** Largest strength a slider offers, by method, and its unit. */
-export const METHODS: Record<string, { most: number; step: number; unit: string; words: string }> = {
-  offset: { most: 5, step: 0.1, unit: 'log-odds per unit of the score', words: 'counts part of the preference as explained' },
-  drop: { most: 1, step: 0.02, unit: 'share of the pairs that teach it', words: 'leaves pairs out' },
-  weight: { most: 1, step: 0.02, unit: '1 − weight', words: 'lets pairs pull less' },
-  swap: { most: 1, step: 0.02, unit: 'share of the pairs', words: 'exchanges chosen and rejected' },
-  rewrite: { most: 1, step: 0.02, unit: 'share of the pairs', words: 'takes the pattern out of the text' },
-  mask: { most: 1, step: 0.02, unit: 'share of the pairs; every masked response is read again: slow', words: 'leaves the tokens out of the loss' },
-  'group-offset': { most: 5, step: 0.1, unit: 'log-odds', words: 'a constant offset on the pairs' },
-  'designed-offset': { most: 1, step: 0.02, unit: "share of the target's shift", words: 'holds what is protected' },
-};
+export type { Candidate, Item };
 
 class PlanStore {
   items = $state<Item[]>([]);
@@ -80,23 +45,14 @@ class PlanStore {
 
   mark(decision: Item['decision'], target: string, name: string) {
     this.remember();
-    const same = this.items.find((item) => item.target === target);
-    const others = this.items.filter((item) => item.target !== target);
-    if (same?.decision === decision) this.items = others;
-    else {
-      const changes = decision === 'suppress' || decision === 'amplify';
-      const how = changes ? { method: /^(concept|pattern|detector|group:\d+:|prompt_\w+:|global|pattern_group)/.test(target) ? 'offset' : 'weight', strength: 0 } : {};
-      if (changes) how.strength = how.method === 'offset' ? 1 : 0.5;
-      this.items = [...others, { decision, target, name, ...how }];
-    }
+    this.items = marked(this.items, decision, target, name);
     this.ask();
   }
 
   change(index: number, values: Partial<Item>, quick = false) {
     if (!quick) this.remember();
     this.saved = '';
-    this.items[index] = { ...this.items[index], ...values };
-    for (const key of ['strength', 'to', 'method', 'gate', 'by', 'instruction', 'note'] as const) if (this.items[index][key] === undefined) delete this.items[index][key];
+    this.items[index] = changed(this.items[index], values);
     this.ask();
   }
 
@@ -127,7 +83,7 @@ class PlanStore {
     this.busy = true;
     const number = this.wanted;
     try {
-      const answer = await call<WhatIf>('what-if', { items: this.bare() });
+      const answer = await call<WhatIf>('what-if', { items: asWritten(this.items) });
       if (this.items.length) this.whatIf = answer;
       this.error = '';
     } catch (error) {
@@ -139,16 +95,12 @@ class PlanStore {
 
   /** Every method for an item, alone. */
   compare(index: number): Promise<{ methods: Candidate[] }> {
-    return call('compare', { items: this.bare(), number: index + 1 });
-  }
-
-  private bare() {
-    return this.items.map(({ decision, target, name: _name, ...how }) => ({ [decision]: target, ...how }));
+    return call('compare', { items: asWritten(this.items), number: index + 1 });
   }
 
   async save() {
     try {
-      const answer = await call<{ path: string; next: string }>('plan', { items: this.bare() });
+      const answer = await call<{ path: string; next: string }>('plan', { items: asWritten(this.items) });
       this.saved = answer.next;
       this.error = '';
     } catch (error) {

@@ -205,6 +205,12 @@ class Store {
   }
 
   name(concept: number): string {
+    const leader = this.curation.names[concept] ? undefined : this.curation.merged[concept];
+    return leader === undefined ? this.ownName(concept) : `${this.ownName(leader)} (${this.ownName(concept)})`;
+  }
+
+  /** Without the name of the concept that it stands under. */
+  ownName(concept: number): string {
     return this.curation.names[concept] || this.concepts!.name[concept] || `concept ${concept}`;
   }
 

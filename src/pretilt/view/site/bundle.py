@@ -12,12 +12,12 @@ from typing import Any
 
 from pretilt.audit.result import AuditResult
 from pretilt.comparison.step import compare_runs
+from pretilt.concepts.curation import curation
 from pretilt.events import Events
 from pretilt.run import Run
 from pretilt.schema import HYPOTHESES_FILE, PATTERNS_FILE
 from pretilt.version import __version__
 from pretilt.view.site import outcomes, tables
-from pretilt.view.site.curation import curation
 from pretilt.view.site.scores import Scores
 from pretilt.view.site.shards import script
 from pretilt.view.site.texts import PAIRS, Fired, Texts

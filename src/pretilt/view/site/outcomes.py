@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pretilt.errors import UserError
+from pretilt.labels.described import renamed
 from pretilt.pairs.transcript import transcript
 from pretilt.rollouts.sampling import SAMPLES
 from pretilt.rollouts.step import samples_stage
@@ -73,10 +74,11 @@ def plans(run: Run) -> list[dict[str, Any]]:
         folder = f"{SHAPE_FOLDER}/{name}"
         if not run.holds(f"{folder}/{SHAPE_REPORT}"):
             continue
+        report = run.json(f"{folder}/{SHAPE_REPORT}")
         entry = {
             "name": name,
             "text": run.file(f"{folder}/{PLAN_FILE}").read_text(encoding="utf-8"),
-            "report": run.json(f"{folder}/{SHAPE_REPORT}"),
+            "report": {**report, "items": renamed(run, report["items"])},
             "what_if": columns(run.table(f"{folder}/{WHAT_IF_FILE}")),
         }
         if run.holds(f"{folder}/{OUTCOME_REPORT}"):

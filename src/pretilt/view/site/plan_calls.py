@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,21 @@ from typing import Any
 from pretilt.artifacts import write_text
 from pretilt.errors import UserError
 from pretilt.events import Events
+from pretilt.labels.described import renamed
 from pretilt.run import Run, file_hash
 from pretilt.schema import PAIRS_FILE
 from pretilt.settings import ShapeSettings
 from pretilt.shape.compile import Solved, candidates, nearest_left, shares_left, solve, works
-from pretilt.shape.plan import DIGITS, Item, Plan, check_same_pairs, dump_plan, load_plan, plan_of
+from pretilt.shape.plan import DIGITS, Plan, check_same_pairs, dump_plan, load_plan, plan_of
 from pretilt.shape.reading import Reread, reread
 from pretilt.shape.session import WhatIfSession
-from pretilt.shape.targets import TrainingSets
+from pretilt.shape.targets import TrainingSets, settled
+from pretilt.shape.variants import NotRead
 from pretilt.train.actions import Changes, coverage
 from pretilt.view.next_step import next_step
 from pretilt.view.site.shards import short
+
+READ_BY_THE_MODEL = ("inoculate", "steer-reference", "steer-policy")
 
 
 class PlanCalls:
@@ -50,7 +55,7 @@ class PlanCalls:
         try:
             plan = load_plan(self.path)
             check_same_pairs(plan, self._pairs)
-            items = [self._shown(item) for item in plan.items]
+            items = self._shown(settled(self._sets, plan))
         except UserError as error:
             return {"path": path, "items": [], "error": str(error)}
         self._digest = self._on_disk()
@@ -59,7 +64,8 @@ class PlanCalls:
     def what_if(self, body: Any) -> dict[str, Any]:
         """The predicted shift of every concept under a plan, what it touches, and its text. Raises UserError."""
         start = time.monotonic()
-        plan = self._plan(body)
+        written = self._plan(body)
+        plan, unread = self._read_so_far(written)
         table = self.session(plan)
         items, _ = works(self.session.what_if, plan)
         solved = solve(self.session.what_if, plan, items)
@@ -74,7 +80,8 @@ class PlanCalls:
             },
             "items": [self._outcome(one_item, changes, reading) for one_item in solved],
             "coverage": coverage(actions, signs, len(self.session.data)),
-            "text": dump_plan(plan),
+            "unread": unread,
+            "text": dump_plan(written),
             "seconds": round(time.monotonic() - start, 4),
         }  # fmt: skip
 
@@ -98,7 +105,7 @@ class PlanCalls:
                 "side_effect": short(candidate.side_effect),
                 "pairs": candidate.pairs,
                 "needs": candidate.needs,
-                "refusal": candidate.refusal,
+                "refusal": candidate.refusal.removesuffix(": "),
             }
             for candidate in candidates(self.session.what_if, work)
         ]
@@ -130,10 +137,28 @@ class PlanCalls:
         plan = plan_of({"items": items})
         return Plan(plan.items, self._pairs[:DIGITS])
 
-    def _shown(self, item: Item) -> dict[str, Any]:
-        values = {"decision": item.decision, "target": item.target, "name": self._sets.target(item.target).name}
-        written = item.as_yaml()
-        return values | {key: value for key, value in written.items() if key != item.decision}
+    def _read_so_far(self, plan: Plan) -> tuple[Plan, list[int]]:
+        """The plan, items that the model has not read the pairs for with strength 0, and their numbers from 1."""
+        items, unread = list(plan.items), []
+        for number, item in enumerate(plan.items, 1):
+            if item.instruction is None and not (item.changes and item.method in READ_BY_THE_MODEL):
+                continue
+            alone = replace(plan, items=(item,))
+            try:
+                solve(self.session.what_if, alone, works(self.session.what_if, alone)[0])
+            except NotRead:
+                items[number - 1] = replace(item, strength=0.0, share=None)
+                unread.append(number)
+        return replace(plan, items=tuple(items)), unread
+
+    def _shown(self, plan: Plan) -> list[dict[str, Any]]:
+        targets = [self._sets.target(item.target) for item in plan.items]
+        rows = renamed(self.run, [{"concept_id": t.concept_id, "name": t.name} for t in targets])
+        shown = []
+        for item, row in zip(plan.items, rows, strict=True):
+            values = {"decision": item.decision, "target": item.target, "name": row["name"]}
+            shown.append(values | {key: value for key, value in item.as_yaml().items() if key != item.decision})
+        return shown
 
     def _outcome(self, solved: Solved, changes: Changes, reading: Reread | None) -> dict[str, Any]:
         work, reached = solved.work, None

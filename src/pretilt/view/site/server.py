@@ -19,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from pretilt.concepts.curation import CURATION_FILE, write_curation
 from pretilt.errors import UserError
 from pretilt.events import Events
 from pretilt.lock import working
@@ -26,7 +27,6 @@ from pretilt.run import Run
 from pretilt.schema import MANIFEST
 from pretilt.view.site.ask import pasted
 from pretilt.view.site.bundle import INDEX, Bundle
-from pretilt.view.site.curation import write_curation
 from pretilt.view.site.export import ASSETS, DATA, asset, page
 from pretilt.view.site.plan_calls import PlanCalls
 
@@ -60,7 +60,7 @@ class Viewer(ThreadingHTTPServer):
     def __init__(self, run: Run, plan: Path, port: int, events: Events, against: Run | None) -> None:
         self.token = secrets.token_urlsafe(24)
         self.run, self.events, self.against = run, events, against
-        self._manifest = (run.path / MANIFEST).stat().st_mtime_ns
+        self._read_at = self._changed_at()
         self.bundle = Bundle(run, against, events=events)
         self.plans = PlanCalls(run, plan, events)
         self._reading, self._asking = threading.Lock(), threading.Lock()
@@ -97,13 +97,19 @@ class Viewer(ThreadingHTTPServer):
             return self._shards[name]
 
     def _refresh(self) -> None:
-        """Read the run again where a step has finished since: a page that is loaded anew shows it."""
-        manifest = (self.run.path / MANIFEST).stat().st_mtime_ns
-        if manifest != self._manifest:
+        """Read the run again where a step has finished, or a name was given, since: a page that is loaded anew shows
+        it."""
+        changed_at = self._changed_at()
+        if changed_at != self._read_at:
             self.run = Run(self.run.path)
             self.bundle = Bundle(self.run, self.against, events=self.events)
             self.plans = PlanCalls(self.run, self.plans.path, self.events)
-            self._shards, self._manifest = {}, manifest
+            self._shards, self._read_at = {}, changed_at
+
+    def _changed_at(self) -> list[int]:
+        """When the manifest and the names given by hand were written, in nanoseconds; those that there are."""
+        paths = [self.run.path / name for name in (MANIFEST, CURATION_FILE)]
+        return [path.stat().st_mtime_ns for path in paths if path.exists()]
 
     def call(self, name: str, body: Any) -> Any:
         """What the page asks of Python; `body` None for a question without one. Raises NoSuchCall for another."""

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from pretilt.labels.described import renamed
 from pretilt.text import counted, mask_slurs, one_line
 from pretilt.verify.dose import DoseResult
 from pretilt.view.terminal.kit import Page, percent
@@ -22,7 +23,8 @@ def print_dose(result: DoseResult, console: Console) -> None:
     table.add_column("concept", ratio=1, overflow="fold")
     for amount in report["amounts"]:
         table.add_column(f"{amount:+g}" if amount else "0", justify="right", no_wrap=True)
-    for number, row in enumerate([report["target"], *report["same"], *report["moved"]]):
+    rows = renamed(result.run, [report["target"], *report["same"], *report["moved"]])
+    for number, row in enumerate(rows):
         style = "bold" if number == 0 else ""
         cells = [_rate(point) for point in row["points"]]
         table.add_row(page.text(one_line(mask_slurs(row["name"])), style), *(page.text(c, style) for c in cells))

@@ -7,6 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from pretilt.labels.described import renamed
+from pretilt.shape.step import open_shape
 from pretilt.text import counted, mask_slurs, one_line
 from pretilt.verify.plan import PlanOutcome
 from pretilt.view.certainty import signed
@@ -16,6 +18,8 @@ from pretilt.view.terminal.kit import Page, percent
 def print_outcome(outcome: PlanOutcome, console: Console) -> None:
     """One screen."""
     page, report = Page(console), outcome.report
+    items = renamed(outcome.run, open_shape(outcome.run, outcome.name).report["items"])
+    names = {item["number"]: item["name"] for item in items}
     answers = f"{report['per_prompt']:g} answers of each model to {counted(report['prompts'], 'prompt')}"
     page.heading(f"pretilt · plan '{outcome.name}' after training", answers)
     page.heading("Targets", "mean score of the answers: untrained, trained plainly, trained under the plan")
@@ -24,7 +28,7 @@ def print_outcome(outcome: PlanOutcome, console: Console) -> None:
     for name in ("before", "plain", "shaped", "foretold left", "left"):
         table.add_column(name, justify="right", no_wrap=True)
     for target in report["targets"]:
-        words = f"{target['decision']} {one_line(mask_slurs(target['name']))}"
+        words = f"{target['decision']} {one_line(mask_slurs(names[target['number']]))}"
         if target["method"]:
             words += f"\n{target['method']} {target['strength']:g}"
         if target["is_inside"]:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pretilt.labels.described import named_table
+from pretilt.labels.described import named_table, renamed
 from pretilt.shape.step import ShapeResult
 from pretilt.text import counted, mask_slurs, one_line
 from pretilt.view.certainty import signed
@@ -22,7 +22,8 @@ FEW_LEFT = 0.5  # share of the pairs' weight below which a plan is a different d
 
 def print_shape(result: ShapeResult, console: Console) -> None:
     """One screen."""
-    page, report = Page(console), result.report
+    page = Page(console)
+    report = {**result.report, "items": renamed(result.run, result.report["items"])}
     page.heading(f"pretilt · plan '{result.name}'", "what it does to the pairs, and what training would then do")
     page.print()
     page.facts(_coverage(report))

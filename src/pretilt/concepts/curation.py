@@ -1,6 +1,7 @@
 """What people did to the names of a run: renamed, pinned, merged, called good or bad. Kept in the run folder.
 
-No statistic reads it, and no stage: an audit of the same pairs gives the same bytes with and without it.
+No statistic reads it, and no stage: an audit of the same pairs gives the same bytes with and without it. What a person
+reads gets its names through `labels.described`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pretilt.text import one_line
 CURATION_FILE = "curation.json"
 LONGEST_NAME = 120
 VALUES = ("good", "bad")
+MEND = "Mend it, or move it away: names are then those of the audit"
 KEYS = ("names", "pinned", "merged", "values")
 
 
@@ -31,9 +33,25 @@ def curation(run: Run) -> dict[str, Any]:
     except FileNotFoundError:
         return {"names": {}, "pinned": [], "merged": {}, "values": {}}
     except (OSError, ValueError) as error:
-        fix = "Mend it, or move it away: names are then those of the audit"
-        raise UserError("the names given by hand cannot be read", file=path, fix=fix) from error
-    return checked(value, run)
+        raise UserError("the names given by hand cannot be read", file=path, fix=MEND) from error
+    return checked(value, run, fix=MEND)
+
+
+def given_names(run: Run) -> dict[int, str]:
+    """Concept to the name that a person gave it; {} where nobody did.
+
+    A merged concept without a name of its own has that of the concept it stands under, with the audit's in brackets.
+    Raises UserError for a damaged file.
+    """
+    entries = curation(run)
+    names = {int(concept): name for concept, name in entries["names"].items()}
+    if not entries["merged"]:
+        return names
+    audited = run.table(CONCEPTS_FILE, ["name"])["name"].to_pylist()
+    for concept, leader in entries["merged"].items():
+        own = audited[int(concept)] or f"concept {concept}"
+        names.setdefault(int(concept), f"{names.get(leader) or audited[leader] or f'concept {leader}'} ({own})")
+    return names
 
 
 def write_curation(run: Run, value: Any) -> dict[str, Any]:
@@ -43,12 +61,12 @@ def write_curation(run: Run, value: Any) -> dict[str, Any]:
     return entries
 
 
-def checked(value: Any, run: Run) -> dict[str, Any]:
+def checked(value: Any, run: Run, *, fix: str = "") -> dict[str, Any]:
     """The value with names on one line. Raises UserError where it is not what `curation` says."""
     n = run.table(CONCEPTS_FILE, ["concept_id"]).num_rows
 
     def wrong(why: str) -> UserError:
-        return UserError("names given by hand are not understood", file=run.path / CURATION_FILE, why=why)
+        return UserError("names given by hand are not understood", file=run.path / CURATION_FILE, why=why, fix=fix)
 
     if not isinstance(value, Mapping) or set(value) - {*KEYS}:
         raise wrong(f"they are a mapping with the keys {', '.join(KEYS)}")

@@ -1,0 +1,450 @@
+"""What the shards hold, and what the server answers, typed: `web/src/lib/contract.ts` is made of this file.
+
+`python scripts/contract.py` writes it; a test holds every shard of a site against its model. What is a report of the
+run has the report's own model. Null means that a number is not defined.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import ConfigDict
+
+from pretilt.reports.audit import Read, SourceRow, SummaryFamilies, SummaryLens, Trust
+from pretilt.reports.base import Check, Number, Report
+from pretilt.reports.comparison import ComparedRun, SharedPairs
+from pretilt.reports.shape import OutcomeReport, ShapeReport
+from pretilt.reports.verification import JudgedPrompts, SealReport, SetReport, Statement, TrainingSummary, Verdict
+
+View = Literal["global", "group", "prompt_max", "prompt_freq", "pattern", "pattern_group", "detector", "detector_group"]
+Level = Literal["sure", "probably", "unsure", "unknown"]
+Turn = tuple[str, str]  # role, text
+Fire = tuple[float, float, float, float]  # turn, start, stop, strength in 0 … 1
+
+
+class ViewFacts(Report):
+    rows: int
+    left_out: int
+    shards: int
+    of_shard: int
+
+
+class AnswerShards(Report):
+    roles: list[str]
+    shards: int
+
+
+class Has(Report):
+    forecast: bool
+    verification: bool
+    plans: bool
+    versus: bool
+
+
+class Index(Report):
+    """What a page reads first."""
+
+    schema_version: int
+    pretilt: str
+    title: str
+    views: dict[View, ViewFacts]
+    n_pairs: int
+    n_train: int
+    pairs_of_shard: int
+    concepts_of_shard: int
+    n_concepts: int
+    fired: list[int]
+    answers: AnswerShards | None
+    has: Has
+    is_text_alone: bool
+    files: list[str]
+    errors: list[str]
+
+
+class Notable(Report):
+    """One of the three things to look at."""
+
+    hypothesis_id: str
+    direction: Literal["amplify", "suppress"]
+    title: str
+    sentence: str
+    how_sure: str
+    cautions: list[str]
+    is_sure: bool
+
+
+class Histogram(Report):
+    edges: list[float]
+    counts: list[int]
+
+
+class Overview(Report):
+    title: str
+    opening: list[str]
+    read: Read
+    lens: SummaryLens
+    trust: Trust
+    preflight: dict[str, Any]
+    dropped: dict[str, Any]
+    lengths: Histogram
+    families: SummaryFamilies
+    sources: list[SourceRow]
+    doctor: list[Check]
+    files: list[tuple[str, str]]
+    versions: dict[str, str]
+    settings: dict[str, Any]
+    seconds: dict[str, float]
+    notable: list[Notable]
+    lists: dict[str, list[str]]
+
+
+class Concepts(Report):
+    """Columns by concept, in the order of concept_id; names as the audit gave them."""
+
+    concept_id: list[int]
+    kind: list[str]
+    pattern: list[str | None]
+    detector: list[str | None]
+    size: list[int]
+    name_kind: list[str | None]
+    name_score: list[Number]
+    n_pairs_active: list[Number]
+    prevalence: list[Number]
+    share_chosen: list[Number]
+    share_rejected: list[Number]
+    per_100_words: list[Number]
+    length_correlation: list[Number]
+    name: list[str]
+    unnamed: list[bool]
+    unit: list[str]
+    phrases: list[list[str]]
+    contexts: list[list[str]]
+
+
+class GroupFacts(Report):
+    group_id: int
+    name: str
+    size: int
+    concept_ids: list[int]
+
+
+class PromptFacts(Report):
+    prompt_concept_id: int
+    statistic: str
+    name: str
+    size: int
+    phrases: list[str]
+
+
+class Places(Report):
+    groups: list[GroupFacts]
+    prompt_concepts: list[PromptFacts]
+
+
+class Coded(Report):
+    """A column of few different texts; code -1 is none."""
+
+    names: list[str]
+    codes: list[int]
+
+
+class Facts(Report):
+    """Columns by pair, in the order of pairs.parquet."""
+
+    row_index: list[int]
+    family_id: list[int]
+    group_id: list[int]
+    train: list[bool]
+    length: list[int]
+    source: Coded
+    chosen_model: Coded
+    rejected_model: Coded
+
+
+class RowShard(Report):
+    """Columns of a shard of hypotheses.parquet, those that every page reads; the others by their names."""
+
+    model_config = ConfigDict(extra="allow")
+    hypothesis_id: list[str]
+    sure: list[bool]
+    level: list[int]
+    where: list[int]
+    concept_id: list[int]
+    shown: list[bool]
+
+
+class WordShard(Report):
+    sentence: list[str]
+    how_sure: list[str]
+    cautions: list[list[str]]
+
+
+class PairTexts(Report):
+    pair_id: str
+    row: int
+    prompt: list[Turn]
+    chosen: list[Turn]
+    rejected: list[Turn]
+    chosen_score: float = 0
+    rejected_score: float = 0
+    harmful: bool
+
+
+class Scores(Report):
+    """Pairs that have a concept, by their place in pairs.parquet."""
+
+    places: list[int]
+    u: list[float]
+
+
+FiredShard = dict[str, tuple[list[Fire], list[Fire]]]  # place of a pair → what fires in chosen and in rejected
+ScoreShard = dict[str, Scores]
+
+
+class ForecastFigures(Report):
+    form: str
+    rung: str
+    rollouts: str | None
+    signs_known: int
+    auc_heldout: Number
+    written: str
+    sealed_before_training: bool
+    sha256: str
+
+
+class ForecastRows(Report):
+    concept_id: list[int]
+    mean: list[Number]
+    one_step: list[Number]
+    converged: list[Number]
+    shift: list[Number]
+    shift_lo: list[Number]
+    shift_hi: list[Number]
+    rewarded: list[Number]
+    rewarded_lo: list[Number]
+    rewarded_hi: list[Number]
+    prevalence: list[Number]
+    prevalence_upper: list[Number]
+    needs_sft: list[bool | None]
+    unclear: list[bool | None]
+    shuffled: list[Number]
+
+
+class Forecast(Report):
+    report: ForecastFigures
+    rows: ForecastRows
+
+
+class VerificationFigures(Report):
+    verdict: Verdict
+    seal: SealReport
+    before: str
+    after: str
+    statements: list[Statement]
+    sets: dict[str, SetReport]
+    prompts: JudgedPrompts
+    training: TrainingSummary | None
+    length_drift: Number
+
+
+class VerificationRows(Report):
+    concept_id: list[int]
+    predicted: list[Number]
+    observed: list[Number]
+    se: list[Number]
+    predictive_lo: list[Number]
+    predictive_hi: list[Number]
+    inside: list[bool | None]
+    resolved: list[bool]
+    sign_right: list[bool | None]
+
+
+class Verification(Report):
+    report: VerificationFigures
+    rows: VerificationRows
+
+
+class WhatIfRows(Report):
+    concept_id: list[int]
+    family: list[str]
+    role: list[str]
+    item: list[int | None]
+    plain: list[Number]
+    shaped: list[Number]
+    change: list[Number]
+    change_lo: list[Number]
+    change_hi: list[Number]
+    sure: list[bool | None]
+    base_rate: list[Number]
+
+
+class OutcomeRows(Report):
+    concept_id: list[int]
+    family: list[str]
+    role: list[str]
+    predicted: list[Number]
+    observed: list[Number]
+    se: list[Number]
+    resolved: list[bool]
+    sign_right: list[bool | None]
+    before: list[Number]
+    plain: list[Number]
+    shaped: list[Number]
+
+
+class Plan(Report):
+    """A compiled plan; `outcome` where it was verified."""
+
+    name: str
+    text: str
+    report: ShapeReport
+    what_if: WhatIfRows
+    outcome: OutcomeReport | None = None
+    outcome_rows: OutcomeRows | None = None
+
+
+class Answer(Report):
+    """One prompt, answered before and after training: by role the text, and whether it ended by itself."""
+
+    prompt: str
+    answers: dict[str, tuple[str, bool]]
+    harmful: bool
+
+
+class Curation(Report):
+    """What people did to names; see `concepts/curation.py`."""
+
+    names: dict[str, str]
+    pinned: list[int]
+    merged: dict[str, int]
+    values: dict[str, Literal["good", "bad"]]
+
+
+class PairPlaces(Report):
+    """The map: a point of every training pair, and x, y, radius of every group's disc; all 0 to 9999."""
+
+    x: list[int]
+    y: list[int]
+    discs: list[tuple[int, int, int]]
+    by_likeness: bool
+
+
+class VersusReport(Report):
+    """`ComparisonReport` without its list; first is the run of the page."""
+
+    first: ComparedRun
+    second: ComparedRun
+    pairs: SharedPairs
+    compared: int
+    kinds: dict[str, int]
+    first_alone: int
+    second_alone: int
+    features: str
+    sure: int
+    smallest: Number
+
+
+class VersusRows(Report):
+    """Columns of COMPARISON, sure rows first."""
+
+    concept_id: list[int]
+    other_id: list[int]
+    kind: list[str]
+    name: list[str]
+    first: list[float]
+    first_error: list[Number]
+    second: list[float]
+    second_error: list[Number]
+    difference: list[float]
+    error: list[Number]
+    p_value: list[Number]
+    q_value: list[Number]
+    sure: list[bool]
+    first_shift: list[Number]
+    first_shift_lo: list[Number]
+    first_shift_hi: list[Number]
+    second_shift: list[Number]
+    second_shift_lo: list[Number]
+    second_shift_hi: list[Number]
+    first_seen: list[Number]
+    first_seen_se: list[Number]
+    second_seen: list[Number]
+    second_seen_se: list[Number]
+
+
+class Versus(Report):
+    """Two runs side by side."""
+
+    report: VersusReport
+    rows: VersusRows
+
+
+class PatternFacts(Report):
+    title: str | None
+    counts: str | None
+    reads: str | None
+    expression: str | None
+    function: str | None
+
+
+Patterns = dict[str, PatternFacts]
+
+
+class WhatIfShifts(Report):
+    concept_id: list[int]
+    role: list[str]
+    plain: list[Number]
+    shaped: list[Number]
+    change: list[Number]
+
+
+class ItemOutcome(Report):
+    number: int  # from 1
+    name: str
+    method: str | None
+    strength: Number
+    reached: Number
+    touched: int
+    inside: int
+
+
+class Touched(Report):
+    model_config = ConfigDict(extra="ignore")
+    pairs: int
+    touched: int
+    dropped: int
+    weight_left: float
+    conflicts: dict[str, int]
+
+
+class WhatIf(Report):
+    """The answer to a plan; `unread`: numbers of the items that the model has to read the pairs for."""
+
+    concepts: WhatIfShifts
+    items: list[ItemOutcome]
+    coverage: Touched
+    unread: list[int]
+    text: str
+    seconds: float
+
+
+class Candidate(Report):
+    """One method for an item, alone."""
+
+    method: str
+    strength: Number
+    reached: Number
+    is_exhausted: bool
+    side_effect: Number
+    pairs: int
+    needs: str
+    refusal: str
+
+
+SHARDS: dict[str, Any] = {  # by the first word of a shard's name
+    "index": Index, "overview": Overview, "concepts": Concepts, "places": Places, "facts": Facts, "rows": RowShard,
+    "words": WordShard, "u": ScoreShard, "fired": FiredShard, "pairs": list[PairTexts], "answers": list[Answer],
+    "forecast": Forecast, "verification": Verification, "plans": list[Plan], "curation": Curation,
+    "patterns": Patterns, "map": PairPlaces, "versus": Versus,
+}  # fmt: skip
+CALLS: dict[str, Any] = {"what-if": WhatIf, "compare": dict[str, list[Candidate]]}

@@ -1,0 +1,59 @@
+import { expect, test } from 'vitest';
+import { METHODS, asWritten, changed, drivers, gateKind, isSet, lacking, marked, withMethod, type Item } from '../src/lib/methods';
+
+const TEXT = { hasTokens: false, detectors: [] };
+const LENS = { hasTokens: true, detectors: ['warm'] };
+const PATTERN = { isSet: false, pattern: 'bold', detector: null };
+const CONCEPT = { isSet: false, pattern: null, detector: null };
+const SET = { isSet: true, pattern: null, detector: null };
+const item: Item = { decision: 'suppress', target: 'pattern:bold', name: 'bold text', method: 'offset', strength: 2, by: 'logit:warm' };
+
+test('a plan is written with the decision as the key, and without the names of the page', () => {
+  expect(asWritten([{ ...item, gate: 'group:2' }, { decision: 'keep', target: 'concept:3', name: 'x' }])).toEqual([
+    { suppress: 'pattern:bold', method: 'offset', strength: 2, by: 'logit:warm', gate: 'group:2' }, { keep: 'concept:3' },
+  ]);
+});
+
+test('the same decision again takes it back, another takes its place', () => {
+  const once = marked([], 'suppress', 'pattern:bold', 'bold text');
+  expect(once).toMatchObject([{ method: 'offset', strength: 1 }]);
+  expect(marked(once, 'suppress', 'pattern:bold', 'bold text')).toEqual([]);
+  expect(marked(once, 'protect', 'pattern:bold', 'bold text')).toEqual([{ decision: 'protect', target: 'pattern:bold', name: 'bold text' }]);
+  expect(marked([], 'suppress', 'group:12', 'a group')).toMatchObject([{ method: 'weight', strength: 0.5 }]);
+});
+
+test('sets of pairs are told from effects on them', () => {
+  expect(['group:12', 'prompt:3', 'source:x', 'pairs:a.txt'].every(isSet)).toBe(true);
+  expect(['group:12:7', 'prompt_max:3:9', 'pattern:bold', 'concept:7', 'pattern_group:1:2'].some(isSet)).toBe(false);
+});
+
+test('a method says what it lacks', () => {
+  const lackingOf = (target: typeof SET, run: typeof LENS, decision: Item['decision'] = 'suppress') =>
+    Object.keys(METHODS).filter((method) => lacking(method, decision, target as never, run));
+  expect(lackingOf(PATTERN as never, TEXT as never)).toEqual(['mask', 'inoculate', 'steer-reference', 'steer-policy']);
+  expect(lackingOf(PATTERN as never, LENS)).toEqual([]);
+  expect(lackingOf(PATTERN as never, LENS, 'amplify')).toEqual(['inoculate']);
+  expect(lackingOf(CONCEPT as never, LENS)).toEqual(['rewrite']);
+  expect(Object.keys(METHODS).filter((method) => !lacking(method, 'amplify', SET, LENS))).toEqual(['weight', 'group-offset']);
+  expect(lacking('steer-policy', 'suppress', PATTERN, { hasTokens: true, detectors: [] })).toContain('this run has none');
+});
+
+test('only a direction drives steering, and what no score drives has no choice', () => {
+  expect(drivers('steer-policy', PATTERN, LENS, ['bold'])).toEqual(['detector:warm']);
+  expect(drivers('drop', PATTERN, LENS, ['bold'])).toEqual(['', 'detector:warm', 'logit:warm', 'pattern:bold']);
+  expect(drivers('rewrite', PATTERN, LENS, ['bold'])).toEqual([]);
+});
+
+test('another method keeps what it can use and drops the rest', () => {
+  const to = (method: string) => changed(item, withMethod(item, method, PATTERN, LENS));
+  expect(to('drop')).toMatchObject({ method: 'drop', strength: 0.25, by: 'logit:warm' });
+  expect(to('rewrite')).not.toHaveProperty('by');
+  expect(to('steer-policy').by).toBe('detector:warm');
+  expect(to('inoculate').instruction).toBe('Answer with bold text.');
+  expect(to('auto')).toMatchObject({ method: 'auto', to: 'base' });
+  expect(to('auto')).not.toHaveProperty('strength');
+});
+
+test('a gate begins with its kind', () => {
+  expect([gateKind(undefined), gateKind('group:3'), gateKind('source:a:b')]).toEqual(['', 'group', 'source']);
+});
