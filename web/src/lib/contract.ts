@@ -20,7 +20,7 @@ export interface Index {
   concepts_of_shard: number;
   n_concepts: number;
   answers: { roles: string[]; shards: number } | null;
-  has: { forecast: boolean; verification: boolean; plans: boolean };
+  has: { forecast: boolean; verification: boolean; verifications: boolean; plans: boolean; doses: boolean };
   fired: number[];
   is_text_alone: boolean;
   files: string[];
@@ -57,6 +57,22 @@ export interface Notable {
   is_sure: boolean;
 }
 
+/** What was counted before any model read the pairs; any of it may be missing. */
+export interface Preflight {
+  length_bias?: { mean_difference: Num; standard_error: Num; share_chosen_longer: Num };
+  families?: {
+    n_pairs: number; n_families: number; share_in_families: Num; largest: number; kish_n_eff: Num; straddling?: number; notes?: string[];
+    by_relation?: Record<string, { meaning: string; links: number; pairs: number; only_by_it: number; largest: number }>;
+  };
+  duplicates?: { pairs: number; prompts: number; contradicting_pairs: number };
+  components?: { count: number };
+  pairs?: { truncated: number };
+  scores?: { known: number; disagree: number };
+  models?: { table: { chosen: string | null; rejected: string | null; pairs: number }[]; other: number };
+  chat_template_trouble?: Record<string, number>;
+  notes?: string[];
+}
+
 export interface Overview {
   title: string;
   opening: string[];
@@ -65,8 +81,15 @@ export interface Overview {
     heldout: number; components: number; tokens: Record<'prompt' | 'chosen' | 'rejected', number>;
     unit: 'tokens' | 'words'; mean_length_difference: Num; share_chosen_longer: Num;
   };
-  lens: { model?: string; layer?: number; dictionary?: string; n_features?: number };
-  trust: { n_tested: number; n_shown: number; n_sure: number; tested: Record<string, number>; paper: boolean; baseline: string };
+  lens: { model?: string; layer?: number; dictionary?: string; n_features?: number; explained_variance?: Num; l0?: Num; measurement_id?: string };
+  trust: {
+    n_tested: number; n_shown: number; n_sure: number; tested: Record<string, number>; paper: boolean; baseline: string;
+    bundled_lens: boolean; disparity: string; freq_threshold: number; share_one_firing_passes: Num; n_silent: number | null;
+  };
+  preflight: Preflight;
+  dropped: { n: number; rows: { row_index: number | null; reason: string | null; detail: string | null }[] };
+  seconds: Record<string, number>;
+  alike: Record<string, string[]>;
   families: { n_families?: number; kish_n_eff?: Num; largest?: number };
   sources: SourceRow[];
   doctor: Check[];
@@ -151,24 +174,6 @@ export interface Forecast {
 }
 
 export interface FigureReport { r2: Num; rel_y: Num; rel_x: Num; n: number; reachable: Num; of_ceiling: Num }
-export interface Verification {
-  report: {
-    verdict: { name: string; sentence: string; text: string; set: string };
-    seal: { state: string; why: string; words: string };
-    before: string;
-    after: string;
-    statements: { claim: string; test: string; figures: string; held: boolean | null }[];
-    sets: Record<string, { label: string; concepts: number; scale: Num; judgement: null | {
-      overall: FigureReport; spearman: Num; sign_accuracy: Num; n_resolved: number; slope: Num; permutation_95: Num;
-      nulls: Record<string, FigureReport>;
-    } }>;
-    prompts: { judged: number; per_prompt: number };
-    training: { words: string } | null;
-    length_drift: Num;
-  };
-  rows: Record<string, Num[]> & { concept_id: number[]; inside: (boolean | null)[]; resolved: boolean[]; sign_right: (boolean | null)[] };
-}
-
 export interface PlanItem {
   number: number; decision: string; target: string; name: string; concept_id: number | null; pairs_inside: number;
   method: string | null; strength: Num; unit: string | null; reached: Num; pairs_touched: number; plain: Num;

@@ -59,15 +59,3 @@ def points(hypotheses: pa.Table, listed: Iterable[str]) -> dict[str, list[list[f
         delta, se = (xy[name].to_pylist() for name in ("delta", "se_moderated"))
         points_of[view] = [[rounded(d, 3), rounded(d / s, 3)] for d, s in zip(delta, se, strict=True)]
     return points_of
-
-
-def length_histogram(pairs: pa.Table) -> dict[str, list[float]]:
-    """Content tokens of chosen minus rejected, in equal bins around 0 that hold 98 %; the rest in the end bins."""
-    difference = pairs["n_chosen_tokens"].to_numpy().astype(float) - pairs["n_rejected_tokens"].to_numpy()
-    if not difference.size:
-        return {"edges": [], "counts": []}
-    reach = max(8.0, float(np.quantile(np.abs(difference), 0.98)))
-    step = max(1, int(np.ceil(2 * reach / 31)))
-    edges = (np.arange(33) - 16.5) * step + (0.5 if step % 2 == 0 else 0)
-    counts, _ = np.histogram(np.clip(difference, edges[0], edges[-1]), edges)
-    return {"edges": edges.tolist(), "counts": counts.tolist()}

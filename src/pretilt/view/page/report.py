@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import json
 import re
 from collections.abc import Sequence
 from importlib import resources
@@ -17,6 +16,7 @@ from typing import Any
 
 from pretilt.schema import PAGE_FILE
 from pretilt.view.page.payload import build_payload
+from pretilt.view.site.shards import embed as embed
 from pretilt.view.summary import ReportTables, summarise
 
 MAX_BYTES = 12_000_000
@@ -48,14 +48,6 @@ def static_page(template: str, payload: Any, *, title: str, scripts: Sequence[st
         "payload": embed(payload),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _asset(template))
-
-
-def embed(value: Any) -> str:
-    """JSON that can stand inside a script element: nothing in it can end the element or begin a comment."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for character in "<>&\u2028\u2029\u007f":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
 
 
 def _asset(name: str) -> str:
