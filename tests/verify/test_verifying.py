@@ -45,7 +45,7 @@ def of(result: VerifyResult, name: str = "communities") -> Any:
 def printed(result: VerifyResult) -> str:
     """What the terminal shows, its white space collapsed."""
     console = Console(file=io.StringIO(), width=100)
-    print_verification(result.report, result.run.table("concepts.parquet"), console, page_path=result.page)
+    print_verification(result.report, result.run.table("concepts.parquet"), console)
     return " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
 
 
@@ -114,7 +114,7 @@ def test_a_forecast_of_other_concepts_fails(run: Path) -> None:
 def test_of_a_model_that_stayed_as_it_was_nothing_can_be_said(run: Path) -> None:
     say(run, "after-2", 0.5, seed=7)
     result = verify_run(run, after="after-2", **FAST)
-    assert result.name == "2" and result.page.name == "verification-2.html"
+    assert result.name == "2" and result.run.holds("verification-2.json")
     said = result.report["verdict"]
     assert said["name"] == "nothing can be said" and "hardly moved" in said["sentence"]
     assert of(result)["judgement"]["overall"]["rel_y"] < 0.5

@@ -9,10 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from browser import Tags
 from site_shards import read_shard
 from synthetic_run import HOSTILE, synthetic_tables
+from text_pairs import planted_rows, write_planted
 from viewer_page import Page
 
+import pretilt
 from pretilt import schema
 from pretilt.view.site.facts import build_facts
 from pretilt.view.site.shards import script
@@ -196,3 +199,105 @@ def test_the_overview_with_everything_open_fits_its_window(chromium: Any, altere
     assert page.js("document.querySelector('main').scrollWidth") <= width
     assert page.wider_than_their_card(".overview section") == []
     assert page.violations() == []
+
+
+# --- what once went wrong on a page -----------------------------------------------------------------------------------
+
+
+def rows_with(altered: Altered, **values: Any) -> None:
+    """The rows over all pairs with these columns altered: a value for all of them."""
+    rows = altered.shard("rows-pattern-000")
+    altered.write("rows-pattern-000", rows | {name: [value] * len(rows["delta"]) for name, value in values.items()})
+
+
+@pytest.mark.parametrize("width", [500, 1280])
+def test_numbers_of_four_digits_with_a_unit_stay_in_their_card(chromium: Any, altered: Altered, width: int) -> None:
+    rows_with(altered, posterior_delta=1.127, posterior_lo=0.25, posterior_hi=1.871)
+    concepts = altered.shard("concepts")
+    altered.write("concepts", concepts | {"unit": ["sd"] * len(concepts["unit"])})
+    page = opened(chromium, altered, width=width)
+    assert "+1.13 sd" in page.text(".bars .bval")
+    assert page.wider_than_their_card(".overview section") == []
+    assert page.js("document.documentElement.scrollWidth") <= width
+
+
+def test_what_prints_as_0_is_drawn_nowhere_and_has_no_direction(chromium: Any, altered: Altered) -> None:
+    rows_with(altered, posterior_delta=0.00004, posterior_lo=0.0, posterior_hi=0.0, lfsr=1.0, sure=False)
+    page = opened(chromium, altered)
+    assert page.texts(".bars a") == [] and page.texts(".bars .empty") == ["nothing", "nothing"]
+    page.at("#/responses").wait("document.querySelectorAll('.crow').length > 3")
+    assert page.js("document.querySelectorAll('.crow .dir.up, .crow .dir.down').length") == 0
+
+
+def test_unknown_statistics_are_shown_as_unknown(chromium: Any, altered: Altered) -> None:
+    rows = altered.shard("rows-pattern-000")
+    known = {"hypothesis_id", "where", "concept_id", "n_in", "n_out", "delta", "shown", "rank", "sure", "level"}
+    rows_with(altered, **dict.fromkeys(rows.keys() - known), sure=False, level=3)
+    page = opened(chromium, altered)
+    words = set(page.js("document.body.innerText").split())
+    page.at("#/responses").wait("document.querySelector('.stats')")
+    page.click_on(".stats summary")
+    words |= set(page.js("document.body.innerText").split())
+    assert not {"null", "undefined", "NaN", "null%"} & words
+    assert "unknown" in page.text(".headline") and page.errors() == []
+
+
+def test_where_nothing_stands_out_that_is_said(chromium: Any, altered: Altered) -> None:
+    overview = altered.shard("overview")
+    power = "With these 192 pairs a difference of 9.0 percentage points would have been seen in four of five cases."
+    altered.write("overview", overview | {"notable": [], "opening": ["Nothing is surely favoured.", power]})
+    page = opened(chromium, altered)
+    assert page.text(".opening") == f"Nothing is surely favoured. {power}"
+    assert "Nothing stands out of the noise" in page.text(".notable .empty")
+
+
+def test_the_statistics_of_an_effect_are_those_of_its_row(chromium: Any, altered: Altered) -> None:
+    ((name, _),) = altered.sure(1)
+    rows = altered.shard("rows-pattern-000")
+    i = rows["hypothesis_id"].index(name)
+    page = opened(chromium, altered, f"#/responses?h={name}")
+    page.click_on(".stats summary")
+    shown = dict(zip(page.texts(".stats dt"), page.texts(".stats dd:not(.formula)"), strict=True))
+    assert shown["Observed difference"] == f"+{100 * rows['delta'][i]:.1f}"
+    assert shown["95 % confidence"] == f"+{100 * rows['ci_lo'][i]:.1f} to +{100 * rows['ci_hi'][i]:.1f}"
+    assert shown["Held out"] == f"+{100 * rows['delta_heldout'][i]:.1f}"
+    assert shown["Pairs inside"] == f"{rows['n_in'][i]}, worth {rows['n_eff'][i]:.0f}"
+    ends = [f"+{100 * rows[end][i]:.1f}" for end in ("posterior_lo", "posterior_hi")]
+    assert page.texts(".headline .dim") == [f"[{', '.join(ends)}]"]
+
+
+def test_the_folder_asks_nobody_for_anything_and_runs_nothing_else(chromium: Any, altered: Altered) -> None:
+    text = (altered.folder / "index.html").read_text(encoding="utf-8")
+    tags = Tags(text).tags
+    addresses = {value for _, attrs in tags for name, value in attrs.items() if name in ("src", "href", "action")}
+    assert addresses == {"viewer.js", "viewer.css"} and text.index("charset") < 1024
+    policy = next(attrs["content"] for _, attrs in tags if attrs.get("http-equiv") == "Content-Security-Policy")
+    assert policy and policy.startswith("default-src 'none'; ") and "unsafe" not in policy
+    page = opened(chromium, altered)
+    root = altered.folder.as_uri()
+    assert page.js("performance.getEntriesByType('resource').every((e) => e.name.startsWith(arguments[0]))", root)
+    page.js(
+        "(() => { const s = document.createElement('script'), d = document.createElement('div');"
+        " s.textContent = 'window.pwned = 5'; d.innerHTML = '<img src=x onerror=\"window.pwned=6\">';"
+        " document.body.append(s, d); })()"
+    )
+    assert page.js("window.pwned") is None
+    assert any("Content Security Policy" in message for message in page.errors())
+
+
+def test_a_run_in_which_nothing_was_tested_opens(chromium: Any, tmp_path: Path) -> None:
+    result = pretilt.audit(write_planted(tmp_path / "pairs.jsonl", planted_rows(6)), out=tmp_path / "run", no_lens=True)
+    page = Page(chromium, pretilt.export_site(result, tmp_path / "site").as_uri()).at()
+    assert "Nothing stands out" in page.text(".notable") and "nothing" in page.text(".bars")
+    for place in ("#/responses", "#/pairs", "#/responses?h=pattern:0"):
+        page.at(place)
+        assert not {"null", "undefined", "NaN"} & set(page.js("document.body.innerText").split()), place
+    assert page.errors() == []
+
+
+@pytest.mark.parametrize("place", ["", "#/responses", "#/prompts", "#/pairs?i=7"])
+def test_a_narrow_window_never_scrolls_sideways(chromium: Any, site: Path, place: str) -> None:
+    page = Page(chromium, (site / "index.html").as_uri()).at(place, width=500)
+    page.wait("!document.body.innerText.includes('Reading')")
+    assert page.js("document.documentElement.scrollWidth") <= 500
+    assert page.js("document.querySelector('main').scrollWidth") <= 500
