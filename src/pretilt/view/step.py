@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pretilt.labels.described import described
 from pretilt.run import Run
 from pretilt.schema import SUMMARY_FILE
 from pretilt.version import __version__
@@ -15,6 +14,8 @@ VERSION = 7  # raise it when a change of code can change the bytes
 
 def write_summary(run: Run) -> dict[str, Any]:
     """summary.json, made anew where what it says has changed. Returns it."""
+    from pretilt.labels.described import described
+
     reads = [name for name in AUDIT_STAGES if name in run.manifest["stages"]]
     recorded = ("lens", "settings", "versions", "measurement_id", "source")
     facts = {name: run.manifest[name] for name in recorded if name in run.manifest}
