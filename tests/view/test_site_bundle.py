@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from site_shards import read_shard
 from synthetic_run import HOSTILE
@@ -211,6 +213,15 @@ def test_a_run_of_before_that_holds_a_static_page_stays_readable_and_the_page_is
     again = Run(run.path)
     assert again.json(SUMMARY_FILE) == summary and not again.holds("report.html")
     assert (run.path / "report.html").read_text() == "an older version wrote this"
+
+
+def test_of_a_row_without_a_difference_that_is_said(viewer_run_folder: Path) -> None:
+    """A run of few pairs has rows that nothing could be compared for."""
+    tables = report_tables(Run(viewer_run_folder))
+    rows = [row | {"delta": None} for row in tables.hypotheses.to_pylist()]
+    hypotheses = Hypotheses(replace(tables, hypotheses=pa.Table.from_pylist(rows, tables.hypotheses.schema)))
+    assert set(hypotheses.words("pattern", 0)["sentence"]) == {"There are too few pairs to compare."}
+    assert set(hypotheses.numbers("pattern", 0)["delta"]) == {None}
 
 
 def test_a_page_that_was_not_built_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
