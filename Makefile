@@ -1,4 +1,4 @@
-# make demo   set up a virtual environment and audit the bundled planted pairs with the bundled lens
+# make demo   set up a virtual environment, audit the bundled planted pairs with the bundled lens, write the viewer
 # make test   the tests          make lint   ruff and mypy          make bench   speed, memory, bytes on disk
 # make smoke  the wheel on a machine that has nothing of it yet     make resolve  the constraints on every Python at hand
 # make web       the viewer's page from web/ (needs node 20 or newer); what it makes is committed

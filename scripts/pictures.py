@@ -1,17 +1,16 @@
 """Take the pictures of the docs from finished runs, in headless Chromium.
 
-    python scripts/pictures.py demo-run                                    # report.png and report-hypothesis.png
-    python scripts/pictures.py --viewer demo-run                           # viewer.png and viewer-pairs.png
-    python scripts/pictures.py --verification runs/worlds/small/P2-1/run   # verification.png
+    python scripts/pictures.py demo-run                # viewer.png, the overview, and viewer-pairs.png, a pair
+    python scripts/pictures.py --outcome VERIFIED_RUN  # viewer-outcome.png, the verdict of a verification
 
-The report is opened with the first amplified hypothesis chosen, as a reader would click it.
+The page is opened from disk, as `pretilt export-site` writes it.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
+import tempfile
 import time
 from pathlib import Path
 
@@ -19,56 +18,37 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
+import pretilt
+
 DOCS = Path(__file__).parents[1] / "docs"
-WIDTH = 1280  # CSS pixels
+WIDTH, HEIGHT = 1280, 940  # CSS pixels
 
 
-def open_browser(height: int) -> webdriver.Chrome:
+def open_browser() -> webdriver.Chrome:
     options = webdriver.ChromeOptions()
-    for argument in ("--headless=new", "--no-sandbox", "--hide-scrollbars", f"--window-size={WIDTH},{height}"):
+    for argument in ("--headless=new", "--no-sandbox", "--hide-scrollbars", f"--window-size={WIDTH},{HEIGHT}"):
         options.add_argument(argument)
     # Named, because Selenium would look for a driver on the network.
     driver = shutil.which("chromedriver")
     return webdriver.Chrome(options=options, service=Service(driver))
 
 
-def take_report(run: Path) -> None:
-    """report.png, the findings, and report-hypothesis.png, the panel of the first one."""
-    first = json.loads((run / "summary.json").read_text())["amplified"][0]["hypothesis_id"]
-
-    # The findings, from the top of the page.
-    browser = open_browser(1500)
-    browser.get(f"{(run / 'report.html').as_uri()}")
-    time.sleep(1)
-    browser.save_screenshot(str(DOCS / "report.png"))
-    browser.quit()
-
-    # The panel of one hypothesis with its pairs, as far as the first three of them.
-    browser = open_browser(4000)
-    browser.get(f"{(run / 'report.html').as_uri()}#h={first}")
-    time.sleep(1)
-    browser.find_element(By.ID, "panel").screenshot(str(DOCS / "report-hypothesis.png"))
-    browser.quit()
-
-
-def take_verification(run: Path) -> None:
-    """verification.png: the verdict, its figures, and every concept as it was said and seen."""
-    browser = open_browser(1600)
-    browser.get((run / "verification.html").as_uri())
-    time.sleep(1)
-    browser.save_screenshot(str(DOCS / "verification.png"))
-    browser.quit()
+def take_outcome(run: Path) -> None:
+    """viewer-outcome.png: the verdict, its ceiling, and every concept as it was foretold and seen."""
+    with tempfile.TemporaryDirectory() as folder:
+        page = pretilt.export_site(run, Path(folder) / "site").as_uri()
+        browser = open_browser()
+        browser.get(f"{page}#/outcome")
+        time.sleep(2)
+        browser.save_screenshot(str(DOCS / "viewer-outcome.png"))
+        browser.quit()
 
 
 def take_viewer(run: Path) -> None:
     """viewer.png, the overview, and viewer-pairs.png, a pair of the first thing to look at."""
-    import tempfile
-
-    import pretilt
-
     with tempfile.TemporaryDirectory() as folder:
         page = pretilt.export_site(run, Path(folder) / "site").as_uri()
-        browser = open_browser(940)
+        browser = open_browser()
         browser.get(page)
         time.sleep(2)
         browser.save_screenshot(str(DOCS / "viewer.png"))
@@ -83,10 +63,9 @@ def take_viewer(run: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a finished run")
-    parser.add_argument("--verification", action="store_true", help="its verification, in place of its report")
-    parser.add_argument("--viewer", action="store_true", help="its viewer")
+    parser.add_argument("--outcome", action="store_true", help="its verification")
     arguments = parser.parse_args()
-    take = take_viewer if arguments.viewer else take_verification if arguments.verification else take_report
+    take = take_outcome if arguments.outcome else take_viewer
     take(arguments.run.resolve())
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A machine that has never seen the project: the wheel, not the source tree, in a new environment with the core
 # dependencies alone, away from the checkout, with empty home and caches. Every command must answer, the demo must reach
-# its report, and what needs an extra must say so in one line.
+# its page, and what needs an extra must say so in one line.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-python3}
@@ -38,7 +38,7 @@ done
 say "--help of: $commands"
 
 pretilt demo --limit 48 --out demo-run || fail "the demo ended with status $?"
-[ -s demo-run/report.html ] || fail "the demo wrote no report"
+[ -s demo-run/site/index.html ] && [ -s demo-run/site/data/index.js ] || fail "the demo wrote no page"
 say "demo on 48 pairs"
 
 python - <<'PAIRS'
@@ -48,9 +48,9 @@ with open("pairs.jsonl", "w") as out:
         print(json.dumps({"prompt": f"What is {i} + {i}?", "chosen": f"It is {2 * i}.", "rejected": f"**Maybe {i}**"}), file=out)
 PAIRS
 pretilt audit pairs.jsonl --out audited --json --despite-doctor >summary.json || fail "the audit ended with status $?"
-[ -s audited/report.html ] && python -m json.tool summary.json >/dev/null || fail "the audit left no report"
+[ -s audited/summary.json ] && python -m json.tool summary.json >/dev/null || fail "the audit left no summary"
 pretilt audit pairs.jsonl --no-lens --out text >/dev/null || fail "the audit without a lens ended with status $?"
-[ -s text/report.html ] || fail "the audit without a lens left no report"
+[ -s text/summary.json ] || fail "the audit without a lens left no summary"
 pretilt export-site text site >/dev/null || fail "the viewer's export ended with status $?"
 [ -s site/index.html ] && [ -s site/viewer.js ] && [ -s site/data/index.js ] || fail "the wheel lacks the viewer's page"
 pretilt forecast demo-run >/dev/null || fail "the forecast ended with status $?"

@@ -1,7 +1,7 @@
 """The front door: every step of the work as one function of a source or of a run.
 
-The command line, the demo, the benchmarks and the tests call these. They alone let the view write its pages, so that no
-step knows the view. Each imports its step when it is called: `import pretilt` stays light. The options of a function
+The command line, the demo, the benchmarks and the tests call these. They alone let the view write its summary, so that
+no step knows the view. Each imports its step when it is called: `import pretilt` stays light. The options of a function
 are the fields of its settings class; its signature and the list of options in its docstring are made from them.
 """
 
@@ -73,16 +73,16 @@ def audit(
     mistake of the input.
 
         result = pretilt.audit("pairs.jsonl", model="org/sft", dictionary="sae/", layer=20)
-        result.to_pandas(); result.page
+        result.to_pandas()
     """
     from pretilt.audit.step import run_audit
-    from pretilt.view.step import write_report
+    from pretilt.view.step import write_summary
 
     events = watching(events)
     result = run_audit(source, settings=settings, out=out, dry_run=dry_run, events=events, **options)
     if not dry_run:
         with working(result.path, "audit", events.say):
-            write_report(result.run)
+            write_summary(result.run)
     return result
 
 
@@ -192,7 +192,7 @@ def detector(
     from pretilt.audit.detector_step import Source, detector_run
     from pretilt.errors import UserError
     from pretilt.trace.ids import resolve
-    from pretilt.view.step import write_report
+    from pretilt.view.step import write_summary
 
     folder, events = read_by_a_lens(run, "detector"), watching(events)
     source = Source(contrast, from_pattern, from_hypothesis, trait)
@@ -214,7 +214,7 @@ def detector(
     rollouts = partial(_among_rollouts, name)
     result = detector_run(folder, name, source, cell, options_read, replace=replace, rollouts=rollouts, events=events)
     with working(folder.path, "detector", events.say):
-        write_report(folder)
+        write_summary(folder)
     return result
 
 
@@ -238,18 +238,18 @@ def describe(
         pretilt.describe("runs/pairs", model="gpt-5-mini", yes=True).to_pandas()
     """
     from pretilt.labels.step import describe_run
-    from pretilt.view.step import write_report
+    from pretilt.view.step import write_summary
 
     folder, events = read_by_a_lens(run, "describe"), watching(events)
     result = describe_run(
         folder, DescribeSettings.load(**options), refresh=refresh, yes=yes, confirm=confirm, events=events
     )
 
-    # The page of a finished audit shows the names.
+    # The summary of a finished audit shows the names.
     folder = open_run(run).run
     if "report" in folder.manifest["stages"]:
         with working(folder.path, "describe", events.say):
-            write_report(folder)
+            write_summary(folder)
     return result
 
 
@@ -346,8 +346,5 @@ def verify(run: AnyRun, *, events: Events | None = None, **options: Any) -> Veri
         pretilt.verify("runs/pairs").report["verdict"]["text"]
     """
     from pretilt.verify.step import verify_run
-    from pretilt.view.page.verification_page import build_verification_page
 
-    return verify_run(
-        read_by_a_lens(run, "verify"), build_verification_page, VerifySettings.load(**options), events=events
-    )
+    return verify_run(read_by_a_lens(run, "verify"), VerifySettings.load(**options), events=events)

@@ -309,7 +309,7 @@ PROMPT_CONCEPTS_FILE, PROMPT_MEMBERS_FILE = "prompt_concepts.parquet", "prompt_m
 HYPOTHESES_FILE, EVIDENCE_FILE, STATISTICS_FILE = "hypotheses.parquet", "evidence.parquet", "statistics.json"
 DOCTOR_FILE, CONCENTRATION_FILE = "doctor.json", "concentration.parquet"  # shown where the run has them
 ALIKE_FILE = "alike.parquet"
-SUMMARY_FILE, PAGE_FILE, LABELS_FILE = "summary.json", "report.html", "labels.parquet"
+SUMMARY_FILE, LABELS_FILE = "summary.json", "labels.parquet"
 FORECAST_FILE, FORECAST_REPORT = "forecast.parquet", "forecast.json"
 FORECAST_HALVES_FILE, FORECAST_SHUFFLED_FILE = "forecast_halves.parquet", "forecast_shuffled.parquet"
 ACTIONS_FILE, WHAT_IF_FILE, SHAPE_REPORT, PLAN_FILE = "actions.parquet", "what_if.parquet", "shape.json", "plan.yaml"
@@ -330,4 +330,4 @@ LISTS = (
 )
 
 
-LISTED = 250  # hypotheses of a view and direction that the page lists at most; their sure ones have evidence
+LISTED = 250  # hypotheses of a view and direction whose evidence is stored at most, as far as they are sure

@@ -43,8 +43,8 @@ def test_the_verdict_comes_first_and_is_never_alone(run: Path) -> None:
     assert text.index("Whether the forecast was sealed before training is not known.") < text.index("Rungs and")
     for word in ("mean (declared)", "prevalence", "length", "shuffled", "groups of pairs", "Came true", "GREEN"):
         assert word in text, word
-    assert str(run / "verification.html") in result.stdout.replace("\n", "").replace("  ", "")
-    assert all(len(line) <= 100 for line in result.stdout.splitlines() if "verification.html" not in line)
+    assert all(len(line) <= 100 for line in result.stdout.splitlines())
+    assert f"pretilt view {run}" in result.stderr and not (run / "verification.html").exists()
 
 
 def test_json_is_all_there_is_on_standard_output(run: Path) -> None:
@@ -57,21 +57,21 @@ def test_json_is_all_there_is_on_standard_output(run: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pretilt.api import verify as verify_run
-from pretilt.view.page import verification_page
+from pretilt.run import Stage
 
-verification_page.build_verification_page = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+Stage.write_json = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 verify_run(sys.argv[1], draws=100, permutations=99)
 """
 
 
-def test_killed_before_its_page_the_same_call_ends_with_the_same_bytes(run: Path, world: Path) -> None:
+def test_killed_before_its_report_the_same_call_ends_with_the_same_bytes(run: Path, world: Path) -> None:
     killed = run_child(KILLED, run)
     assert killed.status == -signal.SIGKILL, killed.output
-    assert (run / "verification.json").exists() and not (run / "verification.html").exists()
+    assert (run / "verification.parquet").exists() and not (run / "verification.json").exists()
     undisturbed = Path(shutil.copytree(world, run.parent / "undisturbed"))
     for path in (run, undisturbed):
         verify_run(path, draws=100, permutations=99)
-    for name in ("verification.parquet", "verification.json", "verification.html"):
+    for name in ("verification.parquet", "verification.json"):
         assert (run / name).read_bytes() == (undisturbed / name).read_bytes(), name
 
 
@@ -131,7 +131,7 @@ def test_one_command_samples_both_models_and_judges(trained: Path) -> None:
     named = in_process("verify", trained, "--after", trained / "trained", "--name", "again", "--json", *FEWER)
     other = json.loads(named.stdout)
     assert (other["name"], other["after"], other["seal"]["state"]) == ("again", "after-again", "sealed")
-    assert (trained / "verification-again.html").exists() and (trained / "verification.html").exists()
+    assert (trained / "verification-again.json").exists() and (trained / "verification.json").exists()
 
 
 def test_a_wrong_folder_is_refused_before_anything_is_sampled(trained: Path, tmp_path: Path) -> None:

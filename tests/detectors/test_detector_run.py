@@ -253,7 +253,7 @@ def test_the_summary_tells_detectors_from_what_grep_can_recount(
 ) -> None:
     for path, is_told in ((detected, True), (shared_run.path, False)):
         out = io.StringIO()
-        print_summary(summary_of(Run(path)), Console(file=out, width=120), report=path / "report.html", show_text=False)
+        print_summary(summary_of(Run(path)), Console(file=out, width=120), show_text=False)
         assert ("reach a detector's threshold" in out.getvalue()) == is_told
         assert ("thanks (detector)" in out.getvalue()) == is_told
 

@@ -315,7 +315,7 @@ def test_a_description_that_passes_is_the_name_that_is_shown_and_no_table_change
     """The best one that passes, beside the concept's own name, hostile text spelled out, in page, trace and lists."""
     from pretilt.labels.described import named_table
     from pretilt.trace.parts import concepts_of
-    from pretilt.view.step import write_report
+    from pretilt.view.step import write_summary
 
     run = Run(run_path)
     own = run.table("concepts.parquet")["name"].to_pylist()
@@ -324,13 +324,13 @@ def test_a_description_that_passes_is_the_name_that_is_shown_and_no_table_change
     rows = [LabelRow("concept", i, text, "m", "ok", None, score, score, 20, 20) for i, text, score in texts]
     with run.stage("labels", version=1, config={}) as stage:
         stage.write("labels.parquet", labels_table([*rows, LabelRow("concept", "3", "own words", "offline", "ok")]))
-    write_report(run)
+    write_summary(run)
     names = named_table(run, "concepts")["name"].to_pylist()
     assert names[0] == f"thanks ‹U+001B›[31mloudly ({own[0]})"
     assert names[1] == own[1] and names[3:] == own[3:]  # under 0.75, and what an offline labeller says is the own name
     assert names[2] == "x" * 79 + f"… ({own[2]})"
     assert concepts_of(run, [0])[0]["name"] == names[0]
-    assert "thanks ‹U+001B›[31mloudly" in (run_path / "report.html").read_text(encoding="utf-8")
+    assert "thanks ‹U+001B›[31mloudly" in (run_path / "summary.json").read_text(encoding="utf-8")
     after = hashes(run_path)
     changed = {name for name in after if before.get(name) != after[name]}
-    assert changed <= {"labels.parquet", "run.json", "report.html", "summary.json"}
+    assert changed <= {"labels.parquet", "run.json", "summary.json"}

@@ -36,25 +36,13 @@ def start_chromium(profile: Path) -> Iterator[Any]:
 
 
 class Browser:
-    """The pages of one folder; `js` runs an expression in the one that is open."""
+    """A page that is open; `js` runs an expression in it."""
 
-    def __init__(self, driver: Any, folder: Path) -> None:
-        self.driver, self.folder = driver, folder
-
-    def open(self, address: str = "report.html", *, width: int = 1360) -> Browser:
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        self.driver.get("about:blank")
-        self.driver.get_log("browser")
-        self.driver.get((self.folder / address.split("#")[0]).as_uri() + "".join(address.partition("#")[1:]))
-        assert self.js("document.documentElement.dataset.ready") == "true"
-        return self
+    def __init__(self, driver: Any) -> None:
+        self.driver = driver
 
     def js(self, expression: str, *args: Any) -> Any:
         return self.driver.execute_script(f"return ({expression})", *args)
-
-    def click(self, selector: str) -> None:
-        self.js("document.querySelector(arguments[0]).click()", selector)
 
     def text(self, selector: str) -> str:
         content: str = self.js("document.querySelector(arguments[0]).textContent", selector)
@@ -79,15 +67,6 @@ class Browser:
             cards,
         )
         return found
-
-    def set(self, selector: str, value: str) -> None:
-        """Type into a search field, or choose in a list."""
-        self.js(
-            "((e, v) => { e.value = v; e.dispatchEvent(new Event(e.type === 'search' ? 'input' : 'change')); })"
-            "(document.querySelector(arguments[0]), arguments[1])",
-            selector,
-            value,
-        )
 
     def press(self, selector: str, key: str) -> None:
         self.js(

@@ -17,7 +17,7 @@ class Page(Browser):
     """`base`: the address of the page, from disk or of a server."""
 
     def __init__(self, driver: Any, base: str) -> None:
-        super().__init__(driver, Path())
+        super().__init__(driver)
         self.base = base
 
     def at(self, place: str = "", *, width: int = 1280, dark: bool = False) -> Page:

@@ -45,7 +45,7 @@ def of(result: VerifyResult, name: str = "communities") -> Any:
 def printed(result: VerifyResult) -> str:
     """What the terminal shows, its white space collapsed."""
     console = Console(file=io.StringIO(), width=100)
-    print_verification(result.report, result.run.table("concepts.parquet"), console, page_path=result.page)
+    print_verification(result.report, result.run.table("concepts.parquet"), console)
     return " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
 
 
@@ -114,7 +114,7 @@ def test_a_forecast_of_other_concepts_fails(run: Path) -> None:
 def test_of_a_model_that_stayed_as_it_was_nothing_can_be_said(run: Path) -> None:
     say(run, "after-2", 0.5, seed=7)
     result = verify_run(run, after="after-2", **FAST)
-    assert result.name == "2" and result.page.name == "verification-2.html"
+    assert result.name == "2" and result.run.holds("verification-2.json")
     said = result.report["verdict"]
     assert said["name"] == "nothing can be said" and "hardly moved" in said["sentence"]
     assert of(result)["judgement"]["overall"]["rel_y"] < 0.5
@@ -165,7 +165,7 @@ def test_table_and_json_hold_every_number_once(verified: VerifyResult) -> None:
     text = (verified.run.path / "verification.json").read_text(encoding="utf-8")
     assert json.loads(text, parse_constant=strict) == verified.report
     assert {f.name for f in verified.run.path.glob("verification*")} == {
-        f"verification.{suffix}" for suffix in ("parquet", "json", "html")
+        f"verification.{suffix}" for suffix in ("parquet", "json")
     }
 
 
@@ -177,16 +177,16 @@ def test_again_it_returns_what_is_there(verified: VerifyResult, monkeypatch: pyt
 def test_interrupted_it_ends_with_the_same_bytes(
     verified: VerifyResult, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(self: Any) -> None:
+    def stop(self: Any, name: str | None) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(verifying._Verification, "page_tables", stop)
+        patched.setattr(verifying._Verification, "report", stop)
         with pytest.raises(KeyboardInterrupt):
             verify_run(run, **FAST)
     assert "verification" not in Run(run).manifest["stages"]
     verify_run(run, **FAST)
-    for suffix in ("parquet", "json", "html"):
+    for suffix in ("parquet", "json"):
         name = f"verification.{suffix}"
         assert file_hash(run / name) == file_hash(verified.run.path / name)
 

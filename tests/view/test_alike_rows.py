@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-from browser import Browser
 from rich.console import Console
 from synthetic_run import synthetic_tables
 
 from pretilt import schema
 from pretilt.view.effects import merged
-from pretilt.view.page.payload import build_payload
-from pretilt.view.page.report import build_report
 from pretilt.view.summary import summarise
 from pretilt.view.tables import ReportTables
 from pretilt.view.terminal.audit import HIDDEN, print_summary
@@ -94,13 +89,6 @@ def test_two_equal_concepts_are_one_row_on_the_terminal_and_two_in_the_tables() 
     assert first.hypothesis_id not in [effect.hypothesis_id for effect in summary.amplified]
     assert summary.to_dict()["amplified"][0]["alike"] == [first.hypothesis_id]
     assert "and 1 more like it" in _printed(summary)
-    payload = build_payload(tables, summary, max_bytes=50_000_000)
-    assert payload["alike"] == {second.hypothesis_id: [first.hypothesis_id]}
-    assert pc.is_in(pa.array([first.hypothesis_id]), payload_ids(payload)).to_pylist() == [True]
-
-
-def payload_ids(payload: dict[str, Any]) -> pa.Array:
-    return pa.array([row["hypothesis_id"] for row in payload["hypotheses"]])
 
 
 def _printed(summary: Any, **options: Any) -> str:
@@ -120,17 +108,3 @@ def test_a_place_where_it_fires_stands_below_the_name_and_harm_is_hidden() -> No
     text = _printed(summary)
     assert "I'm «sorry», but" in text and "«kill»" not in text and HIDDEN in text
     assert "how to «kill» him" in _printed(summary, show_text=True)
-
-
-def test_on_the_page_what_has_no_readable_name_stands_behind_a_fold(chromium: Any, tmp_path: Path) -> None:
-    plain = summarise(synthetic_tables())
-    first, second, third = plain.amplified[:3]
-    changes: Change = {first.concept_id: {"name": UNNAMED}, third.concept_id: {"contexts": ["I'm «sorry», but"]}}
-    tables = _tables([(second.concept_id, third.concept_id)], changes)
-    (tmp_path / "report.html").write_text(build_report(tables), encoding="utf-8")
-    browser = Browser(chromium, tmp_path).open("report.html")
-    assert "1 without a readable name" in browser.texts("#forest details.unnamed summary")
-    assert not any(UNNAMED in text for text in browser.texts("#forest .forest-part > ol .forest-name"))
-    assert any("and 1 more that goes with it" in text for text in browser.texts("#forest .others"))
-    browser.open(f"report.html#h={third.hypothesis_id}")
-    assert browser.texts(".contexts b") == ["sorry"]

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from site_shards import read_shard
+from synthetic_run import HOSTILE
 
 import pretilt
 from pretilt.concepts.curation import CURATION_FILE, curation, write_curation
 from pretilt.errors import UserError
 from pretilt.events import Events
 from pretilt.run import Run
-from pretilt.schema import IN_GROUPS, OVER_ALL_PAIRS
+from pretilt.schema import IN_GROUPS, OVER_ALL_PAIRS, SUMMARY_FILE
 from pretilt.stats.sure import sure_rows
 from pretilt.view.site import export
 from pretilt.view.site.bundle import Bundle
 from pretilt.view.site.export import ASSETS, export_site
-from pretilt.view.site.shards import script, utf16_offsets
+from pretilt.view.site.shards import embed, script, utf16_offsets
 from pretilt.view.site.tables import Hypotheses
+from pretilt.view.step import write_summary
 from pretilt.view.summary import report_tables
 
 
@@ -109,6 +114,40 @@ def test_matches_are_counted_as_javascript_counts(shards: dict[str, Any]) -> Non
     assert utf16_offsets("a\U0001f600b", [0, 1, 2, 3]) == [0, 1, 3, 4]
 
 
+def test_marked_tokens_of_a_feature_are_those_that_fire_and_as_strongly(shared_run: pretilt.AuditResult) -> None:
+    bundle = Bundle(shared_run)
+    kinds = dict(zip(*(shared_run.concepts[name].to_pylist() for name in ("concept_id", "kind")), strict=True))
+    hypotheses = shared_run.hypotheses.select(["hypothesis_id", "concept_id"]).to_pylist()
+    concept_of = {row["hypothesis_id"]: row["concept_id"] for row in hypotheses}
+    place_of = {pair: i for i, pair in enumerate(shared_run.pairs["pair_id"].to_pylist())}
+    n_marked = 0
+    for row in shared_run.evidence.to_pylist():
+        concept, place = concept_of[row["hypothesis_id"]], place_of[row["pair_id"]]
+        if kinds[concept] == "pattern" or n_marked > 200:
+            continue
+        _, fired = read_shard(bundle.shard(f"fired-{concept:04d}").decode())
+        _, pairs = read_shard(bundle.shard(f"pairs-{place // 100:04d}").decode())
+        for k, side in enumerate(("chosen", "rejected")):
+            pieces, acts = row[f"{side}_pieces"], row[f"{side}_acts"]
+            firing = [(piece, act) for piece, act in zip(pieces, acts, strict=True) if act > 0]
+            marks = fired[str(place)][k]
+            texts = [pairs[place % 100][side][turn][1] for turn, *_ in marks]
+            assert [text[a:b].strip() for text, (_, a, b, _) in zip(texts, marks, strict=True)] == [
+                piece.strip() for piece, _ in firing
+            ]
+            top = max((act for _, act in firing), default=1.0)
+            assert [mark[3] for mark in marks] == pytest.approx([act / top for _, act in firing], abs=0.006)
+            n_marked += len(marks)
+    assert n_marked > 50
+
+
+def test_embedded_json_cannot_leave_its_element() -> None:
+    value = {"a": HOSTILE, "b": ["]]>", "\u0000\u007f"], "</script>": None}
+    text = embed(value)
+    assert json.loads(text) == value
+    assert not set("<>&\u2028\u2029\u0000\u007f") & set(text)
+
+
 def test_harmful_texts_are_folded_and_others_are_not(shards: dict[str, Any]) -> None:
     assert shards["pairs-0000"][17]["harmful"] is True
     assert sum(pair["harmful"] for pair in shards["pairs-0001"]) == 0
@@ -162,6 +201,27 @@ def test_a_later_step_that_cannot_be_read_is_named_and_the_rest_is_shown(viewer_
     index = Bundle(Run(viewer_run.path)).index()
     assert index["has"]["forecast"] is False
     assert len(index["errors"]) == 1 and "damaged" in index["errors"][0]
+
+
+def test_a_run_of_before_that_holds_a_static_page_stays_readable_and_the_page_is_left_alone(viewer_run: Run) -> None:
+    with viewer_run.stage("report", version=6, config={}) as stage:
+        stage.write_json(SUMMARY_FILE, viewer_run.json(SUMMARY_FILE))
+        stage.write_text("report.html", "an older version wrote this")
+    run = Run(viewer_run.path)
+    assert Bundle(run).index()["errors"] == []
+    summary = write_summary(run)
+    again = Run(run.path)
+    assert again.json(SUMMARY_FILE) == summary and not again.holds("report.html")
+    assert (run.path / "report.html").read_text() == "an older version wrote this"
+
+
+def test_of_a_row_without_a_difference_that_is_said(viewer_run_folder: Path) -> None:
+    """A run of few pairs has rows that nothing could be compared for."""
+    tables = report_tables(Run(viewer_run_folder))
+    rows = [row | {"delta": None} for row in tables.hypotheses.to_pylist()]
+    hypotheses = Hypotheses(replace(tables, hypotheses=pa.Table.from_pylist(rows, tables.hypotheses.schema)))
+    assert set(hypotheses.words("pattern", 0)["sentence"]) == {"There are too few pairs to compare."}
+    assert set(hypotheses.numbers("pattern", 0)["delta"]) == {None}
 
 
 def test_a_page_that_was_not_built_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ from pretilt.stats.sure import sure_rows
 
 EVIDENCE_RANKS = 25  # hypotheses per view and direction whose pairs are kept with their tokens, sure or not
 EVIDENCE_PAIRS = 8  # pairs of each of them
-SURE_RANKS = LISTED  # sure ones, as many as the page lists
+SURE_RANKS = LISTED  # sure ones
 SURE_PAIRS_KEPT = 3  # pairs of each of those that rank below EVIDENCE_RANKS
 
 
@@ -206,7 +206,7 @@ def _column_by_id(run: Run, name: str) -> dict[int, Any]:
 
 
 def evidence_stage(run: Run, settings: AuditSettings, lens: LensChoice | None, version: int, events: Events) -> None:
-    """The responsible pairs of the first hypotheses of each list, and of all sure ones that the page lists, read once
+    """The responsible pairs of the first hypotheses of each list, and of all sure ones among `LISTED`, read once
     more for the tokens that fired."""
     config = {
         "ranks": [EVIDENCE_RANKS, SURE_RANKS],

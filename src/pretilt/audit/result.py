@@ -22,7 +22,6 @@ from pretilt.schema import (
     HYPOTHESES_FILE,
     LISTS,
     MANIFEST,
-    PAGE_FILE,
     PAIRS_FILE,
     PREFLIGHT_FILE,
     PROMPT_CONCEPTS_FILE,
@@ -62,18 +61,13 @@ class AuditResult(Result):
         return self.run.path
 
     @property
-    def page(self) -> Path:
-        """The report: one static file."""
-        return self.run.path / PAGE_FILE
-
-    @property
     def headline(self) -> str:
         if "trust" not in self.summary:
             return f"{self.path}: stopped after the pre-flight"
         trust, read = self.summary["trust"], self.summary["read"]
         return (
             f"{self.summary['title']}: {counted(read['pairs'], 'pair')}, {trust['n_tested']:,} hypotheses tested, "
-            f"{trust['n_sure']:,} sure; {self.page}"
+            f"{trust['n_sure']:,} sure; {self.path}"
         )
 
     @property

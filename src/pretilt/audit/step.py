@@ -34,7 +34,7 @@ def run_audit(
     events: Events | None = None,
     **options: Any,
 ) -> AuditResult:
-    """The steps of `pretilt.audit` in order, all but the page; see there."""
+    """The steps of `pretilt.audit` in order, all but the summary; see there."""
     settings = (settings or AuditSettings.load(**options)).resolved()
     check_source(source)  # before a lens is loaded, which takes ten seconds
     events = watching(events)

@@ -70,5 +70,5 @@ def audit(
         if not result.summary["preflight"]["refused"]:
             console.say("next: the same command without --dry-run reads these pairs and ranks what they teach")
     else:
-        console.summary(summary_of(result.run), result.page)
+        console.summary(summary_of(result.run))
         say_next(console, result)

@@ -23,7 +23,7 @@ def demo(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Audit the bundled planted pairs with the bundled lens and say which plants were found."""
+    """Audit the bundled planted pairs with the bundled lens, say which plants were found, and write the viewer."""
     from pretilt.demo.step import run_demo
     from pretilt.view.summary import summary_of
     from pretilt.view.terminal.console import Console
@@ -33,7 +33,7 @@ def demo(
     if as_json:
         print(shown_json(result.to_dict()))
         return
-    console.summary(summary_of(result.audit.run), result.audit.page)
+    console.summary(summary_of(result.audit.run))
     score = result.score.text if result.score else "Not scored: a slice holds too few pairs of every plant."
-    console.lines(f"What was planted, and what was found\n{score}\n\nReport: {result.audit.page}")
+    console.lines(f"What was planted, and what was found\n{score}\n\nThe viewer, opened from disk: {result.page}")
     say_next(console, result.audit)

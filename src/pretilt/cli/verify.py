@@ -56,7 +56,8 @@ def verify(
         print(shown_json(result.report))
         return
     concepts = named_table(result.run, "concepts", ["concept_id", "name", "kind"])
-    print_verification(result.report, concepts, console.out, page_path=result.page)
+    print_verification(result.report, concepts, console.out)
+    console.say(next_step("page", run))
     headline = result.report["sets"][result.report["verdict"]["set"]]
     for row in (headline["hits"] + headline["misses"])[:1]:
         console.say(next_step("verify", run, f"concept:{row['concept_id']}"))

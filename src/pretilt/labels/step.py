@@ -1,6 +1,6 @@
 """`label`: names with held-out scores for what a finished run shows, offline or by a language model. Decoration only.
 
-No step of the run reads labels.parquet; what shows names does (`labels/described.py`), and the page is written anew.
+No step of the run reads labels.parquet; what shows names does (`labels/described.py`), and the summary is made anew.
 """
 
 from __future__ import annotations

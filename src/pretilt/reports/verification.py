@@ -129,8 +129,8 @@ class ListedConcept(Report):
     expected: Number  # the forecast times the fitted scale
     lo: Number
     hi: Number
-    observed: Number
-    se: Number
+    observed: float
+    se: float
     off_by_sd: Number
     inside: bool
     sign_right: bool | None  # null: the shift cannot be told from 0

@@ -1,14 +1,12 @@
 """`verify`: did the forecast come true? Rollouts of the trained model minus those of the untrained one, against it.
 
 Only what was fixed beforehand is judged: the forecast's own concepts, the prompts of the rollouts, the rules of
-docs/verification.md. The numbers go into verification.parquet and .json, and onto a page.
+docs/verification.md. The numbers go into verification.parquet and .json.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,13 +19,10 @@ from pretilt.result import Result
 from pretilt.rollouts.step import AFTER, RolloutResult, features_stage, open_rollouts, rollouts_run
 from pretilt.run import Run, file_hash
 from pretilt.schema import (
-    CONCEPTS_FILE,
     FORECAST_FILE,
     FORECAST_HALVES_FILE,
     FORECAST_REPORT,
     FORECAST_SHUFFLED_FILE,
-    GROUPS_FILE,
-    PROMPT_CONCEPTS_FILE,
     VERIFICATION,
 )
 from pretilt.settings import VerifySettings
@@ -62,11 +57,6 @@ class VerifyResult(Result):
         """Schema VERIFICATION."""
         return self.run.table(f"{stem(self.name)}.parquet")
 
-    @property
-    def page(self) -> Path:
-        """One static file."""
-        return self.run.path / f"{stem(self.name)}.html"
-
 
 def stem(name: str | None) -> str:
     return f"verification-{name}" if name else "verification"
@@ -75,7 +65,6 @@ def stem(name: str | None) -> str:
 @writes("verify")
 def verify_run(
     run: Run,
-    build_page: Callable[[dict[str, Any], pa.Table, dict[str, pa.Table]], str],
     options: VerifySettings,
     *,
     events: Events | None = None,
@@ -83,8 +72,8 @@ def verify_run(
     """Compare a run's forecast with what the trained model says; what is missing is sampled first.
 
     Without rollouts of `options.after` the model of `options.trained` answers. The name of the verification, where none
-    is given, follows from the role ("after" has none). `build_page` makes the HTML page of (report, table, tables of
-    names): the view stands above this floor. Killed, the same call goes on; finished, it returns what is there.
+    is given, follows from the role ("after" has none). Killed, the same call
+    goes on; finished, it returns what is there.
 
     Raises UserError without a forecast, for rollouts of another measurement or to different prompts, for a model
     that was trained on other pairs, and where nothing says who the trained model is.
@@ -139,10 +128,8 @@ def verify_run(
         if not stage.done:
             events.say("judging the forecast")
             verification = _Verification(run, forecast, b, a, sealed, training, config)
-            table, report = verification.table(), verification.report(name)
-            stage.write(f"{stem(name)}.parquet", table)
-            stage.write_json(f"{stem(name)}.json", report)
-            stage.write_text(f"{stem(name)}.html", build_page(report, table, verification.page_tables()))
+            stage.write(f"{stem(name)}.parquet", verification.table())
+            stage.write_json(f"{stem(name)}.json", verification.report(name))
     return VerifyResult(run, name, run.json(f"{stem(name)}.json"))
 
 
@@ -299,11 +286,6 @@ class _Verification:
             "labels": self.training.get("labels"),
             "steps": self.training.get("steps"),
         }
-
-    def page_tables(self) -> dict[str, pa.Table]:
-        """What the page names things by, and the other rungs."""
-        names = (CONCEPTS_FILE, GROUPS_FILE, PROMPT_CONCEPTS_FILE)
-        return {"forecast": self.forecast.table, **{n.removesuffix(".parquet"): self.run.table(n) for n in names}}
 
 
 def _rows(

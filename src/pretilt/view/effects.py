@@ -198,6 +198,8 @@ class Labels:
 
 def in_words(row: Mapping[str, Any]) -> str:
     """What a hypothesis says, in words that do not claim more than the numbers do."""
+    if row["delta"] is None:
+        return "There are too few pairs to compare."
     amplify = row["delta"] > 0
     verb, side = ("amplify", "chosen") if amplify else ("suppress", "rejected")
     sure = is_sure(row)

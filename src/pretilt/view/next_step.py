@@ -8,11 +8,14 @@ from pathlib import Path
 NEXT: dict[str, tuple[tuple[str, ...], str]] = {
     "fit": (("audit", "PAIRS"), "PAIRS: what the model will be trained on"),
     "audit": (("trace", "RUN"), "which pairs the row rests on"),
-    "page": (("view", "RUN"), "look at all of it in the browser, and decide"),
+    "page": (
+        ("view", "RUN"),
+        "see all of it, and decide; to hand it on: pretilt export-site RUN DIR",
+    ),
     "empty audit": (("doctor", "RUN"), "what the lens and the data are short of"),
     "trace of text": (("audit", "SOURCE", "--model", "MODEL", "--dictionary", "DICTIONARY"), "what the model sees too"),
     "view": (("trace", "RUN", "1"), "which pairs the first row of the audit rests on"),
-    "export-site": (("view", "RUN"), "the same page with a plan to make"),
+    "export-site": (("view", "RUN"), "the same with a plan to make"),
     "doctor": (("trace", "RUN", "1"), "which pairs the first row of the audit rests on"),
     "trace": (("rollouts", "RUN", "--role", "reference"), "what the untrained model says, for the forecast"),
     "compare": (("trace", "RUN"), "which pairs of the second run teach it"),

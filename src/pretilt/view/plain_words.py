@@ -1,4 +1,4 @@
-"""The paragraph that opens the report: what training would change, in shares of answers, and only what is sure."""
+"""The paragraph that opens the summary: what training would change, in shares of answers, and only what is sure."""
 
 from __future__ import annotations
 

@@ -1,25 +1,22 @@
-"""Writing the pages of a run."""
+"""Writing what a finished audit is summarised as."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from pretilt.run import Run
-from pretilt.schema import PAGE_FILE, SUMMARY_FILE
+from pretilt.schema import SUMMARY_FILE
 from pretilt.version import __version__
-from pretilt.view.summary import AUDIT_STAGES, report_tables
+from pretilt.view.summary import AUDIT_STAGES, report_tables, summarise
 
 VERSION = 7  # raise it when a change of code can change the bytes
 
 
-def write_report(run: Run) -> dict[str, Any]:
-    """The page and summary.json, made anew where what they show has changed. Returns the summary."""
-    from pretilt.view.page.report import build_report
-    from pretilt.view.summary import summarise
-
-    reads = [name for name in AUDIT_STAGES if name in run.manifest["stages"]]
+def write_summary(run: Run) -> dict[str, Any]:
+    """summary.json, made anew where what it says has changed. Returns it."""
     from pretilt.labels.described import described
 
+    reads = [name for name in AUDIT_STAGES if name in run.manifest["stages"]]
     recorded = ("lens", "settings", "versions", "measurement_id", "source")
     facts = {name: run.manifest[name] for name in recorded if name in run.manifest}
     facts |= {"described": names} if (names := described(run)) else {}
@@ -27,5 +24,4 @@ def write_report(run: Run) -> dict[str, Any]:
         if not stage.done:
             tables = report_tables(run, as_audited=True)
             stage.write_json(SUMMARY_FILE, summarise(tables, title=run.manifest["source"]).to_dict())
-            stage.write_text(PAGE_FILE, build_report(tables, title=run.manifest["source"]))
     return run.json(SUMMARY_FILE)

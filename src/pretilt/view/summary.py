@@ -1,4 +1,4 @@
-"""The numbers a person is told, once: the terminal, the report and `--json` all read this summary.
+"""The numbers a person is told, once: the terminal, the viewer and `--json` all read this summary.
 
 Reads artifact tables and the manifest only. The manifest is asked for `source`, `lens` (`model`, `layer`, `dictionary`,
 `n_features`, `explained_variance`, `l0`, `bundled`), `settings`, `statistics` (`n_tested`, `n_shown` by view),
@@ -285,7 +285,7 @@ def report_tables(run: Run, *, as_audited: bool = False) -> ReportTables:
     from pretilt.labels.described import KEYS, named_table
 
     names = ("pairs", "hypotheses", "evidence", "dropped")
-    # Timings stay out of the page, so that the same inputs give the same bytes.
+    # Timings stay out of it, so that the same inputs give the same bytes.
     facts = {name: value for name, value in run.manifest.items() if name != "stages"}
     return ReportTables(
         **{name: run.table(f"{name}.parquet") for name in names},
@@ -302,5 +302,5 @@ def report_tables(run: Run, *, as_audited: bool = False) -> ReportTables:
 
 
 def _of_the_audit(run: Run) -> set[str]:
-    """Names of the audit's own artifacts; those of later steps would change the page with what is in the folder."""
+    """Names of the audit's own artifacts; those of later steps would change the summary with what is in the folder."""
     return {name for stage in AUDIT_STAGES for name in run.manifest["stages"].get(stage, {"files": ()})["files"]}

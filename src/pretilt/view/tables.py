@@ -17,7 +17,7 @@ class ReportTables:
     """The artifacts that are shown, with the schemas of `pretilt.schema`; manifest and preflight are JSON objects.
 
     `concentration` (schema CONCENTRATION), `alike` and `doctor` (the checks of doctor.json) may be missing: then the
-    page leaves them out, or says so.
+    viewer leaves them out, or says so.
     """
 
     pairs: pa.Table

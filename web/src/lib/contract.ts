@@ -62,7 +62,9 @@ export interface AnswerShards {
 export interface Has {
   forecast: boolean;
   verification: boolean;
+  verifications: boolean;
   plans: boolean;
+  doses: boolean;
   versus: boolean;
 }
 
@@ -72,8 +74,8 @@ export interface Overview {
   read: Read;
   lens: SummaryLens;
   trust: Trust;
-  preflight: Record<string, unknown>;
-  dropped: Record<string, unknown>;
+  preflight: Preflight;
+  dropped: DroppedRows;
   lengths: Histogram;
   families: SummaryFamilies;
   sources: SourceRow[];
@@ -82,6 +84,7 @@ export interface Overview {
   versions: Record<string, string>;
   settings: Record<string, unknown>;
   seconds: Record<string, number>;
+  alike: Record<string, string[]>;
   notable: Notable[];
   lists: Record<string, string[]>;
 }
@@ -131,6 +134,120 @@ export interface Trust {
   n_shown: number;
   sure: Record<string, number>;
   n_sure: number;
+}
+
+/** preflight.json. */
+export interface Preflight {
+  format: string;
+  rows: Rows;
+  pairs: PairCounts;
+  duplicates: Duplicates;
+  components: Components;
+  families: Families;
+  length_bias: LengthBias;
+  scores: AuditScores;
+  models: Models;
+  chat_template_trouble: Record<string, number>;
+  tokens: Tokens;
+  max_length: number | null;
+  notes: string[];
+}
+
+export interface Rows {
+  read: number;
+  kept: number;
+  dropped: Record<string, number>;
+}
+
+export interface PairCounts {
+  kept: number;
+  train: number;
+  heldout: number;
+  plain_strings: number;
+  truncated: number;
+}
+
+export interface Duplicates {
+  pairs: number;
+  prompts: number;
+  contradicting_pairs: number;
+}
+
+export interface Components {
+  count: number;
+  largest: number;
+  pairs_in_components_of_2_or_more: number;
+}
+
+export interface Families {
+  n_pairs: number;
+  n_families: number;
+  share_in_families: number;
+  largest: number;
+  kish_n_eff: number;
+  by_relation: Record<string, Relation>;
+  notes: string[];
+  straddling: number;
+}
+
+export interface Relation {
+  meaning: string;
+  links: number;
+  pairs: number;
+  largest: number;
+  only_by_it: number;
+}
+
+/** Tokens of chosen minus tokens of rejected. */
+export interface LengthBias {
+  mean_chosen: Num;
+  mean_rejected: Num;
+  mean_difference: Num;
+  standard_error: Num;
+  share_chosen_longer: Num;
+  share_equal: Num;
+}
+
+export interface AuditScores {
+  known: number;
+  disagree: number;
+  equal: number;
+}
+
+export interface Models {
+  known: number;
+  combinations: number;
+  table: ModelPair[];
+  other: number;
+}
+
+export interface ModelPair {
+  chosen: string | null;
+  rejected: string | null;
+  pairs: number;
+}
+
+export interface Tokens {
+  prompt: number;
+  chosen: number;
+  rejected: number;
+  prompt_content: number;
+  chosen_content: number;
+  rejected_content: number;
+  read: number;
+  content: number;
+}
+
+/** The first of them, and how many there are. */
+export interface DroppedRows {
+  n: number;
+  rows: DroppedRow[];
+}
+
+export interface DroppedRow {
+  row_index: number | null;
+  reason: string | null;
+  detail: string | null;
 }
 
 export interface Histogram {
@@ -318,21 +435,40 @@ export interface ForecastRows {
   shuffled: Num[];
 }
 
-export interface Verification {
-  report: VerificationFigures;
+/** A verification: its report, and by concept what was foretold by every rung and what was seen. */
+export interface Verified {
+  report: VerificationReport;
   rows: VerificationRows;
+  rungs: Record<string, Num[]>;
+  intervals: Record<string, Num[]>;
+  cells: Record<string, Cell[]>;
 }
 
-export interface VerificationFigures {
-  verdict: Verdict;
-  seal: SealReport;
+/** verification.json, or verification-<name>.json. */
+export interface VerificationReport {
+  format_version: number;
+  pretilt: string;
+  name: string | null;
   before: string;
   after: string;
-  statements: Statement[];
-  sets: Record<string, SetReport>;
+  draws: number;
+  permutations: number;
+  seed: number;
+  source: string | null;
+  measurement_id: string;
+  verdict: Verdict;
+  seal: SealReport;
+  forecast: ForecastFacts;
   prompts: JudgedPrompts;
-  training: TrainingSummary | null;
+  models: ModelIdentities;
   length_drift: Num;
+  nulls_from: string;
+  sets: Record<string, SetReport>;
+  cells: Record<string, ViewCells>;
+  statements: Statement[];
+  importance: Importance;
+  training: TrainingSummary | null;
+  doctor: Check[];
 }
 
 export interface Verdict {
@@ -348,12 +484,41 @@ export interface SealReport {
   words: string;
 }
 
-/** A claim that could have turned out false. */
-export interface Statement {
-  claim: string;
-  test: string;
-  figures: string;
-  held: boolean | null;
+export interface ForecastFacts {
+  sha256: string | null;
+  written: string | null;
+  form: string;
+  rung: string | null;
+  cells_rung: string | null;
+  rollouts: string | null;
+  rollouts_disjoint: boolean | null;
+}
+
+export interface JudgedPrompts {
+  judged: number;
+  split: string;
+  units: number;
+  unpaired: number;
+  per_prompt: number;
+  before: RolloutCounts;
+  after: RolloutCounts;
+}
+
+/** sampled = finished + cut = read + empty + dropped. */
+export interface RolloutCounts {
+  sampled: number;
+  finished: number;
+  cut: number;
+  read: number;
+  empty: number;
+  dropped: Record<string, number>;
+  truncated: number;
+  retokenised: number;
+}
+
+export interface ModelIdentities {
+  before: Record<string, string | null>;
+  after: Record<string, string | null>;
 }
 
 /** One set of concepts; `judgement` and what follows from it are null or absent where there are too few. */
@@ -454,33 +619,68 @@ export interface ListedConcept {
   expected: Num;
   lo: Num;
   hi: Num;
-  observed: Num;
-  se: Num;
+  observed: number;
+  se: number;
   off_by_sd: Num;
   inside: boolean;
   sign_right: boolean | null;
 }
 
-export interface JudgedPrompts {
-  judged: number;
-  split: string;
-  units: number;
-  unpaired: number;
-  per_prompt: number;
-  before: RolloutCounts;
-  after: RolloutCounts;
+/** Shifts on sets of prompts: inside the set minus outside of it, and inside alone. */
+export interface ViewCells {
+  sets: number;
+  concepts: number;
+  min_prompts: number;
+  in_out: CellFigures | null;
+  inside: CellFigures | null;
+  inside_by_rung: Record<string, CellFigures | null>;
 }
 
-/** sampled = finished + cut = read + empty + dropped. */
-export interface RolloutCounts {
-  sampled: number;
-  finished: number;
-  cut: number;
-  read: number;
-  empty: number;
-  dropped: Record<string, number>;
-  truncated: number;
-  retokenised: number;
+/** All cells, and the part of their variance between and within concepts. */
+export interface CellFigures {
+  overall: FigureReport;
+  between: FigureReport;
+  within: FigureReport;
+  share_within: Num;
+  judged_sets: number;
+  without_forecast: number;
+}
+
+/** A claim that could have turned out false. */
+export interface Statement {
+  claim: string;
+  test: string;
+  figures: string;
+  held: boolean | null;
+}
+
+/** The same answers under both models; `why` says what is missing. */
+export interface Importance {
+  kl?: Divergence | null;
+  trusted_above?: Num;
+  hindsight?: Record<string, Record<string, HindsightFigure>> | null;
+  prompts?: number | null;
+  trusted_prompts?: number | null;
+  median_ess_share?: Num;
+  why?: string | null;
+  r2_of_forecast?: Num;
+  r2_with_sampled?: Num;
+}
+
+export interface Divergence {
+  of: string;
+  value: Num;
+  standard_error: Num;
+  per_token: Num;
+}
+
+export interface HindsightFigure {
+  r2: Num;
+  rel_y: Num;
+  rel_x: Num;
+  n: number;
+  reachable: Num;
+  r2_with_forecast: Num;
 }
 
 export interface TrainingSummary {
@@ -510,6 +710,17 @@ export interface VerificationRows {
   inside: (boolean | null)[];
   resolved: boolean[];
   sign_right: (boolean | null)[];
+}
+
+/** The shift of one concept on one set of prompts. */
+export interface Cell {
+  where: number;
+  concept_id: number;
+  predicted: Num;
+  observed: Num;
+  se: Num;
+  n_prompts: number;
+  sign_right: boolean | null;
 }
 
 /** A compiled plan; `outcome` where it was verified. */
@@ -723,6 +934,40 @@ export interface OutcomeRows {
   before: Num[];
   plain: Num[];
   shaped: Num[];
+}
+
+/** `label`: the detector's name and that of the curve. */
+export interface Dose {
+  format_version: number;
+  detector: string;
+  layer: number;
+  residual_length: number;
+  model: Record<string, string | null>;
+  amounts: number[];
+  prompts: number;
+  per_prompt: number;
+  target: DoseOfConcept;
+  same: DoseOfConcept[];
+  moved: DoseOfConcept[];
+  finished: number[];
+  tokens: number[];
+  label: string;
+}
+
+/** One concept at all amounts. */
+export interface DoseOfConcept {
+  concept_id: number;
+  name: string;
+  points: DosePoint[];
+  slope: Num;
+  slope_se: Num;
+}
+
+/** One amount. Scores are means over the answers, rates for patterns and detectors. */
+export interface DosePoint {
+  amount: number;
+  mean: Num;
+  se: Num;
 }
 
 /** What people did to names; see `concepts/curation.py`. */

@@ -1,10 +1,11 @@
 /** The run as the page knows it, and where in it the reader is. The place is the URL's hash: every place has a link. */
 
 import type {
-  Concepts, Curation, Facts, Forecast, Index, Level, Num, Overview, Places, Plan, RowShard, ScoreShard, Verification,
-  Versus, View, WordShard,
+  Concepts, Curation, Facts, Forecast, Index, Level, Num, Overview, Places, Plan, RowShard, ScoreShard, Versus, View,
+  WordShard,
 } from './contract';
 import { IN_GROUPS, LEVELS, OVER_ALL, SCHEMA_VERSION } from './contract';
+import type { Dose, Verified } from './verified';
 import { forget, hasServer, load, numbered, rowsName, saveCuration, wordsName } from './data';
 
 /** One hypothesis. */
@@ -74,7 +75,9 @@ class Store {
   places = $state.raw<Place[]>([]);
   facts = $state.raw<Facts | null>(null);
   forecast = $state.raw<Forecast | null>(null);
-  verification = $state.raw<Verification | null>(null);
+  verification = $state.raw<Verified | null>(null);
+  verifications = $state.raw<Verified[]>([]); // those with names
+  doses = $state.raw<Dose[]>([]);
   plans = $state.raw<Plan[]>([]);
   versus = $state.raw<Versus | null>(null);
   curation = $state.raw<Curation>({ names: {}, pinned: [], merged: {}, values: {} });
@@ -99,7 +102,9 @@ class Store {
         load<Overview>('overview'), load<Concepts>('concepts'), load<Places>('places'), load<Curation>('curation'),
       ]);
       if (index.has.forecast) this.forecast = await load<Forecast>('forecast');
-      if (index.has.verification) this.verification = await load<Verification>('verification');
+      if (index.has.verification) this.verification = await load<Verified>('verification');
+      if (index.has.verifications) this.verifications = await load<Verified[]>('verifications');
+      if (index.has.doses) this.doses = await load<Dose[]>('doses');
       if (index.has.versus) this.versus = await load<Versus>('versus');
       if (index.has.plans) this.plans = await load<Plan[]>('plans');
       this.concepts = concepts;
@@ -214,6 +219,23 @@ class Store {
     return this.curation.names[concept] || this.concepts!.name[concept] || `concept ${concept}`;
   }
 
+  /** Effects over all pairs that another one stands for: they say the same. */
+  private readonly led = $derived(new Map(Object.entries(this.overview?.alike ?? {}).flatMap(([leader, ids]) => ids.map((id): [string, string] => [id, leader]))));
+
+  leaderOf(id: string): string | undefined {
+    return this.led.get(id);
+  }
+
+  /** Concepts that say the same over all pairs: those it stands for, or the one that stands for it. */
+  alike(concept: number): { id: string; leads: boolean; concepts: number[] }[] {
+    const conceptsOf = (ids: string[]) => ids.flatMap((id) => this.byId.get(id)?.concept ?? []);
+    return this.ofConcept(concept).filter((row) => OVER_ALL.includes(row.view)).flatMap((row): { id: string; leads: boolean; concepts: number[] }[] => {
+      const leader = this.led.get(row.id), others = this.overview?.alike[row.id];
+      if (others) return [{ id: row.id, leads: true, concepts: conceptsOf(others) }];
+      return leader ? [{ id: row.id, leads: false, concepts: conceptsOf([leader]) }] : [];
+    });
+  }
+
   placeOf(row: Effect): Place | undefined {
     if (OVER_ALL.includes(row.view)) return undefined;
     const kind = IN_GROUPS.includes(row.view) ? 'group' : 'prompt';
@@ -290,7 +312,7 @@ export const PAGES: { page: Page; label: string; shown: () => boolean }[] = [
   { page: 'responses', label: 'By response', shown: () => true },
   { page: 'prompts', label: 'By prompt', shown: () => store.places.length > 0 },
   { page: 'pairs', label: 'Pairs', shown: () => true },
-  { page: 'outcome', label: 'Forecast and outcome', shown: () => !!(store.forecast || store.verification || store.plans.length || store.index?.answers) },
+  { page: 'outcome', label: 'Forecast and outcome', shown: () => !!(store.forecast || store.verification || store.plans.length || store.doses.length || store.index?.answers) },
   { page: 'versus', label: 'Compare', shown: () => !!store.versus },
   { page: 'decide', label: 'Decide', shown: () => hasServer },
   { page: 'ask', label: 'Ask', shown: () => hasServer },

@@ -21,6 +21,7 @@ from pretilt.view.site import outcomes, tables
 from pretilt.view.site.scores import Scores
 from pretilt.view.site.shards import script
 from pretilt.view.site.texts import PAIRS, Fired, Texts
+from pretilt.view.site.verified import doses, verifications
 from pretilt.view.site.versus import versus
 from pretilt.view.summary import report_tables, summarise
 
@@ -105,12 +106,15 @@ class Bundle:
     def _later(self) -> dict[str, Any]:
         """Artifacts of steps after the audit: they may be missing, or older than this version reads."""
         steps: dict[str, Callable[[Run], Any]] = {
-            "forecast": outcomes.forecast, "verification": outcomes.verification,
+            "forecast": outcomes.forecast, "plans": outcomes.plans, "doses": doses,
         }  # fmt: skip
         values = {
-            name: outcomes.readable(lambda load=load: load(self.run), self.errors) for name, load in steps.items()
+            name: outcomes.readable(lambda load=load: load(self.run), self.errors) or None
+            for name, load in steps.items()
         }
-        return {**values, "plans": outcomes.readable(lambda: outcomes.plans(self.run), self.errors) or None}
+        judged = outcomes.readable(lambda: verifications(self.run), self.errors) or [None]
+        # The first one is what the other views quote; those with names stand beside it.
+        return {**values, "verification": judged[0], "verifications": judged[1:] or None}
 
     @cached_property
     def _answers(self) -> outcomes.Answers | None:

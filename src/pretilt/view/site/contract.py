@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict
 
-from pretilt.reports.audit import Read, SourceRow, SummaryFamilies, SummaryLens, Trust
+from pretilt.reports.audit import Preflight, Read, SourceRow, SummaryFamilies, SummaryLens, Trust
 from pretilt.reports.base import Check, Number, Report
 from pretilt.reports.comparison import ComparedRun, SharedPairs
+from pretilt.reports.dose import DoseReport
 from pretilt.reports.shape import OutcomeReport, ShapeReport
-from pretilt.reports.verification import JudgedPrompts, SealReport, SetReport, Statement, TrainingSummary, Verdict
+from pretilt.reports.verification import VerificationReport
 
 View = Literal["global", "group", "prompt_max", "prompt_freq", "pattern", "pattern_group", "detector", "detector_group"]
 Level = Literal["sure", "probably", "unsure", "unknown"]
@@ -37,7 +38,9 @@ class AnswerShards(Report):
 class Has(Report):
     forecast: bool
     verification: bool
+    verifications: bool
     plans: bool
+    doses: bool
     versus: bool
 
 
@@ -78,14 +81,27 @@ class Histogram(Report):
     counts: list[int]
 
 
+class DroppedRow(Report):
+    row_index: int | None
+    reason: str | None
+    detail: str | None
+
+
+class DroppedRows(Report):
+    """The first of them, and how many there are."""
+
+    n: int
+    rows: list[DroppedRow]
+
+
 class Overview(Report):
     title: str
     opening: list[str]
     read: Read
     lens: SummaryLens
     trust: Trust
-    preflight: dict[str, Any]
-    dropped: dict[str, Any]
+    preflight: Preflight
+    dropped: DroppedRows
     lengths: Histogram
     families: SummaryFamilies
     sources: list[SourceRow]
@@ -94,6 +110,7 @@ class Overview(Report):
     versions: dict[str, str]
     settings: dict[str, Any]
     seconds: dict[str, float]
+    alike: dict[str, list[str]]
     notable: list[Notable]
     lists: dict[str, list[str]]
 
@@ -235,18 +252,6 @@ class Forecast(Report):
     rows: ForecastRows
 
 
-class VerificationFigures(Report):
-    verdict: Verdict
-    seal: SealReport
-    before: str
-    after: str
-    statements: list[Statement]
-    sets: dict[str, SetReport]
-    prompts: JudgedPrompts
-    training: TrainingSummary | None
-    length_drift: Number
-
-
 class VerificationRows(Report):
     concept_id: list[int]
     predicted: list[Number]
@@ -259,9 +264,32 @@ class VerificationRows(Report):
     sign_right: list[bool | None]
 
 
-class Verification(Report):
-    report: VerificationFigures
+class Cell(Report):
+    """The shift of one concept on one set of prompts."""
+
+    where: int
+    concept_id: int
+    predicted: Number
+    observed: Number
+    se: Number
+    n_prompts: int
+    sign_right: bool | None
+
+
+class Verified(Report):
+    """A verification: its report, and by concept what was foretold by every rung and what was seen."""
+
+    report: VerificationReport
     rows: VerificationRows
+    rungs: dict[str, list[Number]]
+    intervals: dict[str, list[Number]]
+    cells: dict[str, list[Cell]]
+
+
+class Dose(DoseReport):
+    """`label`: the detector's name and that of the curve."""
+
+    label: str
 
 
 class WhatIfRows(Report):
@@ -444,7 +472,8 @@ class Candidate(Report):
 SHARDS: dict[str, Any] = {  # by the first word of a shard's name
     "index": Index, "overview": Overview, "concepts": Concepts, "places": Places, "facts": Facts, "rows": RowShard,
     "words": WordShard, "u": ScoreShard, "fired": FiredShard, "pairs": list[PairTexts], "answers": list[Answer],
-    "forecast": Forecast, "verification": Verification, "plans": list[Plan], "curation": Curation,
+    "forecast": Forecast, "verification": Verified, "verifications": list[Verified], "plans": list[Plan],
+    "doses": list[Dose], "curation": Curation,
     "patterns": Patterns, "map": PairPlaces, "versus": Versus,
 }  # fmt: skip
 CALLS: dict[str, Any] = {"what-if": WhatIf, "compare": dict[str, list[Candidate]]}

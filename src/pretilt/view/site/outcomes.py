@@ -1,4 +1,4 @@
-"""What was foretold, decided and seen: forecast, plans, verification and answers of the models, as shards."""
+"""What was foretold, decided and said: forecast, plans and answers of the models, as shards."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from pretilt.schema import (
     ROLLOUTS_REPORT,
     SHAPE_FOLDER,
     SHAPE_REPORT,
-    VERIFICATION_REPORT,
     WHAT_IF_FILE,
 )
 from pretilt.text import is_harmful
@@ -33,11 +32,7 @@ FORECAST_COLUMNS = (
     "concept_id", "mean", "one_step", "converged", "shift", "shift_lo", "shift_hi", "rewarded", "rewarded_lo",
     "rewarded_hi", "prevalence", "prevalence_upper", "needs_sft", "unclear", "shuffled",
 )  # fmt: skip
-SEEN_COLUMNS = (
-    "concept_id", "predicted", "observed", "se", "predictive_lo", "predictive_hi", "inside", "resolved", "sign_right",
-)  # fmt: skip
 OF_FORECAST = ("form", "rung", "rollouts", "signs_known", "auc_heldout", "written", "sealed_before_training", "sha256")
-OF_VERIFICATION = ("verdict", "seal", "before", "after", "statements", "sets", "prompts", "training", "length_drift")
 ANSWERS = 50  # prompts of a shard
 MOST_PROMPTS = 2000
 
@@ -51,18 +46,6 @@ def forecast(run: Run) -> dict[str, Any] | None:
     return {
         "report": {name: report[name] for name in OF_FORECAST},
         "rows": columns(overall.select([name for name in FORECAST_COLUMNS if name in overall.column_names])),
-    }
-
-
-def verification(run: Run) -> dict[str, Any] | None:
-    """The verification without a name, by concept; None where there is none."""
-    if not run.holds(VERIFICATION_REPORT):
-        return None
-    table, report = run.table(VERIFICATION_REPORT.replace(".json", ".parquet")), run.json(VERIFICATION_REPORT)
-    overall = table.filter(pc.equal(table["view"], "global"))
-    return {
-        "report": {name: report[name] for name in OF_VERIFICATION},
-        "rows": columns(overall.select(list(SEEN_COLUMNS))),
     }
 
 

@@ -6,6 +6,7 @@ shard is one, for the server as for the folder.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,6 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from pretilt.run import jsonable
-from pretilt.view.page.report import embed
 from pretilt.view.tables import rounded
 
 FUNCTION = "pretiltShard"  # of the page: takes the shard's name and its value
@@ -23,6 +23,14 @@ FUNCTION = "pretiltShard"  # of the page: takes the shard's name and its value
 def script(name: str, value: Any) -> bytes:
     """The shard as UTF-8. Nothing in the value can end a script element or begin a comment."""
     return f"{FUNCTION}({embed(name)},{embed(jsonable(value))});\n".encode()
+
+
+def embed(value: Any) -> str:
+    """JSON that can stand inside a script element: nothing in it can end the element or begin a comment."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029\u007f":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
 
 
 def columns(table: pa.Table, digits: int = 5) -> dict[str, list[Any]]:

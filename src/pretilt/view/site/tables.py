@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pretilt.run import Run, finite
-from pretilt.schema import GROUP_MEMBERS_FILE, PAIRS_FILE, PROMPT_MEMBERS_FILE, VIEWS
+from pretilt.schema import GROUP_MEMBERS_FILE, OVER_ALL_PAIRS, PAIRS_FILE, PROMPT_MEMBERS_FILE, VIEWS
 from pretilt.stats.sure import sure_rows
 from pretilt.text import mask_slurs
 from pretilt.view.certainty import verdict
-from pretilt.view.effects import in_words, is_unnamed, unit_of
-from pretilt.view.page.payload import build_facts
+from pretilt.view.effects import in_words, is_unnamed, merged, shown_rows, unit_of
 from pretilt.view.pair_map import pair_map
+from pretilt.view.site.facts import build_facts
 from pretilt.view.site.notable import notable
 from pretilt.view.site.shards import by_id, coded, columns, short, steps
 from pretilt.view.summary import Summary
@@ -38,7 +38,12 @@ CONCEPT_COLUMNS = (
 
 def overview(tables: ReportTables, summary: Summary) -> dict[str, Any]:
     """What one screen shows of the whole run: summary, facts of the dataset, the doctor, three things to look at."""
-    return {**build_facts(tables, summary), "notable": notable(summary), "lists": _lists(summary)}
+    return {
+        **build_facts(tables, summary),
+        "notable": notable(summary),
+        "lists": _lists(summary),
+        "alike": alike(tables),
+    }
 
 
 def _lists(summary: Summary) -> dict[str, list[str]]:
@@ -46,6 +51,21 @@ def _lists(summary: Summary) -> dict[str, list[str]]:
     from pretilt.schema import LISTS
 
     return {name: [effect.hypothesis_id for effect in getattr(summary, name)] for name in LISTS}
+
+
+def alike(tables: ReportTables) -> dict[str, list[str]]:
+    """Effect over all pairs to those whose concepts say the same, which it stands for; {} in the paper's order."""
+    if tables.paper_order:
+        return {}
+    names = tables.concepts.select(["concept_id", "name", "name_score"]).to_pylist()
+    concept_of = {concept["concept_id"]: concept for concept in names}
+    stands_for: dict[str, list[str]] = {}
+    for view in OVER_ALL_PAIRS:
+        for direction in ("amplify", "suppress"):
+            rows = shown_rows(tables, [view], direction, tables.hypotheses.num_rows)
+            leaders = merged(rows, concept_of, tables.alike)
+            stands_for |= {row["hypothesis_id"]: row["alike"] for row in leaders if row["alike"]}
+    return stands_for
 
 
 def concepts(tables: ReportTables) -> dict[str, Any]:

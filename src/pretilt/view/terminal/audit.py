@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -34,9 +33,7 @@ CONTEXT, NARROW_CONTEXT = 40, 26  # characters of a place where a concept fires
 Q_FROM, WORDS_FROM, PHRASES_FROM = 76, 90, 100  # columns of text from which there is room for these
 
 
-def print_summary(
-    summary: Summary, console: Console, *, report: str | Path | None = None, show_text: bool = False
-) -> None:
+def print_summary(summary: Summary, console: Console, *, show_text: bool = False) -> None:
     """Print the summary of a finished run. `show_text`: print the example even if the word screen fired."""
     page = Page(console)
     page.heading(f"pretilt · {one_line(summary.title)}", "what training on these pairs would amplify and suppress")
@@ -59,10 +56,6 @@ def print_summary(
         _sources(page, summary)
     if summary.example:
         _example(page, summary.example, show_text)
-    if report is not None:
-        page.print()
-        pairs = ": every sure hypothesis with its pairs" if summary.trust["n_sure"] else ""
-        page.facts([("Report", str(report)), ("", f"opens in any browser, offline{pairs}")])
     page.print()
 
 
@@ -307,7 +300,7 @@ def _reading(summary: Summary) -> list[tuple[str, str]]:
 
 
 def _sources(page: Page, summary: Summary) -> None:
-    """What each source alone would teach; the page has those that are left out here."""
+    """What each source alone would teach; the viewer has those that are left out here."""
     titles = {"source": "source", "chosen_model": "chosen by", "rejected_model": "rejected by"}
     page.heading(
         "By source", f"pairs of one source or one model alone; longer: {summary.read['unit']}, chosen less rejected"
@@ -327,7 +320,7 @@ def _sources(page: Page, summary: Summary) -> None:
             cells = (title, one_line(row["value"]), f"{row['n_pairs']:,}", longer, taught)
             table.add_row(*map(page.text, cells))
         if len(rows) > SOURCES_SHOWN:
-            table.add_row("", page.text(f"and {len(rows) - SOURCES_SHOWN:,} more in the report", "dim"))
+            table.add_row("", page.text(f"and {len(rows) - SOURCES_SHOWN:,} more in the viewer", "dim"))
     page.print(table)
 
 

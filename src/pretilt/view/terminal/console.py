@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import rich.console
@@ -49,9 +48,9 @@ class Console(Watched):
         self._end()
         print_preflight(numbers, self.out)
 
-    def summary(self, summary: Summary, report: Path) -> None:
+    def summary(self, summary: Summary) -> None:
         self._end()
-        print_summary(summary, self.out, report=report, show_text=self.show_text)
+        print_summary(summary, self.out, show_text=self.show_text)
 
     def lines(self, text: str) -> None:
         """Plain lines of a result."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -23,8 +22,8 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def print_verification(report: Mapping[str, Any], concepts: pa.Table, console: Console, *, page_path: Path) -> None:
-    """Print verification.json; `concepts` has the columns concept_id, name and kind, `page_path` is the page beside."""
+def print_verification(report: Mapping[str, Any], concepts: pa.Table, console: Console) -> None:
+    """Print verification.json; `concepts` has the columns concept_id, name and kind."""
     page = Page(console)
     page.print()
     page.print(page.text(report["verdict"]["text"], "bold"))
@@ -68,8 +67,6 @@ def print_verification(report: Mapping[str, Any], concepts: pa.Table, console: C
         page.print(f"{headline['intervals_void']}.")
     page.heading("Doctor, after training")
     page.print(page.text(checks_text([Check.from_dict(c) for c in report["doctor"]], page.width - 4)))
-    page.print()
-    page.print(f"Page: {page_path}")
 
 
 def _facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:

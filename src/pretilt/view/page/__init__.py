@@ -1,1 +1,0 @@
-"""The static pages: the report of an audit and the verification."""
