@@ -19,7 +19,7 @@ from pretilt.trace.ids import resolve
 from pretilt.verify.dose import DoseResult
 from pretilt.verify.plan import PlanOutcome
 from pretilt.view.site.bundle import Bundle
-from pretilt.view.step import write_report
+from pretilt.view.step import write_summary
 from pretilt.view.terminal.dose import print_dose
 from pretilt.view.terminal.outcome import print_outcome
 
@@ -108,7 +108,7 @@ def test_what_is_judged_after_training_has_it(viewer_run: Run, bold: int) -> Non
 
 def test_nothing_that_is_stored_depends_on_it(viewer_run: Run) -> None:
     def steps() -> None:
-        write_report(Run(viewer_run.path))
+        write_summary(Run(viewer_run.path))
         pretilt.forecast(viewer_run.path, draws=10)
         pretilt.shape(viewer_run.path, {"items": [{"suppress": "pattern:bold", "method": "drop", "strength": 0.5}]})
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from altered import record_anew
+from pydantic import TypeAdapter
 from site_shards import read_shard
 from synthetic_run import HOSTILE
 from verify_run_folder import write_run
@@ -20,8 +21,8 @@ from verify_worlds import foresee, say
 from viewer_page import Page
 
 import pretilt
-from pretilt.run import Run
-from pretilt.view.site import tables
+from pretilt.run import Run, jsonable
+from pretilt.view.site import contract, tables
 from pretilt.view.site.shards import script
 from pretilt.view.site.verified import clearest, doses, verifications
 
@@ -74,6 +75,7 @@ def verified_site(site: Path, verified: Run, tmp_path_factory: pytest.TempPathFa
         "verifications": [*others, nothing], "doses": [_dose()], "index": index,
     }  # fmt: skip
     for name, value in written.items():
+        TypeAdapter(contract.SHARDS[name]).validate_python(jsonable(value))
         (folder / "data" / f"{name}.js").write_bytes(script(name, value))
     return folder
 
@@ -84,7 +86,7 @@ def _dose() -> dict[str, Any]:
         return {"concept_id": concept, "name": name, "points": points, "slope": slope, "slope_se": 0.2}
 
     return {
-        "label": "cheer", "detector": "cheer", "layer": 2, "residual_length": 3.2, "amounts": [-0.1, 0.0, 0.1],
+        "format_version": 1, "model": {"name": "m"}, "label": "cheer", "detector": "cheer", "layer": 2, "residual_length": 3.2, "amounts": [-0.1, 0.0, 0.1],
         "prompts": 40, "per_prompt": 4.0, "target": row(0, HOSTILE, 1.0), "same": [], "moved": [row(1, "links", 0.1)],
         "finished": [1.0, 1.0, 0.5], "tokens": [20.0, 21.0, 30.0],
     }  # fmt: skip

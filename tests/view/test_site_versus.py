@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 from site_shards import read_shard
 from text_pairs import planted_rows, write_planted
 from viewer_page import Page
 
 import pretilt
 from pretilt.run import Run
+from pretilt.view.site import contract
 from pretilt.view.site.bundle import Bundle
 
 
@@ -42,6 +44,11 @@ def test_what_surely_differs_stands_first(page: Page) -> None:
     page.click_on(".card a", "Its pairs in this run")
     page.wait("document.querySelector('.card h2')?.textContent === 'bold text'")
     assert page.errors() == []
+
+
+def test_the_shard_is_what_its_type_says(viewer_run_folder: Path, other_run: Path) -> None:
+    _, value = read_shard(Bundle(Run(viewer_run_folder), Run(other_run)).shard("versus").decode())
+    TypeAdapter(contract.SHARDS["versus"]).validate_python(value)
 
 
 def test_filters_links_and_readers(page: Page) -> None:
