@@ -86,7 +86,8 @@ def _dose() -> dict[str, Any]:
         return {"concept_id": concept, "name": name, "points": points, "slope": slope, "slope_se": 0.2}
 
     return {
-        "format_version": 1, "model": {"name": "m"}, "label": "cheer", "detector": "cheer", "layer": 2, "residual_length": 3.2, "amounts": [-0.1, 0.0, 0.1],
+        "format_version": 1, "model": {"name": "m"}, "label": "cheer", "detector": "cheer",
+        "layer": 2, "residual_length": 3.2, "amounts": [-0.1, 0.0, 0.1],
         "prompts": 40, "per_prompt": 4.0, "target": row(0, HOSTILE, 1.0), "same": [], "moved": [row(1, "links", 0.1)],
         "finished": [1.0, 1.0, 0.5], "tokens": [20.0, 21.0, 30.0],
     }  # fmt: skip
