@@ -17,7 +17,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 PAGE, SCHEMAS = DOCS / "reference.md", DOCS / "schemas"
 FUNCTIONS = (
     "audit", "fit", "doctor", "trace", "compare", "detector", "describe", "rollouts", "forecast", "mark", "shape",
-    "what_if", "export", "train", "verify", "verify_plan", "dose", "view", "export_site", "open_run",
+    "what_if", "export", "train", "verify", "verify_plan", "dose", "view", "export_site", "export_atlas", "open_run",
 )  # fmt: skip
 HEAD = """# Python reference
 

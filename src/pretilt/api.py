@@ -23,6 +23,7 @@ from pretilt.api_shaping import shape as shape
 from pretilt.api_shaping import verify_plan as verify_plan
 from pretilt.api_shaping import what_if as what_if
 from pretilt.api_view import compare as compare
+from pretilt.api_view import export_atlas as export_atlas
 from pretilt.api_view import export_site as export_site
 from pretilt.api_view import view as view
 from pretilt.events import Events, watching

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,23 @@ def compare(run: AnyRun, other: AnyRun, *, events: Events | None = None) -> Comp
     from pretilt.comparison.step import compare_runs
 
     return compare_runs(open_run(run).run, open_run(other).run, events=events)
+
+
+def export_atlas(run: AnyRun, out: str | Path, *, force: bool = False, events: Events | None = None) -> Path:
+    """Write the training pairs as one Parquet file for embedding-atlas: `out`, which ends in .parquet. Returns it.
+
+    Texts, source, group, the place on the viewer's map (`x`, `y`), and for the surest concepts which side shows them.
+    `force` replaces a file. Raises UserError for a run that has not finished.
+
+        pretilt.export_atlas("runs/pairs", "pairs.parquet")
+    """
+    from pretilt.view.atlas import export_atlas as write_atlas
+
+    n_pairs = write_atlas(open_run(run).run, Path(out), force=force)
+    watching(events).say(
+        f"{n_pairs:,} pairs. Look at them: embedding-atlas {shlex.quote(str(out))} --text prompt --x x --y y"
+    )
+    return Path(out)
 
 
 def export_site(

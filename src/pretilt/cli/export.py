@@ -10,6 +10,8 @@ import typer
 from pretilt.cli.options import RunFolder
 from pretilt.view.next_step import next_step
 
+ATLAS = "embedding-atlas"
+
 
 def export(
     run: RunFolder,
@@ -18,6 +20,11 @@ def export(
     reference: Annotated[
         bool, typer.Option("--reference", help="With log-probabilities under the run's model, for any trainer.")
     ] = False,
+    parquet_for: Annotated[
+        str | None,
+        typer.Option(metavar="TOOL", help="One Parquet file OUT for a tool that draws maps: embedding-atlas."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the Parquet file.")] = False,
     beta: Annotated[
         float | None, typer.Option(help="The loss' beta: the plan's offsets are put into ref_chosen_logps.")
     ] = None,
@@ -29,11 +36,21 @@ def export(
       pretilt export runs/my-pairs data/with-reference --reference
 
       pretilt export runs/my-pairs data/less-bold --plan less-bold.yaml
+
+      pretilt export runs/my-pairs pairs.parquet --parquet-for embedding-atlas
     """
     from pretilt import api
     from pretilt.view.terminal.console import Console
 
     console = Console()
+    if parquet_for is not None:
+        if parquet_for != ATLAS or plan is not None or reference or beta is not None:
+            raise typer.BadParameter(
+                f"there is '{ATLAS}' alone, and it goes without --plan, --reference and --beta",
+                param_hint="--parquet-for",
+            )
+        console.lines(str(api.export_atlas(run, out, force=force, events=console)))
+        return
     result = api.export(run, out, plan=plan, reference=reference, beta=beta, events=console)
     console.lines(result.headline)
     console.say(f"what each trainer can honour of it: {out / 'README.md'}")

@@ -106,7 +106,7 @@ class Bundle:
     def _later(self) -> dict[str, Any]:
         """Artifacts of steps after the audit: they may be missing, or older than this version reads."""
         steps: dict[str, Callable[[Run], Any]] = {
-            "forecast": outcomes.forecast, "plans": outcomes.plans, "doses": doses,
+            "forecast": outcomes.forecast, "plans": lambda run: outcomes.plans(run, self.errors), "doses": doses,
         }  # fmt: skip
         values = {
             name: outcomes.readable(lambda load=load: load(self.run), self.errors) or None

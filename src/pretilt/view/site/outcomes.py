@@ -49,26 +49,30 @@ def forecast(run: Run) -> dict[str, Any] | None:
     }
 
 
-def plans(run: Run) -> list[dict[str, Any]]:
-    """Every compiled plan: its text, what it touches, its what-if, and what came of it where that is known."""
+def plans(run: Run, errors: list[str]) -> list[dict[str, Any]]:
+    """Every compiled plan: its text, what it touches, its what-if, and what came of it where that is known.
+
+    One that cannot be read is left out, with the reason among the errors.
+    """
     names = sorted({path.parent.name for path in run.path.glob(f"{SHAPE_FOLDER}/*/{SHAPE_REPORT}")})
-    listed = []
-    for name in names:
-        folder = f"{SHAPE_FOLDER}/{name}"
-        if not run.holds(f"{folder}/{SHAPE_REPORT}"):
-            continue
-        report = run.json(f"{folder}/{SHAPE_REPORT}")
-        entry = {
-            "name": name,
-            "text": run.file(f"{folder}/{PLAN_FILE}").read_text(encoding="utf-8"),
-            "report": {**report, "items": renamed(run, report["items"])},
-            "what_if": columns(run.table(f"{folder}/{WHAT_IF_FILE}")),
-        }
-        if run.holds(f"{folder}/{OUTCOME_REPORT}"):
-            entry["outcome"] = run.json(f"{folder}/{OUTCOME_REPORT}")
-            entry["outcome_rows"] = columns(run.table(f"{folder}/{OUTCOME_FILE}"))
-        listed.append(entry)
-    return listed
+    held_names = [name for name in names if run.holds(f"{SHAPE_FOLDER}/{name}/{SHAPE_REPORT}")]
+    read = [readable(lambda name=name: _plan(run, name), errors) for name in held_names]
+    return [entry for entry in read if entry is not None]
+
+
+def _plan(run: Run, name: str) -> dict[str, Any]:
+    folder = f"{SHAPE_FOLDER}/{name}"
+    report = run.json(f"{folder}/{SHAPE_REPORT}")
+    entry = {
+        "name": name,
+        "text": run.file(f"{folder}/{PLAN_FILE}").read_text(encoding="utf-8"),
+        "report": {**report, "items": renamed(run, report["items"])},
+        "what_if": columns(run.table(f"{folder}/{WHAT_IF_FILE}")),
+    }
+    if run.holds(f"{folder}/{OUTCOME_REPORT}"):
+        entry["outcome"] = run.json(f"{folder}/{OUTCOME_REPORT}")
+        entry["outcome_rows"] = columns(run.table(f"{folder}/{OUTCOME_FILE}"))
+    return entry
 
 
 class Answers:
