@@ -2,8 +2,9 @@
 
     python scripts/pictures.py demo-run                # viewer.png, the overview, and viewer-pairs.png, a pair
     python scripts/pictures.py --outcome VERIFIED_RUN  # viewer-outcome.png, the verdict of a verification
+    python scripts/pictures.py --views alpaca RUN      # views/alpaca-<view>.png, every view of a run
 
-The page is opened from disk, as `pretilt export-site` writes it.
+The page is opened from disk, as `pretilt export-site` writes it; for `--views` as `pretilt view` serves it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -22,6 +24,7 @@ import pretilt
 
 DOCS = Path(__file__).parents[1] / "docs"
 WIDTH, HEIGHT = 1280, 940  # CSS pixels
+VIEWS = ("overview", "responses", "prompts", "pairs", "decide", "ask")
 
 
 def open_browser() -> webdriver.Chrome:
@@ -60,11 +63,42 @@ def take_viewer(run: Path) -> None:
         browser.quit()
 
 
+def take_views(run: Path, name: str) -> None:
+    """views/<name>-<view>.png: each as it opens, *Decide* with the first thing to look at suppressed to base."""
+    from pretilt.events import Events
+    from pretilt.run import Run
+    from pretilt.view.site.server import viewer
+
+    (DOCS / "views").mkdir(exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        viewer(Run(run), Path(folder) / "plan.yaml", events=Events()) as server,
+    ):
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        browser = open_browser()
+        browser.set_window_size(WIDTH, 800)
+        for view in VIEWS:
+            browser.get(f"{server.address}#/{view}")
+            time.sleep(3)
+            if view == "responses":
+                browser.find_element(By.XPATH, "//div[@class='pairlist']//button[text()='Map']").click()
+                time.sleep(8)
+            browser.save_screenshot(str(DOCS / "views" / f"{name}-{view}.png"))
+            if view == "responses":  # marked for Decide
+                browser.find_element(By.XPATH, "//button[contains(., 'Suppress')]").click()
+        server.shutdown()
+        browser.quit()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a finished run")
     parser.add_argument("--outcome", action="store_true", help="its verification")
+    parser.add_argument("--views", metavar="NAME", help="every view, under this name")
     arguments = parser.parse_args()
+    if arguments.views:
+        take_views(arguments.run.resolve(), arguments.views)
+        return
     take = take_outcome if arguments.outcome else take_viewer
     take(arguments.run.resolve())
 

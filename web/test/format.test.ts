@@ -17,7 +17,7 @@ test('an effect is in points of answers, a response shift in standard deviations
 });
 
 test('shares are per cent, and small ones are not none', () => {
-  expect([share(0), share(0.0004), share(0.0123), share(0.995), share(null)]).toEqual(['0 %', 'under 0.1 %', '1.2 %', '100 %', '–']);
+  expect([share(0), share(0.0004), share(0.0123), share(0.995), share(-0.1), share(null)]).toEqual(['0 %', 'under 0.1 %', '1.2 %', '100 %', '−10 %', '–']);
 });
 
 test('certainty is never rounded up', () => {

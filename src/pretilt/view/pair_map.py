@@ -57,8 +57,12 @@ def _likeness(centroids: np.ndarray) -> np.ndarray:
     """t-SNE of the centroids by the angle between them, centred, in units of its spread."""
     from sklearn.manifold import TSNE
 
-    perplexity = min(15.0, (len(centroids) - 1) / 3)
-    layout = TSNE(perplexity=perplexity, metric="cosine", init="random", random_state=0).fit_transform(centroids)
+    # Exactly: the approximation for many points starts threads, which take a minute where others are busy.
+    tsne = TSNE(
+        perplexity=min(15.0, (len(centroids) - 1) / 3), metric="cosine", init="random", random_state=0, method="exact",
+        max_iter=500,
+    )  # fmt: skip
+    layout = tsne.fit_transform(centroids)
     layout = np.asarray(layout, np.float64) - layout.mean(axis=0)
     scaled: np.ndarray = layout / max(float(np.abs(layout).max()), 1e-12)
     return scaled

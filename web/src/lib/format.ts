@@ -38,6 +38,9 @@ export function amount(value: Num | undefined, unit: string): string {
   return Number(text) === 0 ? '0' : `${value < 0 ? '−' : '+'}${text}`;
 }
 
+/** An effect that prints as 0 and is not sure: there is nothing to look at. */
+export const isNothing = (row: { effect: number; unit: string; sure: boolean }) => !row.sure && amount(row.effect, row.unit) === '0';
+
 export const unitWords = (kind: string, unit: string) =>
   unit === 'sd' ? 'standard deviations'
     : kind === 'pattern' || kind === 'detector' ? 'points: answers in 100, chosen less rejected'
@@ -47,7 +50,7 @@ export function share(value: Num | undefined): string {
   if (value === null || value === undefined) return '–';
   const percent = 100 * value;
   if (percent > 0 && percent < 0.05) return 'under 0.1 %';
-  return percent > 0 && percent < 9.95 ? `${percent.toFixed(1)} %` : `${percent.toFixed(0)} %`;
+  return (percent > 0 && percent < 9.95 ? `${percent.toFixed(1)} %` : `${percent.toFixed(0)} %`).replace('-', '−');
 }
 
 /** 1 − lfsr, never rounded to certainty. */
