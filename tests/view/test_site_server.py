@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from browser import Tags
+from pydantic import TypeAdapter
 from viewer_page import Page
 
 import pretilt
@@ -20,7 +21,9 @@ from pretilt.concepts.curation import CURATION_FILE, curation
 from pretilt.errors import UserError
 from pretilt.events import Events
 from pretilt.run import Run
+from pretilt.schema import PAIRS_FILE
 from pretilt.shape.variants import NotRead
+from pretilt.view.site import contract
 from pretilt.view.site import server as server_module
 from pretilt.view.site.server import HEADERS, Viewer, viewer
 
@@ -219,6 +222,24 @@ def test_a_pasted_pair_is_read_by_the_patterns(server: Viewer) -> None:
         assert status == 409 and json.loads(answer)["error"], str(wrong)[:40]
 
 
+def test_the_pairs_that_teach_the_same_as_a_pasted_one(server: Viewer) -> None:
+    """Bold and an apology: pairs with bold in chosen or "I am sorry" in rejected, those with both first."""
+    pairs = server.run.table(PAIRS_FILE).to_pylist()
+    answer = json.loads(ask(server, "api/ask", {"chosen": "a **b**", "rejected": "I am sorry."})[2])
+    TypeAdapter(contract.CALLS["ask"]).validate_python(answer)
+    assert len(answer["same"]) == 12
+    for row in answer["same"]:
+        pair = pairs[row["pair"]]
+        assert pair["split"] == "train" and row["patterns"] >= 1
+        assert "**" in pair["chosen"][0]["content"] or pair["rejected"][0]["content"].startswith("I am sorry")
+    weights = [row["weight"] for row in answer["same"]]
+    assert weights == sorted(weights, reverse=True) and weights[-1] > 0
+    turned = json.loads(ask(server, "api/ask", {"chosen": "I am sorry.", "rejected": "a **b**"})[2])
+    assert turned["contrary"] == [{**row, "weight": -row["weight"]} for row in answer["same"]]
+    nothing = json.loads(ask(server, "api/ask", {"chosen": "zzz", "rejected": "zzz"})[2])
+    assert nothing["same"] == nothing["contrary"] == []
+
+
 def test_names_are_kept_in_the_run_and_a_run_that_is_written_is_left_alone(server: Viewer) -> None:
     assert ask(server, "api/curation", {"names": {"2": "my name"}})[0] == 200
     assert curation(server.run)["names"] == {"2": "my name"}
@@ -350,6 +371,8 @@ def test_asking_says_what_an_answer_holds_and_what_becomes_of_it(page: Page) -> 
     page.wait("document.querySelector('tbody td')")
     row = next(text for text in page.texts("tbody tr") if "bold text" in text)
     assert "▲" in row and "sure" in row
+    page.shows("Training pairs that teach most of the same")
+    assert page.wait("document.querySelectorAll('.alike a').length") >= 12
     assert page.violations() == [] and page.js("window.pwned") is None
 
 

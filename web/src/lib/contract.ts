@@ -1099,3 +1099,25 @@ export interface Candidate {
   needs: string;
   refusal: string;
 }
+
+/** What a pasted answer or pair holds, and the training pairs that teach the same, and the contrary. */
+export interface Pasted {
+  patterns: PastedPattern[];
+  same: AlikePair[];
+  contrary: AlikePair[];
+}
+
+/** How often a pattern stands in the pasted answers. */
+export interface PastedPattern {
+  concept_id: number;
+  chosen: number;
+  rejected: number;
+  u: number;
+}
+
+/** A training pair: its place, in how many of the patterns it goes along, and by how much. */
+export interface AlikePair {
+  pair: number;
+  patterns: number;
+  weight: number;
+}

@@ -252,6 +252,31 @@ class PatternFacts(Report):
 Patterns = dict[str, PatternFacts]
 
 
+class PastedPattern(Report):
+    """How often a pattern stands in the pasted answers."""
+
+    concept_id: int
+    chosen: int
+    rejected: int
+    u: int
+
+
+class AlikePair(Report):
+    """A training pair: its place, in how many of the patterns it goes along, and by how much."""
+
+    pair: int
+    patterns: int
+    weight: float
+
+
+class Pasted(Report):
+    """What a pasted answer or pair holds, and the training pairs that teach the same, and the contrary."""
+
+    patterns: list[PastedPattern]
+    same: list[AlikePair]
+    contrary: list[AlikePair]
+
+
 SHARDS: dict[str, Any] = {  # by the first word of a shard's name
     "index": Index, "overview": Overview, "concepts": Concepts, "places": Places, "facts": Facts, "rows": RowShard,
     "words": WordShard, "u": ScoreShard, "fired": FiredShard, "pairs": list[PairTexts], "answers": list[Answer],
@@ -259,4 +284,4 @@ SHARDS: dict[str, Any] = {  # by the first word of a shard's name
     "doses": list[Dose], "curation": Curation,
     "patterns": Patterns, "map": PairPlaces, "versus": Versus,
 }  # fmt: skip
-CALLS: dict[str, Any] = {"what-if": WhatIf, "compare": dict[str, list[Candidate]]}
+CALLS: dict[str, Any] = {"what-if": WhatIf, "compare": dict[str, list[Candidate]], "ask": Pasted}
