@@ -107,6 +107,12 @@ def write_site(out: Path, n_pairs: int) -> None:
     write(
         "members", {i: np.diff(np.sort(rng.choice(n_pairs, 1000, False)), prepend=0).tolist() for i in range(PROMPTS)}
     )
+    write("map", {
+        **{axis: rng.integers(0, 10_000, n_pairs).tolist() for axis in ("x", "y")}, "by_likeness": True,
+        "discs": [[*rng.integers(0, 10_000, 2).tolist(), 200] for _ in range(GROUPS + 1)],
+    })  # fmt: skip
+    for name in ("concentration", "patterns"):
+        write(name, {})
     write("curation", {"names": {}, "pinned": [], "merged": {}, "values": {}})
     write("overview", {
         "title": "made up", "opening": ["Training on these pairs would change much."], "notable": [], "lists": {},
@@ -114,7 +120,8 @@ def write_site(out: Path, n_pairs: int) -> None:
                  "heldout": 0, "components": n_pairs, "tokens": {}, "unit": "tokens", "mean_length_difference": 1.0,
                  "share_chosen_longer": 0.5},
         "lens": {}, "trust": {"n_tested": 10**6, "n_sure": 20_000}, "families": {}, "sources": [], "doctor": [],
-        "lengths": {}, "files": [], "versions": {}, "settings": {},
+        "lengths": {"edges": [], "counts": []}, "files": [], "versions": {}, "settings": {}, "preflight": {},
+        "dropped": {"n": 0, "rows": []}, "seconds": {}, "alike": {},
     })  # fmt: skip
     write("index", {
         "schema_version": 1, "pretilt": "", "title": "made up",
@@ -122,7 +129,7 @@ def write_site(out: Path, n_pairs: int) -> None:
                   for view, n in ROWS_OF_VIEW.items()},
         "n_pairs": n_pairs, "n_train": n_pairs, "pairs_of_shard": PAIRS, "concepts_of_shard": of_shard,
         "n_concepts": CONCEPTS, "fired": [], "answers": None, "is_text_alone": False, "files": [], "errors": [],
-        "has": {"forecast": False, "verification": False, "plans": False},
+        "has": dict.fromkeys(("forecast", "verification", "verifications", "plans", "doses", "versus"), False),
     })  # fmt: skip
 
 
@@ -156,6 +163,10 @@ def measure(site: Path) -> dict[str, float]:
     after("all hypotheses read", "location.hash = '#/responses'", f"document.querySelector('.vrow') && {rest_is_read}")
     after("next concept", f"{keep}{title}; document.querySelectorAll('.vrow')[3].click()", f"{title} !== window.last")
     after("its pairs", "", "document.querySelectorAll('.pairlist .vrow').length > 3")
+    buttons = "document.querySelectorAll('.pairlist .tabs button')"
+    drawn = "document.querySelector('.pairmap canvas') && document.body.innerText.includes('a disc for each group')"
+    after("map of all pairs", f"{buttons}[2].click()", drawn)
+    after("back to the list", f"{buttons}[0].click()", "document.querySelectorAll('.pairlist .vrow').length > 3")
     typed = "((e) => { e.value = 'things 12'; e.dispatchEvent(new Event('input', {bubbles: true})); })"
     after("search", f"{keep}{status}; {typed}(document.querySelector('.filters input'))", f"{status} !== window.last")
     after("sort", f"{keep}{first_row}; location.hash = '#/responses?sort=down'", f"{first_row} !== window.last")
