@@ -70,7 +70,7 @@ def tables_of(out: Path, known: Mapping[str, plants.World], subject: str, read: 
 
 def keep(tables: Iterable[Table], subject: str) -> None:
     """Store for the documentation the tables that the subject's page shows; closing sentences stand in its prose."""
-    shown = {"small": {table.name for table in tables} - {"sets"}, "smollm2": {"sets"}}.get(subject, set())
+    shown = {"small": {table.name for table in tables} - {"sets"}, "smollm2": {"sets", "patterns"}}.get(subject, set())
     for table in tables:
         if table.name in shown:
             store(PAGES[subject], table.name, table.head, table.rows)
