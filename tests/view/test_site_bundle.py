@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from command_line import in_process
 from site_shards import read_shard
 from synthetic_run import HOSTILE
+from text_pairs import planted_rows, write_planted
 
 import pretilt
 from pretilt.concepts.curation import CURATION_FILE, curation, write_curation
@@ -241,9 +243,31 @@ def test_names_given_by_hand_are_kept_checked_and_exported(viewer_run: Run) -> N
     ):  # fmt: skip
         with pytest.raises(UserError, match="not understood"):
             write_curation(viewer_run, wrong)
+    held = json.loads((viewer_run.path / CURATION_FILE).read_text())
+    assert held.pop("meant").keys() == {"3", "4"}
+    (viewer_run.path / CURATION_FILE).write_text(json.dumps(held))
+    assert curation(viewer_run)["values"] == {"3": "bad"}  # of an earlier version
     (viewer_run.path / CURATION_FILE).write_text("{")
     with pytest.raises(UserError, match=r"cannot be read .*curation.json.*move it away"):
         curation(viewer_run)
+
+
+def test_names_are_not_put_on_other_concepts(tmp_path: Path) -> None:
+    """As after an audit with other settings, in which other concepts have the numbers."""
+    source = write_planted(tmp_path / "pairs.jsonl", planted_rows(60))
+    run = pretilt.audit(source, out=tmp_path / "run", no_lens=True).run
+    last = run.table("concepts.parquet").num_rows - 1
+    write_curation(run, {"names": {"0": "first", str(last): "last"}})
+    path = run.path / CURATION_FILE
+    value = json.loads(path.read_text())
+    value["meant"][str(last)] = value["meant"]["0"]  # as it would be had the concepts changed places
+    path.write_text(json.dumps(value))
+    with pytest.raises(UserError, match=rf"of other concepts .*concept {last} was another one"):
+        curation(run)
+    shown = in_process("trace", run.path, "pattern:bold")
+    assert shown.returncode == 2 and "of other concepts" in shown.stderr and shown.stderr.count("\n") == 1
+    path.unlink()
+    assert in_process("trace", run.path, "pattern:bold").returncode == 0
 
 
 def test_a_number_that_is_not_finite_is_null() -> None:

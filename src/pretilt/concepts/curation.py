@@ -10,7 +10,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pretilt.artifacts import write_json
+import pyarrow as pa
+
+from pretilt.artifacts import content_hash, write_json
 from pretilt.errors import UserError
 from pretilt.run import Run
 from pretilt.schema import CONCEPTS_FILE
@@ -21,11 +23,13 @@ LONGEST_NAME = 120
 VALUES = ("good", "bad")
 MEND = "Mend it, or move it away: names are then those of the audit"
 KEYS = ("names", "pinned", "merged", "values")
+MEANT = "meant"  # concept to what it was when somebody did something to it; older files do not have it
 
 
 def curation(run: Run) -> dict[str, Any]:
     """{"names": {concept: name}, "pinned": [concepts], "merged": {concept: the one it stands under}, "values":
-    {concept: "good" | "bad"}}, all empty where nobody did anything. Raises UserError for a damaged file.
+    {concept: "good" | "bad"}}, all empty where nobody did anything. Raises UserError for a damaged file, and for one of
+    concepts that have become others since, by an audit with other settings.
     """
     path = run.path / CURATION_FILE
     try:
@@ -34,7 +38,33 @@ def curation(run: Run) -> dict[str, Any]:
         return {"names": {}, "pinned": [], "merged": {}, "values": {}}
     except (OSError, ValueError) as error:
         raise UserError("the names given by hand cannot be read", file=path, fix=MEND) from error
-    return checked(value, run, fix=MEND)
+    meant = value.pop(MEANT, {}) if isinstance(value, dict) else {}
+    entries = checked(value, run, fix=MEND)
+    for concept, identity in _identities(run, _mentioned(entries)).items():
+        if isinstance(meant, dict) and meant.get(concept, identity) != identity:
+            raise UserError(
+                "the names given by hand are of other concepts than the run holds",
+                file=path,
+                why=f"concept {concept} was another one when it was named: the run was audited again since",
+                fix="Put the audit's settings back, or move the file away: names are then those of the audit",
+            )
+    return entries
+
+
+def _mentioned(entries: Mapping[str, Any]) -> list[int]:
+    """Concepts that somebody did something to."""
+    numbers = {*entries["pinned"], *entries["merged"].values()}
+    numbers |= {int(concept) for key in ("names", "merged", "values") for concept in entries[key]}
+    return sorted(numbers)
+
+
+def _identities(run: Run, concepts: list[int]) -> dict[str, str]:
+    """What each of them is, apart from its number and its name: a short hash."""
+    if not concepts:
+        return {}
+    table = run.table(CONCEPTS_FILE, ["kind", "pattern", "detector", "feature_ids"])
+    rows = table.take(pa.array(concepts, pa.int64())).to_pylist()
+    return {str(concept): content_hash(row)[:16] for concept, row in zip(concepts, rows, strict=True)}
 
 
 def given_names(run: Run) -> dict[int, str]:
@@ -57,7 +87,7 @@ def given_names(run: Run) -> dict[int, str]:
 def write_curation(run: Run, value: Any) -> dict[str, Any]:
     """Check and write what `curation` reads. Raises UserError, and writes nothing then, for anything else."""
     entries = checked(value, run)
-    write_json(run.path / CURATION_FILE, entries)
+    write_json(run.path / CURATION_FILE, {**entries, MEANT: _identities(run, _mentioned(entries))})
     return entries
 
 
