@@ -12,7 +12,8 @@ from pretilt.errors import UserError
 from pretilt.run import Run
 
 SOURCE = Path(pretilt.__file__).parent
-FOREIGN = {"--no-deps", "--part", "--bank", "--tokenizer"}  # of pip, and of the scripts that build the demo
+# of pip, of the scripts that build the demo, and of embedding-atlas
+FOREIGN = {"--no-deps", "--part", "--bank", "--tokenizer", "--text"}
 
 
 def test_every_option_named_in_the_source_is_an_option():

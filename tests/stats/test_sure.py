@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -104,9 +105,10 @@ def test_every_point_lies_in_its_interval(n_pairs: int) -> None:
 
 
 def test_the_page_repeats_the_rule_and_does_not_make_its_own() -> None:
-    scripts = [path.read_text() for path in sorted((SRC / "view" / "assets").glob("*.js"))]
-    assert not any("SURE =" in text for text in scripts)
-    assert "x.sure === true" in "".join(scripts)
+    sources = [path.read_text() for path in (SRC.parents[1] / "web" / "src").rglob("*") if path.is_file()]
+    assert len(sources) > 20
+    assert not any(re.search(r"lfsr \S+ 0?\.05 *&&|q_value *<", text) for text in sources)
+    assert "sure: columns.sure[at]" in "".join(sources)
 
 
 @pytest.mark.parametrize(
