@@ -11,7 +11,9 @@ from command_line import in_process
 from text_pairs import planted_rows, write_planted
 
 import pretilt
+from pretilt.concepts.curation import CURATION_FILE, write_curation
 from pretilt.errors import UserError
+from pretilt.run import Run
 
 
 def audited(folder: Path, name: str, rows: list[dict[str, Any]], **options: Any) -> Path:
@@ -74,6 +76,19 @@ def test_what_the_command_prints(runs: tuple[Path, Path]) -> None:
     assert in_process(*words).returncode == 0
     as_json = in_process("compare", *runs, "--json")
     assert json.loads(as_json.stdout) == pretilt.compare(*runs).report
+
+
+def test_a_concept_has_the_name_that_a_person_gave_it(runs: tuple[Path, Path]) -> None:
+    """And nothing else changes."""
+    run, before = Run(runs[0]), pretilt.compare(*runs)
+    bold = before.table["concept_id"].to_pylist()[before.table["name"].to_pylist().index("bold text")]
+    write_curation(run, {"names": {str(bold): "shouting"}})
+    try:
+        after = pretilt.compare(*runs)
+    finally:
+        (run.path / CURATION_FILE).unlink()
+    assert "shouting" in after.table["name"].to_pylist() and "bold text" not in after.table["name"].to_pylist()
+    assert after.table.drop_columns(["name"]).equals(before.table.drop_columns(["name"]))
 
 
 def test_what_cannot_be_compared_is_one_line(runs: tuple[Path, Path], tmp_path: Path) -> None:

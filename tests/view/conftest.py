@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ from synthetic_run import HOSTILE
 from text_pairs import planted_rows, write_planted
 
 import pretilt
+from pretilt.events import Events
 from pretilt.run import Run
+from pretilt.view.site.server import Viewer, viewer
 
 HOSTILE_TEXTS = (  # shown as text, wherever they stand
     HOSTILE,
@@ -77,3 +81,13 @@ def site(viewer_run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def shards(site: Path) -> dict[str, Any]:
     """Name to value of every shard of the site."""
     return dict(read_shard(path.read_text(encoding="utf-8")) for path in sorted((site / "data").glob("*.js")))
+
+
+@pytest.fixture
+def server(viewer_run: Run, tmp_path: Path) -> Iterator[Viewer]:
+    with viewer(viewer_run, tmp_path / "plan.yaml", events=Events()) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()

@@ -47,7 +47,7 @@ from pretilt.stats.sure import sure_rows
 
 EVIDENCE_RANKS = 25  # hypotheses per view and direction whose pairs are kept with their tokens, sure or not
 EVIDENCE_PAIRS = 8  # pairs of each of them
-SURE_RANKS = LISTED  # sure ones
+SURE_RANKS = LISTED  # sure ones, at most
 SURE_PAIRS_KEPT = 3  # pairs of each of those that rank below EVIDENCE_RANKS
 
 

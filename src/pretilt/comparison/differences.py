@@ -19,6 +19,7 @@ from scipy import stats
 from scipy.sparse import csr_array
 
 from pretilt.comparison.linked import Linked
+from pretilt.stats.clustered import mean_errors
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,7 @@ class Differences:
 def differences(first: np.ndarray, second: np.ndarray, linked: Linked) -> Differences:
     """Means of the columns of `first` [n1, M] and `second` [n2, M] and their difference; rows belong to units."""
     n_units = linked.n_units
-    spread_first, spread_second = (
-        _by_unit(scores, units, n_units) for scores, units in ((first, linked.first), (second, linked.second))
-    )
-    together = spread_second - spread_first
+    together = _by_unit(second, linked.second, n_units) - _by_unit(first, linked.first, n_units)
     error = _error(together, n_units)
     difference = second.mean(axis=0) - first.mean(axis=0)
 
@@ -59,8 +57,8 @@ def differences(first: np.ndarray, second: np.ndarray, linked: Linked) -> Differ
     return Differences(
         first.mean(axis=0),
         second.mean(axis=0),
-        _error(spread_first, np.unique(linked.first).size),
-        _error(spread_second, np.unique(linked.second).size),
+        mean_errors(first, linked.first),
+        mean_errors(second, linked.second),
         error,
         p_value,
     )

@@ -23,13 +23,13 @@ from pretilt.comparison.differences import Differences, differences
 from pretilt.comparison.linked import Linked, linked_families
 from pretilt.errors import UserError
 from pretilt.events import Events, watching
+from pretilt.labels.described import named_table
 from pretilt.lens.blocks import train_rows
 from pretilt.reports.comparison import ComparedConcept, ComparedRun, ComparisonReport, SharedPairs
 from pretilt.result import Result
 from pretilt.run import Run, jsonable
 from pretilt.schema import (
     COMPARISON,
-    CONCEPTS_FILE,
     FORECAST_FILE,
     HYPOTHESES_FILE,
     PAIRS_FILE,
@@ -137,7 +137,7 @@ class _Side:
             }
         names = ["concept_id", "kind", "name", "pattern", "feature_ids", "n_pairs_active"]
         concepts: dict[Hashable, dict[str, Any]] = {}
-        for row in self.run.table(CONCEPTS_FILE, names).to_pylist():
+        for row in named_table(self.run, "concepts", names).to_pylist():
             if row["kind"] == PATTERN:
                 concepts[(PATTERN, patterns[row["pattern"]])] = row
             elif row["kind"] in OF_FEATURES:

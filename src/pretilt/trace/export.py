@@ -24,7 +24,7 @@ def check_target(path: Path, run: Run, *, force: bool) -> None:
     if path.resolve().is_relative_to(run.path.resolve()):
         raise UserError("the run folder holds the run's own artifacts alone", file=path, fix="Export to another folder")
     if path.is_dir():
-        raise UserError("there is a folder of that name", file=path, fix="Give --export another name")
+        raise UserError("there is a folder of that name", file=path, fix="Give the export another name")
     if path.exists() and not force:
         raise UserError("the file exists", file=path, fix="Give --force to replace it, or another name")
 

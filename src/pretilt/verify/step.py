@@ -72,8 +72,8 @@ def verify_run(
     """Compare a run's forecast with what the trained model says; what is missing is sampled first.
 
     Without rollouts of `options.after` the model of `options.trained` answers. The name of the verification, where none
-    is given, follows from the role ("after" has none). Killed, the same call
-    goes on; finished, it returns what is there.
+    is given, follows from the role ("after" has none). Killed, the same call goes on; finished, it returns what is
+    there.
 
     Raises UserError without a forecast, for rollouts of another measurement or to different prompts, for a model
     that was trained on other pairs, and where nothing says who the trained model is.

@@ -26,6 +26,7 @@ from pretilt.schema import GROUP_MEMBERS_FILE, HYPOTHESES_FILE, OVER_ALL_PAIRS, 
 from pretilt.settings import settings_of
 from pretilt.stats.sure import sure_rows
 from pretilt.text import mask_slurs, one_line
+from pretilt.trace.export import check_target
 from pretilt.view.pair_map import pair_map
 
 SUREST = 20  # concepts with a column of their own
@@ -46,10 +47,7 @@ def _check(run: Run, out: Path, force: bool) -> None:
     check_name(out)
     if out.suffix != ".parquet":
         raise UserError("embedding-atlas reads one Parquet file", file=out, fix="End its name in .parquet")
-    if out.resolve().is_relative_to(run.path.resolve()):
-        raise UserError("the run folder holds the run's own artifacts alone", file=out, fix="Export to another folder")
-    if out.exists() and not force:
-        raise UserError("the file exists", file=out, fix="Give another name, or --force to replace it")
+    check_target(out, run, force=force)
 
 
 def _pairs(run: Run) -> pa.Table:
