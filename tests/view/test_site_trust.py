@@ -190,6 +190,16 @@ def test_of_a_long_prompt_the_last_turn_is_in_view_and_of_an_answer_what_fires(c
     )
     page.wait(inside, ".promptbox .turn:last-child", ".promptbox .scroll")
     page.wait(inside, ".side.chosen mark.fire", ".side.chosen .scroll")
+    # What wraps anew brings it back into view ...
+    page.js("document.querySelector('.side.chosen .scroll').style.width = '160px'")
+    page.wait(inside, ".side.chosen mark.fire", ".side.chosen .scroll")
+    # ... but not once it was moved by hand.
+    page.js(
+        "((box) => { box.dispatchEvent(new WheelEvent('wheel')); box.scrollTop = 0; box.style.width = '200px'; })"
+        "(document.querySelector('.side.chosen .scroll'))"
+    )
+    page.js("new Promise((done) => setTimeout(done, 300))")
+    assert page.js("document.querySelector('.side.chosen .scroll').scrollTop") == 0
 
 
 @pytest.mark.parametrize("width", [500, 1280])
