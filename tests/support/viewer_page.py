@@ -10,7 +10,7 @@ import pytest
 from browser import Browser
 
 AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
-SECONDS = 15.0
+SECONDS = 30.0
 
 
 class Page(Browser):

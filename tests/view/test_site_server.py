@@ -182,7 +182,8 @@ def test_a_pasted_pair_is_read_by_the_patterns(server: Viewer) -> None:
     assert (rows["apology"]["chosen"], rows["apology"]["u"]) == (0, -1)
     alone = json.loads(ask(server, "api/ask", {"chosen": "Yes."})[2])["patterns"]
     assert "empty" not in {name[row["concept_id"]] for row in alone} and not any(row["rejected"] for row in alone)
-    for wrong in ({}, [], {"prompt": "x"}, {"chosen": 3}, {"chosen": "x" * 200_001}):
+    assert json.loads(ask(server, "api/ask", {"prompt": "x"})[2])["patterns"] == []
+    for wrong in ({}, [], {"prompt": ""}, {"chosen": 3}, {"chosen": "x" * 200_001}):
         status, _, answer = ask(server, "api/ask", wrong)
         assert status == 409 and json.loads(answer)["error"], str(wrong)[:40]
 
@@ -203,6 +204,11 @@ def test_the_pairs_that_teach_the_same_as_a_pasted_one(server: Viewer) -> None:
     assert turned["contrary"] == [{**row, "weight": -row["weight"]} for row in answer["same"]]
     nothing = json.loads(ask(server, "api/ask", {"chosen": "zzz", "rejected": "zzz"})[2])
     assert nothing["same"] == nothing["contrary"] == []
+
+
+def test_without_a_lens_nothing_is_read_through_one(server: Viewer) -> None:
+    status, _, answer = ask(server, "api/read", {"prompt": "Hi", "chosen": "Yes."})
+    assert status == 409 and "made without a lens" in json.loads(answer)["error"]
 
 
 def test_names_are_kept_in_the_run_and_a_run_that_is_written_is_left_alone(server: Viewer) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from pretilt.concepts.prompt_scores import STATISTICS, concept_columns, response
 from pretilt.concepts.step import membership
 from pretilt.detectors import stored
 from pretilt.events import Events
-from pretilt.lens.blocks import Features, train_rows, transcripts
+from pretilt.lens.blocks import Features, PairBlock, train_rows, transcripts
 from pretilt.lens.choice import LensChoice
 from pretilt.lens.tokens import PairTokens, pair_tokens, token_pieces
 from pretilt.pairs.shuffle import label_swap
@@ -64,22 +64,33 @@ def scores_of(
     scores = _pattern_scores(run, settings, table.filter(of_text), keep)
     scores |= _detector_scores(run, table.filter(by_detector), keep)
     table = table.filter(pc.invert(pc.or_(of_text, by_detector)))
-    if not len(table):
-        return scores
-    features = Features(run, settings)
+    if len(table):
+        scores |= feature_scores(run, settings, table, Features(run, settings).blocks(keep, prompts=False))
+    return scores
+
+
+def feature_scores(
+    run: Run, settings: AuditSettings, table: pa.Table, blocks: Iterable[PairBlock]
+) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """(u, v) of concepts of features on the pairs of `blocks`, whether or not the run holds these; see `scores_of`.
+
+    `table`: their rows of CONCEPTS (`concept_id`, `kind`, `feature_ids`).
+    """
+    n_features: int = run.manifest["lens"]["n_features"]
     ids, kinds = table["concept_id"].to_numpy(), np.asarray(table["kind"].to_pylist(), dtype=object)
     lists = [np.asarray(x, np.int64) for x in table["feature_ids"].to_pylist()]
     shifts = {q: np.flatnonzero(kinds == f"shift_{q}") for q in STATISTICS}
     plain = np.setdiff1d(np.arange(ids.size), np.concatenate(list(shifts.values())))
     rows = np.concatenate([*(lists[i] for i in plain), np.zeros(0, np.int64)])
     columns = np.repeat(np.arange(plain.size), [lists[i].size for i in plain])
-    member = csc_array((np.ones(rows.size, np.int32), (rows, columns)), shape=(features.n_features, plain.size))
+    member = csc_array((np.ones(rows.size, np.int32), (rows, columns)), shape=(n_features, plain.size))
     concepts = Concepts(member, kinds[plain] == "community")
     sigma = {q: run.table(SHIFT_SIGMA_FILE)[q].to_numpy() for q in STATISTICS if shifts[q].size}
-    scorers = {q: concept_columns([lists[i] for i in shifts[q]], features.n_features, q, sigma[q]) for q in sigma}
+    scorers = {q: concept_columns([lists[i] for i in shifts[q]], n_features, q, sigma[q]) for q in sigma}
     threshold = exact_threshold(settings.freq_threshold)
+
     u_parts, v_parts, shift_parts = [], [], {q: [] for q in scorers}  # type: ignore[var-annotated]
-    for block in features.blocks(keep, prompts=False):
+    for block in blocks:
         if plain.size:
             forms = tuple(dict.fromkeys((settings.disparity, "freq")))
             disparities = disparity_block(block.chosen, block.rejected, concepts, forms=forms, freq_threshold=threshold)
@@ -87,6 +98,8 @@ def scores_of(
             v_parts.append(disparities.numerators["freq"])
         for q, scorer in scorers.items():
             shift_parts[q].append(response_scores(block, scorer))
+
+    scores = {}
     if plain.size:
         u, v = (csc_array(vstack(parts, format="csc")) for parts in (u_parts, v_parts))
         for j, i in enumerate(plain.tolist()):

@@ -158,7 +158,7 @@ def rollouts_run(
 
     @cache
     def lens() -> Lens:
-        return _sealed_lens(run, choice, audited, sealed)
+        return sealed_lens(run, choice, audited, sealed)
 
     answered = {"role": role, "model": endpoint.identity if endpoint else source.identity(), "stop_ids": list(stop)}
     if push is not None:
@@ -234,7 +234,7 @@ def detectors_of_rollouts(run: Run, role: str, names: list[str], events: Events 
         return choose_lens(audited, events)
 
     def lens() -> Lens:
-        return _sealed_lens(run, choice(), audited, run.manifest["measurement_id"])
+        return sealed_lens(run, choice(), audited, run.manifest["measurement_id"])
 
     _read_by_detectors(run, role, names, lens, lambda: choice().tokenizer, audited, events)
     columns = [stored_rollout_scores(run, role, name) >= thresholds(run, name)[0] for name in names]
@@ -302,7 +302,8 @@ def _settings(run: Run, role: str, options: dict[str, Any], theirs: dict[str, An
     return settings
 
 
-def _sealed_lens(run: Run, choice: LensChoice, audited: AuditSettings, sealed: str) -> Lens:
+def sealed_lens(run: Run, choice: LensChoice, audited: AuditSettings, sealed: str) -> Lens:
+    """The lens of a run. Raises UserError where its measurement is not `sealed`, the one that read the pairs."""
     from pretilt.rollouts.reading import check_measurement
 
     lens = choice.lens(run.table(TOKENS_FILE))

@@ -1121,3 +1121,17 @@ export interface AlikePair {
   patterns: number;
   weight: number;
 }
+
+/** What the lens makes of a pasted prompt, answer or pair; concepts of features and detectors. */
+export interface PastedReading {
+  concepts: PastedConcept[];
+  group: number | null;
+  prompt_concepts: number[];
+  truncated: boolean;
+}
+
+/** u of a pasted answer or pair, as the audit scores a pair. */
+export interface PastedConcept {
+  concept_id: number;
+  u: number;
+}

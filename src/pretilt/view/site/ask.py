@@ -1,13 +1,11 @@
-"""What a pasted pair would teach, as far as its text says: patterns in either answer, what the run's labels favour, and
-which training pairs teach most of the same, or of the contrary.
-
-Features need the model; a pasted text is not read through it.
+"""What a pasted text holds: patterns by its text, features and detectors through the run's lens; which training pairs
+teach most of the same, or of the contrary, and which places of the run a prompt belongs to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,24 +16,49 @@ from pretilt.lens.blocks import train_rows
 from pretilt.run import Run
 from pretilt.schema import CONCEPTS_FILE, PATTERNS_FILE
 from pretilt.settings import settings_of
+from pretilt.view.site.shards import short
+
+if TYPE_CHECKING:  # torch comes with it
+    from pretilt.rollouts.pasted import PastedReader
 
 SIDES = ("chosen", "rejected")
 LONGEST = 200_000  # characters of a pasted text
 MOST_PAIRS = 12  # of each kind
 
 
-def pasted(run: Run, body: Any) -> dict[str, Any]:
-    """{"patterns": [{"concept_id", "chosen", "rejected", "u"}], "same": pairs, "contrary": pairs}.
+def texts_of(body: Any) -> tuple[str, str, str]:
+    """Prompt, chosen and rejected of {"prompt", "chosen", "rejected"}: texts; what is left out is "".
 
-    How often each pattern that stands in either answer stands in both, and the training pairs of `alike`. `body`:
-    {"prompt", "chosen", "rejected"}, texts; one of the answers may be "". Raises UserError.
+    Raises UserError where all are empty, for one that is no text and for one that is too long.
     """
     values = [body.get(name, "") if isinstance(body, Mapping) else None for name in ("prompt", *SIDES)]
     texts = [value for value in values if isinstance(value, str)]
-    if len(texts) < len(values) or not (texts[1] or texts[2]):
-        raise UserError("there is nothing to read", why="no answer is given", fix="Paste one answer, or a pair of them")
+    if len(texts) < len(values) or not any(texts):
+        raise UserError("there is nothing to read", why="no text is given", fix="Paste a prompt, an answer, or a pair")
     if max(map(len, texts)) > LONGEST:
         raise UserError("the text is too long", why=f"more than {LONGEST:,} characters", fix="Paste a part of it")
+    return texts[0], texts[1], texts[2]
+
+
+def read_through_lens(reader: PastedReader, body: Any) -> dict[str, Any]:
+    """{"concepts": [{"concept_id", "u"}], "group", "prompt_concepts": ids, the strongest first, "truncated"}: see
+    `rollouts.pasted.Pasted`. Raises UserError."""
+    pasted_texts = reader.read(*texts_of(body))
+    return {
+        "concepts": [{"concept_id": concept, "u": short(u)} for concept, u in pasted_texts.u.items()],
+        "group": pasted_texts.group_id,
+        "prompt_concepts": list(pasted_texts.prompt_concepts),
+        "truncated": pasted_texts.truncated,
+    }
+
+
+def pasted(run: Run, body: Any) -> dict[str, Any]:
+    """{"patterns": [{"concept_id", "chosen", "rejected", "u"}], "same": pairs, "contrary": pairs}.
+
+    How often each pattern that stands in either answer stands in both, and the training pairs of `alike`. `body` as
+    `texts_of` takes it. Raises UserError.
+    """
+    texts = texts_of(body)
     if not run.holds(PATTERNS_FILE):
         return {"patterns": [], "same": [], "contrary": []}
     patterns = stored_patterns(run)

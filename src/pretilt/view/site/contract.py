@@ -277,6 +277,22 @@ class Pasted(Report):
     contrary: list[AlikePair]
 
 
+class PastedConcept(Report):
+    """u of a pasted answer or pair, as the audit scores a pair."""
+
+    concept_id: int
+    u: float
+
+
+class PastedReading(Report):
+    """What the lens makes of a pasted prompt, answer or pair; concepts of features and detectors."""
+
+    concepts: list[PastedConcept]
+    group: int | None
+    prompt_concepts: list[int]
+    truncated: bool
+
+
 SHARDS: dict[str, Any] = {  # by the first word of a shard's name
     "index": Index, "overview": Overview, "concepts": Concepts, "places": Places, "facts": Facts, "rows": RowShard,
     "words": WordShard, "u": ScoreShard, "fired": FiredShard, "pairs": list[PairTexts], "answers": list[Answer],
@@ -284,4 +300,4 @@ SHARDS: dict[str, Any] = {  # by the first word of a shard's name
     "doses": list[Dose], "curation": Curation,
     "patterns": Patterns, "map": PairPlaces, "versus": Versus,
 }  # fmt: skip
-CALLS: dict[str, Any] = {"what-if": WhatIf, "compare": dict[str, list[Candidate]], "ask": Pasted}
+CALLS: dict[str, Any] = {"what-if": WhatIf, "compare": dict[str, list[Candidate]], "ask": Pasted, "read": PastedReading}

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pretilt.concepts.curation import CURATION_FILE, write_curation
 from pretilt.errors import UserError
@@ -25,10 +25,13 @@ from pretilt.events import Events
 from pretilt.lock import working
 from pretilt.run import Run
 from pretilt.schema import MANIFEST
-from pretilt.view.site.ask import pasted
+from pretilt.view.site.ask import pasted, read_through_lens
 from pretilt.view.site.bundle import INDEX, Bundle
 from pretilt.view.site.export import ASSETS, DATA, asset, page
 from pretilt.view.site.plan_calls import PlanCalls
+
+if TYPE_CHECKING:  # torch comes with it
+    from pretilt.rollouts.pasted import PastedReader
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; "
@@ -63,8 +66,9 @@ class Viewer(ThreadingHTTPServer):
         self._read_at = self._changed_at()
         self.bundle = Bundle(run, against, events=events)
         self.plans = PlanCalls(run, plan, events)
-        self._reading, self._asking = threading.Lock(), threading.Lock()
+        self._reading, self._asking, self._measuring = threading.Lock(), threading.Lock(), threading.Lock()
         self._shards: dict[str, bytes] = {}
+        self._pasted: PastedReader | None = None
         try:
             super().__init__(("127.0.0.1", port), Handler)
         except OSError as error:
@@ -118,13 +122,25 @@ class Viewer(ThreadingHTTPServer):
             ("plan", True): lambda: self.plans.write(body),
             ("what-if", True): lambda: self.plans.what_if(body),
             ("ask", True): lambda: pasted(self.run, body),
+            ("read", True): lambda: self._read(body),
             ("compare", True): lambda: self.plans.compare(body),
             ("curation", True): lambda: self._curate(body),
         }
         if (name, body is not None) not in calls:
             raise NoSuchCall(name)
-        with self._asking:
+        # The lens takes seconds, and a slider must not wait for it.
+        with self._measuring if name == "read" else self._asking:
             return calls[name, body is not None]()
+
+    def _read(self, body: Any) -> Any:
+        """A pasted text through the lens, which is loaded with the first one."""
+        if self.run.manifest.get("lens") is None:
+            raise UserError("the run was made without a lens", fix="Run `pretilt audit` without --no-lens")
+        if self._pasted is None or self._pasted.run is not self.run:
+            from pretilt.rollouts.pasted import PastedReader
+
+            self._pasted = PastedReader(self.run, self.events)
+        return read_through_lens(self._pasted, body)
 
     def _curate(self, body: Any) -> Any:
         with working(self.run.path, "view", self.events.say):
