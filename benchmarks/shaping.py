@@ -61,6 +61,7 @@ PLANS: dict[str, dict[str, list[dict[str, Any]]]] = {
         "weight": [less(CHEER, "weight")],
         "swap": [less(CHEER, "swap")],
         "delete": [{"suppress": CHEER, "method": "drop", "strength": 1.0}],  # every pair in which one side has it
+        "auto": [less(CHEER, "auto")],  # whichever the what-if of all methods puts first
         "mask": [{"suppress": CHEER, "method": "mask", "strength": 1.0}],
         "half": [less(CHEER, "offset", "half")],
         "logit": [less(CHEER, "offset", by="logit:cheer")],
@@ -127,7 +128,9 @@ def main() -> None:
             start = time.monotonic()
             carry_out(run, name, plans[name])
             print(f"{world} {seed} {name}: {time.monotonic() - start:.0f} s", flush=True)
-        finished = [name for name in plans if f"outcome-{name}" in Run(run).manifest["stages"]]
+        finished = [
+            name for name in plans if f"outcome-{name}" in Run(run).manifest["stages"] and is_readable(run, name)
+        ]
         rows += [[world, seed, *row(run, name)] for name in finished]
         rungs += [[world, seed, *rung_row(run, name)] for name in finished]
         for detector, names in OF_DETECTOR.items():
@@ -138,7 +141,17 @@ def main() -> None:
     if options.store:
         store("shaping", "outcomes", HEAD, with_stored("outcomes", rows))
         store("shaping", "rungs", RUNG_HEAD, with_stored("rungs", rungs))
-        store("shaping", "leakage", LEAK_HEAD, leaks)
+        store("shaping", "leakage", LEAK_HEAD, with_stored("leakage", leaks))
+
+
+def is_readable(run: Path, name: str) -> bool:
+    """Whether this version reads the plan's report; an older one's row stays as it is stored."""
+    try:
+        open_shape(Run(run), name)
+    except pretilt.UserError as error:
+        print(f"left out: {error}")
+        return False
+    return True
 
 
 def with_stored(table: str, rows: list[list[str]]) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: content hashes, atomic writing, and one line for every disk that refuses."""
+"""Files that are whole or not there: hashes, atomic writing, what JSON can hold, and one line where a disk refuses."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -152,3 +154,19 @@ def read_sealed(text: bytes) -> dict[str, Any]:
 def write_text(path: Path, text: str) -> None:
     with writing(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def jsonable(value: Any) -> Any:
+    """The value with NaN and infinities as None and NumPy scalars as Python's."""
+    if isinstance(value, Mapping):
+        return {str(k): jsonable(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def finite(value: Any) -> float | None:
+    """The number, or None if there is none."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

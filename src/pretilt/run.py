@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -302,9 +300,8 @@ class Run:
         """A report of the run. Raises UserError where the file is damaged, or holds other fields than are read here."""
         report = json.loads(self.file(name).read_text(encoding="utf-8"))
         if trouble := check_report(name, report):
-            fix = "Read it with the version that wrote it, or run `pretilt audit` again into a new folder"
             what = "the report has other fields than this version reads"
-            raise UserError(what, file=self.path / name, why=trouble, fix=fix)
+            raise UserError(what, file=self.path / name, why=trouble, fix=self._remedy(name))
         return report
 
     def shards(self, stage: str, folder: str, parts: Sequence[str]) -> Shards:
@@ -339,6 +336,13 @@ class Run:
             if match := re.fullmatch(pattern, stage):
                 return f"the same `pretilt {command.format(run=self.path, **match.groupdict())}`"
         return f"the same `pretilt audit … --out {self.path}`"
+
+    def _remedy(self, name: str) -> str:
+        """What mends a report of another version; an audit's is made anew only with all that rests on it."""
+        stages = self.manifest["stages"]
+        command = next((self._command(stage) for stage in stages if name in stages[stage]["files"]), "audit")
+        again = "`pretilt audit` again into a new folder" if "audit" in command else f"{command} again"
+        return f"Run {again}, or read it with the version that wrote it"
 
 
 def _checked(text: bytes, path: Path) -> dict[str, Any]:
@@ -381,19 +385,3 @@ def _damaged(path: Path, why: str) -> UserError:
 
 Progress = Callable[[int, int], None]
 """Called with (tokens done, tokens in all) after each batch."""
-
-
-def jsonable(value: Any) -> Any:
-    """The value with NaN and infinities as None and NumPy scalars as Python's."""
-    if isinstance(value, Mapping):
-        return {str(k): jsonable(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [jsonable(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def finite(value: Any) -> float | None:
-    """The number, or None if there is none."""
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

@@ -101,6 +101,13 @@ def test_a_report_of_other_fields_is_one_line_and_none_is_written(
     assert file_hash(run.path / "statistics.json")
     with pytest.raises(UserError, match=r"other fields than this version reads.*statistics\.json.*mood.*new folder"):
         Run(run.path).json("statistics.json")
+    with run.stage("shape-mild", version=99, config={}, reads=[]) as stage:
+        (run.path / "shape" / "mild").mkdir(parents=True)
+        write_json(run.path / "shape/mild/shape.json", {"mood": 1})
+        stage.files.add("shape/mild/shape.json")
+        stage._add("shape/mild/shape.json")
+    with pytest.raises(UserError, match=r"shape\.json.*Run the same `pretilt shape .*` again, or read it"):
+        Run(run.path).json("shape/mild/shape.json")
 
 
 def test_a_file_without_a_model_is_left_alone() -> None:

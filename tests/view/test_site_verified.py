@@ -21,7 +21,8 @@ from verify_worlds import foresee, say
 from viewer_page import Page
 
 import pretilt
-from pretilt.run import Run, jsonable
+from pretilt.artifacts import jsonable
+from pretilt.run import Run
 from pretilt.view.site import contract, tables
 from pretilt.view.site.shards import script
 from pretilt.view.site.verified import clearest, doses, verifications

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pretilt.artifacts import finite
 from pretilt.audit.evidence import scores_of
 from pretilt.detectors.leakage import covariances, leakage, strongest
 from pretilt.detectors.stored import (
@@ -22,7 +23,7 @@ from pretilt.detectors.stored import (
 )
 from pretilt.detectors.tables import DETECTOR_LEAKAGE
 from pretilt.lens.blocks import train_rows
-from pretilt.run import Run, finite
+from pretilt.run import Run
 from pretilt.schema import CONCEPTS_FILE, DETECTORS_FOLDER
 from pretilt.settings import AuditSettings
 

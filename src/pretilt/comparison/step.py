@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.stats import norm
 
-from pretilt.artifacts import content_hash
+from pretilt.artifacts import content_hash, jsonable
 from pretilt.audit.evidence import scores_of
 from pretilt.comparison.differences import Differences, differences
 from pretilt.comparison.linked import Linked, linked_families
@@ -27,7 +27,7 @@ from pretilt.labels.described import named_table
 from pretilt.lens.blocks import train_rows
 from pretilt.reports.comparison import ComparedConcept, ComparedRun, ComparisonReport, SharedPairs
 from pretilt.result import Result
-from pretilt.run import Run, jsonable
+from pretilt.run import Run
 from pretilt.schema import (
     COMPARISON,
     FORECAST_FILE,

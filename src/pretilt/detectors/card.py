@@ -16,11 +16,11 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from pretilt.artifacts import finite, jsonable
 from pretilt.detectors.detector import Detector
 from pretilt.detectors.fit import Fitted
 from pretilt.detectors.scores import Judged
 from pretilt.errors import UserError
-from pretilt.run import finite, jsonable
 
 ABOUT = "pretilt"  # the one key of the file's metadata: its text is JSON
 

@@ -285,7 +285,7 @@ class _Shaping:
 
     def report(self, pairs: str) -> dict[str, Any]:
         """Schema ShapeReport, but for the seal."""
-        from pretilt.run import jsonable
+        from pretilt.artifacts import jsonable
         from pretilt.shape.methods import METHODS
         from pretilt.train.actions import coverage
 

@@ -8,11 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pretilt.artifacts import finite
 from pretilt.audit.evidence import make_tracer, scores_of
 from pretilt.events import Events
 from pretilt.lens.blocks import train_rows
 from pretilt.lens.tokens import PairTokens
-from pretilt.run import Run, finite
+from pretilt.run import Run
 from pretilt.schema import (
     CONCEPTS_FILE,
     GROUP_MEMBERS_FILE,

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from pretilt.artifacts import jsonable
 from pretilt.result import Result
-from pretilt.run import jsonable
 
 Fired = tuple[int, int, float]  # first character, character after the last, activation > 0
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pretilt.artifacts import jsonable
 from pretilt.detectors.stored import load_detector
 from pretilt.errors import UserError
 from pretilt.events import Events, watching
@@ -26,7 +27,7 @@ from pretilt.models.steering import Direction
 from pretilt.result import Result
 from pretilt.rollouts.source import Push
 from pretilt.rollouts.step import features_stage, open_rollouts, rollouts_run
-from pretilt.run import Run, jsonable
+from pretilt.run import Run
 from pretilt.schema import CONCEPTS_FILE, DETECTOR, DOSE, PATTERN
 from pretilt.settings import DoseSettings
 from pretilt.shape.data import ShapeData

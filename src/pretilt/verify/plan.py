@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pretilt.artifacts import jsonable
 from pretilt.errors import UserError
 from pretilt.events import Events, watching
 from pretilt.forecast.inputs import Bank, concept_bank
 from pretilt.lock import writes
 from pretilt.result import Result
 from pretilt.rollouts.step import AFTER, features_stage, open_rollouts, rollouts_run
-from pretilt.run import Run, jsonable
+from pretilt.run import Run
 from pretilt.schema import OUTCOME, OUTCOME_FILE, OUTCOME_REPORT, TRAIN_REPORT, TRAINED_FOLDER
 from pretilt.settings import VerifySettings
 from pretilt.shape.step import ShapeResult, file_of, open_shape, stage_of

@@ -195,8 +195,8 @@ class _Verification:
         return pa.concat_tables(tables)
 
     def report(self, name: str | None) -> dict[str, Any]:
+        from pretilt.artifacts import jsonable
         from pretilt.forecast.inputs import rollouts_of
-        from pretilt.run import jsonable
         from pretilt.verify import sets as sets
         from pretilt.verify.doctor import after_training
         from pretilt.verify.importance import importance

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pretilt.run import finite
+from pretilt.artifacts import finite
 from pretilt.stats.sure import SURE_LFSR, SURE_PAIRS, SURE_Q, is_sure
 
 SHRUNK = 0.5  # an estimate below this share of the observed effect speaks against it

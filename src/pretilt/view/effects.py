@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pretilt.artifacts import finite
 from pretilt.concepts.readable import UNNAMED
-from pretilt.run import finite
 from pretilt.schema import DETECTOR, IN_GROUPS, LISTED, OVER_ALL_PAIRS, PATTERN
 from pretilt.stats.sure import is_sure
 from pretilt.text import counted, mask_slurs

@@ -19,7 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pretilt.run import Run, finite, jsonable
+from pretilt.artifacts import finite, jsonable
+from pretilt.run import Run
 from pretilt.schema import (
     ALIKE_FILE,
     CONCENTRATION_FILE,

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from pretilt.run import jsonable
+from pretilt.artifacts import jsonable
 from pretilt.view.tables import rounded
 
 FUNCTION = "pretiltShard"  # of the page: takes the shard's name and its value

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pretilt.run import Run, finite
+from pretilt.artifacts import finite
+from pretilt.run import Run
 from pretilt.schema import GROUP_MEMBERS_FILE, OVER_ALL_PAIRS, PAIRS_FILE, PROMPT_MEMBERS_FILE, VIEWS
 from pretilt.stats.sure import sure_rows
 from pretilt.text import mask_slurs

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pretilt.artifacts import finite
 from pretilt.forecast.step import ForecastResult
 from pretilt.labels.described import named_table
-from pretilt.run import finite
 from pretilt.text import counted, mask_slurs, one_line
 from pretilt.view.certainty import signed
 from pretilt.view.effects import effect_id

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from pretilt.run import finite
+from pretilt.artifacts import finite
 from pretilt.text import counted, one_line
 from pretilt.view.terminal.kit import Page, percent
 

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pretilt.artifacts import finite
 from pretilt.pairs.transcript import last_turn
-from pretilt.run import finite
 from pretilt.schema import DETECTOR, OVER_ALL_PAIRS, PATTERN
 from pretilt.stats.sure import is_sure
 from pretilt.text import counted, one_line, snippet, visible
