@@ -111,6 +111,9 @@ def write_site(out: Path, n_pairs: int) -> None:
         **{axis: rng.integers(0, 10_000, n_pairs).tolist() for axis in ("x", "y")}, "by_likeness": True,
         "discs": [[*rng.integers(0, 10_000, 2).tolist(), 200] for _ in range(GROUPS + 1)],
     })  # fmt: skip
+    for name, n in (("likeness", CONCEPTS), ("overlap", GROUPS + 1 + PROMPTS)):
+        axes = {axis: rng.integers(0, 10_000, n).tolist() for axis in ("x", "y")}
+        write(name, {**axes, "n_pairs": n_pairs, "n_alone": 0, "by_likeness": True})
     for name in ("concentration", "patterns"):
         write(name, {})
     write("curation", {"names": {}, "pinned": [], "merged": {}, "values": {}})
