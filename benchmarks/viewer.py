@@ -167,15 +167,17 @@ def measure(site: Path) -> dict[str, float]:
     after("next concept", f"{keep}{title}; document.querySelectorAll('.vrow')[3].click()", f"{title} !== window.last")
     after("its pairs", "", "document.querySelectorAll('.pairlist .vrow').length > 3")
     buttons = "document.querySelectorAll('.pairlist .tabs button')"
-    drawn = "document.querySelector('.pairmap canvas') && document.body.innerText.includes('a disc for each group')"
-    after("map of all pairs", f"{buttons}[2].click()", drawn)
+    drawings = "document.querySelector('.pairmap canvas')?.dataset.drawn"
+    after("map of all pairs", f"{buttons}[2].click()", drawings)
     after("back to the list", f"{buttons}[0].click()", "document.querySelectorAll('.pairlist .vrow').length > 3")
     typed = "((e) => { e.value = 'things 12'; e.dispatchEvent(new Event('input', {bubbles: true})); })"
     after("search", f"{keep}{status}; {typed}(document.querySelector('.filters input'))", f"{status} !== window.last")
     after("sort", f"{keep}{first_row}; location.hash = '#/responses?sort=down'", f"{first_row} !== window.last")
-    after(
-        "map", "document.querySelectorAll('.filters .tabs button')[1].click()", "document.querySelector('.plot canvas')"
-    )
+    maps = "document.querySelectorAll('.maps canvas').length == 2"
+    after("both maps", "document.querySelectorAll('.filters .tabs button')[1].click()", f"{maps} && {drawings}")
+    other, pair = "location.hash = '#/responses?map=1&c=9'", "location.hash = '#/responses?map=1&c=9&i=77'"
+    after("another concept on the maps", f"{keep}{drawings}; {other}", f"{drawings} !== window.last")
+    after("a pair on the maps", pair, "document.querySelector('.ring.chosen')")
     after("by prompt", "location.hash = '#/prompts'", "document.querySelectorAll('.inlist .vrow').length > 2")
     after("another place", f"{keep}{title}; document.querySelectorAll('.vrow')[4].click()", f"{title} !== window.last")
     after("all pairs", "location.hash = '#/pairs'", "document.querySelector('.side.chosen .body')")
