@@ -2,6 +2,8 @@
 
     python benchmarks/viewer.py --pairs 260000 --out /tmp/site      # writes the folder and opens it in Chromium
 
+`--store` keeps the figures for docs/results/speed.md.
+
 814 communities and 2,000 response-shift concepts, 512 groups, 2,000 prompt concepts, 300,000 listed hypotheses. The
 texts are short: how long they are decides the size of the folder, not what the page does.
 """
@@ -11,11 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from stored import store
 
 from pretilt.view.site.export import ASSETS, POLICY, asset, page
 from pretilt.view.site.shards import script
@@ -26,6 +30,8 @@ COMMUNITIES, SHIFTS, GROUPS, PROMPTS = 814, 2000, 512, 2000
 CONCEPTS = COMMUNITIES + SHIFTS
 ROWS_OF_VIEW = {"global": COMMUNITIES, "group": 100_000, "prompt_max": 100_000, "prompt_freq": 100_000}
 SHARE = 0.05  # of the pairs that have a concept
+ANOTHER = "another concept on both maps"
+OTHERS = (9, 700, 30, 1200, 2000)  # concepts that are chosen one after the other: the median is shown
 INTEGERS = ("n_in", "n_out", "family_n", "rank")
 
 
@@ -111,6 +117,9 @@ def write_site(out: Path, n_pairs: int) -> None:
         **{axis: rng.integers(0, 10_000, n_pairs).tolist() for axis in ("x", "y")}, "by_likeness": True,
         "discs": [[*rng.integers(0, 10_000, 2).tolist(), 200] for _ in range(GROUPS + 1)],
     })  # fmt: skip
+    for name, n in (("likeness", CONCEPTS), ("overlap", GROUPS + 1 + PROMPTS)):
+        axes = {axis: rng.integers(0, 10_000, n).tolist() for axis in ("x", "y")}
+        write(name, {**axes, "n_pairs": n_pairs, "n_alone": 0, "by_likeness": True})
     for name in ("concentration", "patterns"):
         write(name, {})
     write("curation", {"names": {}, "pinned": [], "merged": {}, "values": {}})
@@ -164,15 +173,22 @@ def measure(site: Path) -> dict[str, float]:
     after("next concept", f"{keep}{title}; document.querySelectorAll('.vrow')[3].click()", f"{title} !== window.last")
     after("its pairs", "", "document.querySelectorAll('.pairlist .vrow').length > 3")
     buttons = "document.querySelectorAll('.pairlist .tabs button')"
-    drawn = "document.querySelector('.pairmap canvas') && document.body.innerText.includes('a disc for each group')"
-    after("map of all pairs", f"{buttons}[2].click()", drawn)
+    drawings = "document.querySelector('.pairmap canvas')?.dataset.drawn"
+    after("map of all pairs", f"{buttons}[2].click()", drawings)
     after("back to the list", f"{buttons}[0].click()", "document.querySelectorAll('.pairlist .vrow').length > 3")
     typed = "((e) => { e.value = 'things 12'; e.dispatchEvent(new Event('input', {bubbles: true})); })"
     after("search", f"{keep}{status}; {typed}(document.querySelector('.filters input'))", f"{status} !== window.last")
     after("sort", f"{keep}{first_row}; location.hash = '#/responses?sort=down'", f"{first_row} !== window.last")
-    after(
-        "map", "document.querySelectorAll('.filters .tabs button')[1].click()", "document.querySelector('.plot canvas')"
-    )
+    maps = "document.querySelectorAll('.maps canvas').length == 2"
+    after("both maps", "document.querySelectorAll('.filters .tabs button')[1].click()", f"{maps} && {drawings}")
+    trials = []
+    for concept in OTHERS:
+        place = f"location.hash = '#/responses?map=1&c={concept}'"
+        after(ANOTHER, f"{keep}{drawings}; {place}", f"{drawings} !== window.last")
+        trials.append(figures[ANOTHER])
+    figures[ANOTHER] = statistics.median(trials)
+    after("a pair on the maps", f"location.hash = '#/responses?map=1&c={OTHERS[-1]}&i=77'",
+          "document.querySelector('.ring.chosen')")  # fmt: skip
     after("by prompt", "location.hash = '#/prompts'", "document.querySelectorAll('.inlist .vrow').length > 2")
     after("another place", f"{keep}{title}; document.querySelectorAll('.vrow')[4].click()", f"{title} !== window.last")
     after("all pairs", "location.hash = '#/pairs'", "document.querySelector('.side.chosen .body')")
@@ -180,7 +196,7 @@ def measure(site: Path) -> dict[str, float]:
     head = "document.querySelector('.pairhead').textContent"
     key = "dispatchEvent(new KeyboardEvent('keydown', {key: 'j'}))"
     after("next pair", f"{keep}{head}; {key}", f"{head} !== window.last")
-    figures["heap, MB"] = view.js("performance.memory.usedJSHeapSize / 1e6")
+    figures["heap of the page, MB"] = view.js("performance.memory.usedJSHeapSize / 1e6")
     chromium.close()
     return figures
 
@@ -190,13 +206,19 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=260_000)
     parser.add_argument("--out", type=Path, required=True, help="folder for the site; made anew unless --keep")
     parser.add_argument("--keep", action="store_true", help="measure the folder as it is")
+    parser.add_argument("--store", action="store_true")
     arguments = parser.parse_args()
     if not arguments.keep:
         shutil.rmtree(arguments.out, ignore_errors=True)
         write_site(arguments.out, arguments.pairs)
     size = sum(path.stat().st_size for path in arguments.out.rglob("*") if path.is_file())
     print(f"{arguments.pairs:,} pairs, {size / 1e6:,.0f} MB", file=sys.stderr)
-    print(json.dumps({name: round(value) for name, value in measure(arguments.out.resolve()).items()}, indent=1))
+    figures = {name: round(value) for name, value in measure(arguments.out.resolve()).items()}
+    print(json.dumps(figures, indent=1))
+    if arguments.store:
+        rows = [[name.removesuffix(", MB"), f"{value:,} MB" if name.endswith("MB") else f"{value:,}"]
+                for name, value in figures.items()]  # fmt: skip
+        store("speed", "viewer", ["", "milliseconds"], rows)
 
 
 if __name__ == "__main__":

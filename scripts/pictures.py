@@ -2,7 +2,7 @@
 
     python scripts/pictures.py demo-run                # viewer.png, the overview, and viewer-pairs.png, a pair
     python scripts/pictures.py --outcome VERIFIED_RUN  # viewer-outcome.png, the verdict of a verification
-    python scripts/pictures.py --views alpaca RUN      # views/alpaca-<view>.png, every view of a run
+    python scripts/pictures.py --views alpaca RUN      # views/alpaca-<view>.png, every view of a run, and the maps
 
 The page is opened from disk, as `pretilt export-site` writes it; for `--views` as `pretilt view` serves it.
 """
@@ -19,6 +19,7 @@ from pathlib import Path
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 import pretilt
 
@@ -63,6 +64,20 @@ def take_viewer(run: Path) -> None:
         browser.quit()
 
 
+def take_maps(browser: webdriver.Chrome, out: Path) -> None:
+    """The two linked maps of *By response*, with the pair chosen that shows the concept most."""
+    browser.find_element(By.XPATH, "//div[@class='filters']//button[text()='Map']").click()
+    for _ in range(60):  # the places of many concepts take a while
+        time.sleep(1)
+        coloured = browser.find_elements(By.CSS_SELECTOR, ".pairmap canvas[data-coloured]:not([data-coloured='0'])")
+        if coloured and len(browser.find_elements(By.CSS_SELECTOR, ".maps canvas")) == 2:
+            break
+    browser.find_element(By.CSS_SELECTOR, ".pairmap .plot").send_keys(Keys.ARROW_RIGHT, Keys.ENTER)
+    time.sleep(2)
+    browser.execute_script("document.activeElement.blur()")
+    browser.save_screenshot(str(out))
+
+
 def take_views(run: Path, name: str) -> None:
     """views/<name>-<view>.png: each as it opens, *Decide* with the first thing to look at suppressed to base."""
     from pretilt.events import Events
@@ -84,7 +99,11 @@ def take_views(run: Path, name: str) -> None:
                 browser.find_element(By.XPATH, "//div[@class='pairlist']//button[text()='Map']").click()
                 time.sleep(8)
             browser.save_screenshot(str(DOCS / "views" / f"{name}-{view}.png"))
-            if view == "responses":  # marked for Decide
+            if view == "responses":
+                take_maps(browser, DOCS / "views" / f"{name}-maps.png")
+                browser.find_element(By.XPATH, "//div[@class='filters']//button[text()='List']").click()
+                time.sleep(1)
+                # Marked for Decide.
                 browser.find_element(By.XPATH, "//button[contains(., 'Suppress')]").click()
         server.shutdown()
         browser.quit()

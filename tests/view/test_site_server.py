@@ -67,6 +67,30 @@ def test_no_file_but_its_own_is_served(server: Viewer, path: str) -> None:
     assert ask(server, path)[0] == 404
 
 
+def test_lists_do_not_wait_for_a_map_and_it_is_drawn_once(server: Viewer, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    drawn, shard = [], server.bundle.shard
+
+    def slow(name: str) -> bytes:
+        if name == "likeness":
+            drawn.append(name)
+            begun.set()
+            assert go_on.wait(20)
+        return shard(name)
+
+    monkeypatch.setattr(server.bundle, "shard", slow)
+    answers: list[bytes] = []
+    asking = [threading.Thread(target=lambda: answers.append(ask(server, "data/likeness.js")[2])) for _ in range(2)]
+    for thread in asking:
+        thread.start()
+    assert begun.wait(20)
+    assert ask(server, "data/u-0000.js")[0] == 200
+    go_on.set()
+    for thread in asking:
+        thread.join(20)
+    assert len(answers) == 2 and answers[0] == answers[1] and b"n_alone" in answers[0] and drawn == ["likeness"]
+
+
 def test_a_call_that_is_no_json_is_one_line(server: Viewer) -> None:
     assert ask(server, "api/plan", b"{", method="POST")[0] == 400
     assert ask(server, "api/plan", b"[" * 100_000, method="POST")[0] == 400

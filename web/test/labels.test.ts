@@ -23,3 +23,7 @@ test('what does not fit is left out, and so is what passes the most', () => {
   expect(texts([label('wide', 10, 50, 1, 400), label('high', 10, 2, 1)])).toEqual([]);
   expect(texts([label('a', 10, 20, 1), label('b', 10, 50, 3), label('c', 10, 80, 2)], 2)).toEqual(['b', 'c']);
 });
+
+test('a label begins past the edge of a large point', () => {
+  expect(placed([{ ...label('a', 100, 50, 1), radius: 8 }], BOX)).toEqual([{ text: 'a', left: 110, top: 43.5 }]);
+});

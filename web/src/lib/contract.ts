@@ -986,6 +986,15 @@ export interface PairPlaces {
   by_likeness: boolean;
 }
 
+/** A point of every concept, or of every group and then every prompt concept, 0 to 9999, y downwards. `n_pairs`: training pairs that the likeness was measured on. `n_alone`: points along the lower edge, like no other. */
+export interface Spots {
+  x: number[];
+  y: number[];
+  n_pairs: number;
+  n_alone: number;
+  by_likeness: boolean;
+}
+
 /** Two runs side by side. */
 export interface Versus {
   report: VersusReport;

@@ -1,7 +1,7 @@
 /** The run as the page knows it, and where in it the reader is. The place is the URL's hash: every place has a link. */
 
 import type {
-  Concepts, Curation, Facts, Forecast, Index, Level, Num, Overview, Places, Plan, RowShard, ScoreShard, Versus, View,
+  Concepts, Curation, Facts, Forecast, Index, Level, Num, Overview, PairPlaces, Places, Plan, RowShard, ScoreShard, Scores, Versus, View,
   WordShard,
 } from './contract';
 import { IN_GROUPS, LEVELS, OVER_ALL, SCHEMA_VERSION } from './contract';
@@ -61,6 +61,7 @@ for (const name of NUMBERS)
       return Number.isNaN(value) ? null : value;
     },
   });
+const MOST_SHARDS = 64; // of u that are read for one pair
 const typed = (values: unknown[] | undefined, n: number) =>
   Float64Array.from(values ?? { length: n }, (value) => (typeof value === 'number' ? value : NaN));
 
@@ -163,6 +164,8 @@ class Store {
         this.error = (error as Error).message;
       }
       this.toLoad = 0;
+      // Read ahead from a folder, where it is there already; a server would have to compute it. Who draws it names a failure.
+      if (!hasServer) load<PairPlaces>('map').catch(() => {});
     })();
     return this.loading;
   }
@@ -268,7 +271,7 @@ class Store {
   async pairsOf(row: Effect): Promise<{ carrying: RankedPair[]; against: RankedPair[] }> {
     const index = this.index!;
     const [facts, scores] = await Promise.all([
-      this.pairFacts(), load<ScoreShard>(numbered('u', Math.floor(row.concept / index.concepts_of_shard))),
+      this.pairFacts(), this.entries(row.concept),
     ]);
     const entry = scores[row.concept] ?? { places: [], u: [] };
     const overall = OVER_ALL.includes(row.view);
@@ -287,6 +290,45 @@ class Store {
     });
     const bySize = (a: RankedPair, b: RankedPair) => Math.abs(b.share) - Math.abs(a.share);
     return { carrying: [...carrying.sort(bySize), ...outside.sort(bySize)], against: against.sort(bySize) };
+  }
+
+  private entries = (concept: number) => load<ScoreShard>(numbered('u', Math.floor(concept / this.index!.concepts_of_shard)));
+
+  /** u of a concept on the training pairs that have it. */
+  async scoresOf(concept: number): Promise<Scores> {
+    return (await this.entries(concept))[concept] ?? { places: [], u: [] };
+  }
+
+  /** Concept to u, of those that stand in a pair: |u| of a half, or of two standard deviations. Null where it would
+      take more than `MOST_SHARDS` shards to know. */
+  async standingIn(pair: number): Promise<Map<number, number> | null> {
+    const { n_concepts, concepts_of_shard } = this.index!;
+    if (n_concepts / concepts_of_shard > MOST_SHARDS) return null;
+    const standing = new Map<number, number>();
+    for (let first = 0; first < n_concepts; first += concepts_of_shard)
+      for (const [concept, { places, u }] of Object.entries(await this.entries(first))) {
+        const at = places.indexOf(pair), number = Number(concept);
+        if (at >= 0 && Math.abs(u[at]) >= (this.concepts!.unit[number] === 'sd' ? 2 : 0.5)) standing.set(number, u[at]);
+      }
+    return standing;
+  }
+
+  /** Whether a training pair is of a place. */
+  async memberOf(place: Place): Promise<(pair: number) => boolean> {
+    const facts = await this.pairFacts();
+    if (place.kind === 'group') return (pair) => facts.group_id[pair] === place.number;
+    const members = await this.membersOf(place.number);
+    return (pair) => members.has(pair);
+  }
+
+  /** What a pair's prompt is about: its group, and the prompt concepts that select it. */
+  async placesOf(pair: number): Promise<Place[]> {
+    const facts = await this.pairFacts();
+    this.members ??= await load<Record<string, number[]>>('members');
+    const selects = (steps: number[]) => { let at = 0; return steps.some((step) => (at += step) === pair); };
+    return this.places.filter((place) => place.kind === 'group'
+      ? place.number !== this.silent && place.number === facts.group_id[pair]
+      : selects(this.members![place.number] ?? []));
   }
 
   async curate(change: (value: Curation) => void) {

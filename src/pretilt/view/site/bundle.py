@@ -17,6 +17,7 @@ from pretilt.events import Events
 from pretilt.run import Run
 from pretilt.schema import HYPOTHESES_FILE, PATTERNS_FILE
 from pretilt.version import __version__
+from pretilt.view.concept_map import concept_map, prompt_map
 from pretilt.view.site import outcomes, tables
 from pretilt.view.site.scores import Scores
 from pretilt.view.site.shards import script
@@ -131,6 +132,8 @@ class Bundle:
             "facts": lambda: tables.pair_facts(self.run),
             "members": lambda: tables.prompt_members(self.run),
             "map": lambda: tables.points(self.run),
+            "likeness": lambda: tables.spots(concept_map(self.run)),
+            "overlap": lambda: tables.spots(prompt_map(self.run)),
             "concentration": lambda: tables.concentration(self.tables),
             "patterns": self._patterns,
             "curation": lambda: curation(self.run),

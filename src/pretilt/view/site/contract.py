@@ -241,6 +241,19 @@ class PairPlaces(Report):
     by_likeness: bool
 
 
+class Spots(Report):
+    """A point of every concept, or of every group and then every prompt concept, 0 to 9999, y downwards.
+
+    `n_pairs`: training pairs that the likeness was measured on. `n_alone`: points along the lower edge, like no other.
+    """
+
+    x: list[int]
+    y: list[int]
+    n_pairs: int
+    n_alone: int
+    by_likeness: bool
+
+
 class PatternFacts(Report):
     title: str | None
     counts: str | None
@@ -298,6 +311,6 @@ SHARDS: dict[str, Any] = {  # by the first word of a shard's name
     "words": WordShard, "u": ScoreShard, "fired": FiredShard, "pairs": list[PairTexts], "answers": list[Answer],
     "forecast": Forecast, "verification": Verified, "verifications": list[Verified], "plans": list[Plan],
     "doses": list[Dose], "curation": Curation,
-    "patterns": Patterns, "map": PairPlaces, "versus": Versus,
+    "patterns": Patterns, "map": PairPlaces, "likeness": Spots, "overlap": Spots, "versus": Versus,
 }  # fmt: skip
 CALLS: dict[str, Any] = {"what-if": WhatIf, "compare": dict[str, list[Candidate]], "ask": Pasted, "read": PastedReading}

@@ -48,6 +48,7 @@ HEADERS = {
 TYPES = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "html": "text/html; charset=utf-8"}
 JSON = "application/json; charset=utf-8"
 LARGEST_BODY = 4_000_000  # bytes
+MAPS = ("map", "likeness", "overlap")  # shards that take seconds and share nothing with the others
 SESSION_FOLDER = "view"  # of the run, while a viewer has it open: it holds the lock of one viewer
 
 
@@ -66,7 +67,8 @@ class Viewer(ThreadingHTTPServer):
         self._read_at = self._changed_at()
         self.bundle = Bundle(run, against, events=events)
         self.plans = PlanCalls(run, plan, events)
-        self._reading, self._asking, self._measuring = threading.Lock(), threading.Lock(), threading.Lock()
+        self._reading, self._drawing = threading.Lock(), threading.Lock()
+        self._asking, self._measuring = threading.Lock(), threading.Lock()
         self._shards: dict[str, bytes] = {}
         self._pasted: PastedReader | None = None
         try:
@@ -90,15 +92,15 @@ class Viewer(ThreadingHTTPServer):
 
     def shard(self, name: str) -> bytes:
         """A shard, made when it is first asked for. Raises KeyError for one that there is none of."""
-        with self._reading:
+        with self._drawing if name in MAPS else self._reading:  # lists do not wait for maps
             if name == INDEX:
                 self._refresh()
-            if name == "curation" or name not in self._shards:
+            shards, data = self._shards, self._shards.get(name)
+            if data is None:
                 data = self.bundle.shard(name)
-                if name.partition("-")[0] in ("pairs", "answers", "curation"):
-                    return data  # quickly made again
-                self._shards[name] = data
-            return self._shards[name]
+                if name.partition("-")[0] not in ("pairs", "answers", "curation"):  # those are quickly made again
+                    shards[name] = data
+            return data
 
     def _refresh(self) -> None:
         """Read the run again where a step has finished, or a name was given, since: a page that is loaded anew shows

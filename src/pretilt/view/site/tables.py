@@ -15,6 +15,7 @@ from pretilt.schema import GROUP_MEMBERS_FILE, OVER_ALL_PAIRS, PAIRS_FILE, PROMP
 from pretilt.stats.sure import sure_rows
 from pretilt.text import mask_slurs
 from pretilt.view.certainty import verdict
+from pretilt.view.concept_map import ConceptMap
 from pretilt.view.effects import in_words, is_unnamed, merged, shown_rows, unit_of
 from pretilt.view.pair_map import pair_map
 from pretilt.view.site.facts import build_facts
@@ -131,6 +132,18 @@ def points(run: Run) -> dict[str, Any]:
     at = np.round(9999 * drawn.points).astype(int)
     discs = np.round(9999 * np.column_stack([drawn.centre, drawn.radius])).astype(int)
     return {"x": at[:, 0].tolist(), "y": at[:, 1].tolist(), "discs": discs.tolist(), "by_likeness": drawn.by_likeness}
+
+
+def spots(drawn: ConceptMap) -> dict[str, Any]:
+    """A map of concepts or of places: its points, 0 to 9999, y downwards as a page counts."""
+    at = np.round(9999 * drawn.points).astype(int).reshape(-1, 2)
+    return {
+        "x": at[:, 0].tolist(),
+        "y": (9999 - at[:, 1]).tolist(),
+        "n_pairs": drawn.n_pairs,
+        "n_alone": drawn.n_alone,
+        "by_likeness": drawn.by_likeness,
+    }
 
 
 def prompt_members(run: Run) -> dict[int, list[int]]:
