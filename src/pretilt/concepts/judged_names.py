@@ -26,7 +26,7 @@ from pretilt.concepts.detection import (
     word_scores,
 )
 from pretilt.concepts.names import TOKENS, ConceptName, Draft, Place, says_something
-from pretilt.concepts.readable import NAME_CAP, UNNAMED, make_unique, readable, shorten
+from pretilt.concepts.readable import NAME_CAP, PERHAPS, UNNAMED, make_unique, readable, shorten
 from pretilt.concepts.terms import Words, split_words, texts_with
 from pretilt.concepts.topics import bundled_topics, topic_levels
 from pretilt.schema import Concepts
@@ -233,7 +233,7 @@ def _best(
         equal = [offer for offer in offers if offer[1] >= best - EQUAL]
         _, _, judges, kind, text = min(equal, key=lambda offer: (offer[0], -offer[1], len(offer[4])))
         if np.isfinite(judges) and judges >= (CLEAR if of_length else LEAST_SCORE):
-            text = text if judges >= CLEAR else shorten(f"perhaps {text}")
+            text = text if judges >= CLEAR else shorten(f"{PERHAPS} {text}")
             return ConceptName(text, draft.shown_phrases, kind, round(judges, 4), _contexts(draft, text))
     if of_length:
         text = "that are long" if by_length[1][1] else "that are short"

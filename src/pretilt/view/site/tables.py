@@ -14,7 +14,7 @@ from pretilt.schema import GROUP_MEMBERS_FILE, OVER_ALL_PAIRS, PAIRS_FILE, PROMP
 from pretilt.stats.sure import sure_rows
 from pretilt.text import mask_slurs
 from pretilt.view.certainty import verdict
-from pretilt.view.effects import in_words, is_unnamed, merged, shown_rows, unit_of
+from pretilt.view.effects import NAME_COLUMNS, in_words, is_vague, merged, shown_rows, unit_of
 from pretilt.view.pair_map import pair_map
 from pretilt.view.site.facts import build_facts
 from pretilt.view.site.notable import notable
@@ -57,7 +57,7 @@ def alike(tables: ReportTables) -> dict[str, list[str]]:
     """Effect over all pairs to those whose concepts say the same, which it stands for; {} in the paper's order."""
     if tables.paper_order:
         return {}
-    names = tables.concepts.select(["concept_id", "name", "name_score"]).to_pylist()
+    names = tables.concepts.select([*NAME_COLUMNS]).to_pylist()
     concept_of = {concept["concept_id"]: concept for concept in names}
     stands_for: dict[str, list[str]] = {}
     for view in OVER_ALL_PAIRS:
@@ -75,7 +75,7 @@ def concepts(tables: ReportTables) -> dict[str, Any]:
     return {
         **columns(table.select([name for name in CONCEPT_COLUMNS if name in table.column_names])),
         "name": [mask_slurs(row["name"] or f"concept {row['concept_id']}") for row in rows],
-        "unnamed": [is_unnamed(row) for row in rows],
+        "vague": [is_vague(row) for row in rows],
         "unit": [unit_of(row["kind"]) for row in rows],
         "phrases": [[mask_slurs(phrase) for phrase in (row["phrases"] or [])[:8]] for row in rows],
         "contexts": [[mask_slurs(context) for context in row["contexts"] or []] for row in rows],
