@@ -39,15 +39,16 @@ def _draft(*words: str, phrases: tuple[str, ...] = (), places: tuple[Place, ...]
 
 def _names(
     fires: np.ndarray, texts: list[str], drafts: list[Draft], *, bold: np.ndarray | None = None,
-    prompts: list[str] | None = None,
+    prompts: list[str] | None = None, family: np.ndarray | None = None,
 ) -> list[ConceptName]:  # fmt: skip
     """Names of concepts of one feature each, `fires` (n, n_features)."""
     n, n_features = fires.shape
+    family = np.arange(n) // 2 if family is None else family
     strength = fires * np.random.default_rng(0).uniform(0.5, 1.0, fires.shape)
     counts = np.zeros((n, 1), int) if bold is None else bold[:, None].astype(int)
     corpus = Corpus(
         strength=csr_array(strength), row_of_answer=np.stack([np.arange(n), np.full(n, -1)], axis=1),
-        n_tokens=np.array([len(text.split()) for text in texts]), family=np.arange(n) // 2, texts=texts,
+        n_tokens=np.array([len(text.split()) for text in texts]), family=family, texts=texts,
         prompts=prompts or [""] * n, pattern_counts=counts,
         n_words=np.array([len(text.split()) for text in texts]), patterns=["bold text"], seed=0,
     )  # fmt: skip
@@ -144,6 +145,20 @@ def test_a_set_of_words_is_no_name_where_those_that_it_shows_are_not_the_telling
     assert bag.name == 'words like "quartz", "gneiss", "basalt"'
     (other,) = _names(np.array(fires)[:, None], rare, [_draft(*shown, *others)])
     assert "quartz" not in other.name
+
+
+def test_words_that_one_prompt_alone_is_about_are_no_name_however_many_answers_it_has() -> None:
+    """Eight families of 25 answers have a word of their own; together the words would detect all that fires."""
+    rng = np.random.default_rng(10)
+    family = np.arange(N) // 25
+    own = ["quartz", "gneiss", "basalt", "cozen", "dither", "ablate", "fjord", "zither"]
+    texts = [f"{text} {own[f]}" if f < len(own) else text for text, f in zip(_filler(rng, N), family, strict=True)]
+    (name,) = _names((family < len(own))[:, None], texts, [_draft(*own)], family=family)
+    assert name.kind == "none"
+    everywhere = [f"{text} {rng.choice(own)}" if f < len(own) else text for text, f in
+                  zip(_filler(rng, N), np.arange(N) % 48, strict=True)]  # fmt: skip
+    (name,) = _names((np.arange(N) % 48 < len(own))[:, None], everywhere, [_draft(*own)], family=np.arange(N) // 2)
+    assert '"quartz", "gneiss", "basalt"' in name.name
 
 
 def test_words_of_any_text_are_no_name() -> None:

@@ -46,6 +46,7 @@ ALMOST_ALL, MOSTLY = 0.9, 0.8  # a pattern names a concept from this score on; b
 LEAST_CHOSEN, LEAST_SCORE = 0.65, 0.6  # of the half that chooses, and of the half that judges
 BY_LENGTH = 0.8  # of both halves: from it on a concept without a clear name is one of long answers, or of short ones
 CLEAR = 0.7  # of the half that judges: below it a name says "perhaps"
+LEAST_FAMILIES = 5  # of the half that chooses, with an answer (or prompt) that holds a word or phrase of a name
 LEAST_WORD = 0.6  # of a word that no peak offered, of the answer or of the prompt
 MOST_WORDS = 3  # that a name shows
 LEAST_SHOWN = 0.65  # of the half that judges: the words that a name shows, where it is made of more, detect this alone
@@ -102,7 +103,8 @@ class Judge:
         self._texts, self._prompts = split_words(corpus.texts), split_words(corpus.prompts)
         self._topics = [topic.title for topic in bundled_topics()]
         self._topic_levels = [topic_levels(words, bundled_topics()) for words in (self._texts, self._prompts)]
-        self._text_words, self._prompt_words = (_telling(words) for words in (self._texts, self._prompts))
+        self._family = np.unique(corpus.family, return_inverse=True)[1]
+        self._text_words, self._prompt_words = (self._telling(words) for words in (self._texts, self._prompts))
 
     def names(self, concepts: Concepts, drafts: Sequence[Draft]) -> list[ConceptName]:
         """Of every concept, in order; unique. A concept that too few answers show keeps the name of its draft."""
@@ -171,11 +173,12 @@ class Judge:
         of_texts, of_prompts = (
             _detecting(columns, coded, self.answers) for columns in (self._text_words, self._prompt_words)
         )
+        usual = self._usual({term for draft in drafts for term in (*draft.words, *(p for p, _ in draft.phrases))})
         for i, draft in enumerate(drafts):
             for phrase, _ in draft.phrases:
-                if any(map(says_something, phrase.split())):
+                if phrase in usual and any(map(says_something, phrase.split())):
                     candidates.append(_Candidate(i, PHRASE, _says([_in_context(phrase, draft.places)]), (phrase,)))
-            word_lists = [[word for word in draft.words if says_something(word)], of_texts[i]]
+            word_lists = [[word for word in draft.words if word in usual and says_something(word)], of_texts[i]]
             for words in word_lists:
                 shown = -1
                 for n in sorted({min(len(words), n) for n in SET_SIZES} - {0}):
@@ -188,6 +191,29 @@ class Judge:
                 of_prompt = of_prompts[i][:n]
                 candidates.append(_Candidate(i, QUESTION, _to_questions(of_prompt), (), tuple(of_prompt)))
         return candidates
+
+    def _n_families(self, held: csc_array) -> np.ndarray:
+        """How many families of the half that chooses have an answer that holds each column of `held` (n, n_terms)."""
+        rows = np.flatnonzero(self.answers.half == 0)
+        shape = (int(self._family.max(initial=-1)) + 1, self._family.size)
+        of_family = csr_array((np.ones(rows.size, np.float32), (self._family[rows], rows)), shape=shape)
+        return np.bincount(csr_array(of_family @ held).indices, minlength=held.shape[1])
+
+    def _usual(self, terms: set[str]) -> set[str]:
+        """Those in answers of several families of the half that chooses: others are what one prompt is about, or were
+        found in the half that judges."""
+        ordered = sorted(terms)
+        n_families = self._n_families(csc_array(texts_with(self._texts, ordered).astype(np.float32)))
+        return {term for term, n in zip(ordered, n_families.tolist(), strict=True) if n >= LEAST_FAMILIES}
+
+    def _telling(self, words: Words) -> tuple[list[str], csc_array]:
+        """The words that say something, held by neither few families nor most texts, and which text holds which."""
+        presence = csc_array(words.presence)
+        is_usual = self._n_families(presence) >= LEAST_FAMILIES
+        is_usual &= (np.diff(presence.indptr) >= len(words) // 1000) & (np.diff(presence.indptr) <= len(words) // 2)
+        keep = [i for i in np.flatnonzero(is_usual).tolist() if len(words.vocabulary[i]) > 2]
+        keep = [i for i in keep if words.vocabulary[i][0].isalpha() and says_something(words.vocabulary[i])]
+        return [words.vocabulary[i] for i in keep], csc_array(presence[:, keep])
 
     def _scores(self, coded: np.ndarray, candidates: Sequence[_Candidate]) -> tuple[list[float], list[float]]:
         """Of every candidate, by the half that chooses and by the half that judges; NaN where too few answers show."""
@@ -257,16 +283,6 @@ def _unnamed(share: float) -> str:
 
 
 # --- words that detect a concept, wherever it fires -----------------------------------------------------------------
-
-
-def _telling(words: Words) -> tuple[list[str], csc_array]:
-    """The words that say something and that neither few nor most of the texts hold, and which text holds which."""
-    presence = csc_array(words.presence)
-    n_texts = np.diff(presence.indptr)
-    common = np.flatnonzero((n_texts >= max(5, len(words) // 1000)) & (n_texts <= len(words) // 2))
-    keep = [i for i in common.tolist() if words.vocabulary[i][0].isalpha() and len(words.vocabulary[i]) > 2]
-    keep = [i for i in keep if says_something(words.vocabulary[i])]
-    return [words.vocabulary[i] for i in keep], csc_array(presence[:, keep])
 
 
 def _detecting(columns: tuple[list[str], csc_array], coded: np.ndarray, answers: Answers) -> list[list[str]]:
