@@ -24,7 +24,7 @@ from pretilt.run import Run
 from pretilt.schema import LISTED
 from pretilt.settings import settings_of
 from pretilt.stats.sure import is_sure
-from pretilt.view.effects import is_unnamed, merged, shown_rows
+from pretilt.view.effects import is_vague, merged, shown_rows
 from pretilt.view.summary import report_tables
 from pretilt.view.tables import ReportTables
 
@@ -59,12 +59,12 @@ def by_tokens(run: Run, tables: ReportTables) -> ReportTables:
 
 
 def first_rows(tables: ReportTables, direction: str) -> list[dict[str, Any]]:
-    """The first rows of a direction as the lists order them, sure or not: what is sure first, unnamed ones last."""
+    """The first rows of a direction, sure or not: those without a clear name last, as the lists fold them."""
     concepts = {concept["concept_id"]: concept for concept in tables.concepts.to_pylist()}
     rows = shown_rows(tables, ["global"], direction, LISTED)
     if tables.alike is not None:
         rows = merged(rows, concepts, tables.alike)
-    rows.sort(key=lambda row: (not is_sure(row), is_unnamed(concepts[row["concept_id"]])))
+    rows.sort(key=lambda row: (is_vague(concepts[row["concept_id"]]), not is_sure(row)))
     return rows[:FIRST]
 
 

@@ -94,7 +94,7 @@ def write_site(out: Path, n_pairs: int) -> None:
     write("concepts", {
         "concept_id": list(range(CONCEPTS)), "kind": ["community"] * COMMUNITIES + ["shift_max"] * SHIFTS,
         **{name: [None] * CONCEPTS for name in ("pattern", "detector", "per_100_words", "n_pairs_active")},
-        "size": [5] * CONCEPTS, "name_kind": ["tokens"] * CONCEPTS, "name": names, "unnamed": [False] * CONCEPTS,
+        "size": [5] * CONCEPTS, "name_kind": ["tokens"] * CONCEPTS, "name": names, "vague": [False] * CONCEPTS,
         **dict.fromkeys(("name_score", "prevalence", "share_chosen", "share_rejected", "length_correlation"), share),
         "unit": [""] * COMMUNITIES + ["sd"] * SHIFTS, "phrases": [["word", "other"]] * CONCEPTS,
         "contexts": [["here it «fires» once"]] * CONCEPTS,

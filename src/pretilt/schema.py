@@ -108,7 +108,7 @@ CONCEPTS = pa.schema(
         ("feature_ids", pa.list_(pa.int32())),
         ("size", pa.int32()),
         ("name", pa.string()),  # readable, made without any language model; no statistic reads it
-        ("name_kind", pa.string()),  # "pattern" | "detector" | "phrase" | "tokens" | "topic" | "length" | "none"
+        ("name_kind", pa.string()),  # concepts.judged_names.KINDS, or "detector"
         ("name_score", pa.float64()),  # how well it detects the concept in families that did not choose it, AUROC
         ("contexts", pa.list_(pa.string())),  # up to three places of different families, «the peak» marked
         ("phrases", pa.list_(pa.string())),  # tokens and phrases that tell where it fires, best first

@@ -39,15 +39,16 @@ def _draft(*words: str, phrases: tuple[str, ...] = (), places: tuple[Place, ...]
 
 def _names(
     fires: np.ndarray, texts: list[str], drafts: list[Draft], *, bold: np.ndarray | None = None,
-    prompts: list[str] | None = None,
+    prompts: list[str] | None = None, family: np.ndarray | None = None,
 ) -> list[ConceptName]:  # fmt: skip
     """Names of concepts of one feature each, `fires` (n, n_features)."""
     n, n_features = fires.shape
+    family = np.arange(n) // 2 if family is None else family
     strength = fires * np.random.default_rng(0).uniform(0.5, 1.0, fires.shape)
     counts = np.zeros((n, 1), int) if bold is None else bold[:, None].astype(int)
     corpus = Corpus(
         strength=csr_array(strength), row_of_answer=np.stack([np.arange(n), np.full(n, -1)], axis=1),
-        n_tokens=np.array([len(text.split()) for text in texts]), family=np.arange(n) // 2, texts=texts,
+        n_tokens=np.array([len(text.split()) for text in texts]), family=family, texts=texts,
         prompts=prompts or [""] * n, pattern_counts=counts,
         n_words=np.array([len(text.split()) for text in texts]), patterns=["bold text"], seed=0,
     )  # fmt: skip
@@ -109,23 +110,63 @@ def test_a_concept_of_long_answers_is_called_so_and_not_after_what_only_they_hol
     assert (short.name, short.kind) == ("that are short", "length")
 
 
-def test_the_better_of_phrase_words_and_topic_is_the_name() -> None:
+def _with_one_of(texts: list[str], words: list[str], yes: list[bool], rng: np.random.Generator) -> list[str]:
+    return [f"{text} {rng.choice(words)}" if has else text for text, has in zip(texts, yes, strict=True)]
+
+
+def test_the_better_of_topic_phrase_words_and_question_is_the_name() -> None:
     rng = np.random.default_rng(4)
-    texts, prompts = _filler(rng, N), ["how do plants grow"] * N
-    sorry, steal, bank = (rng.random((3, N)) < 0.08).tolist()
+    texts, prompts = _filler(rng, N), ["how do they grow"] * N
+    sorry, steal, quartz, bank, fish = (rng.random((5, N)) < 0.08).tolist()
     texts = [f"I am sorry, but {text}" if yes else f"sorry, {text}" for text, yes in zip(texts, sorry, strict=True)]
-    texts = [
-        f"{text} {rng.choice(['steal', 'theft'])}" if yes else text for text, yes in zip(texts, steal, strict=True)
-    ]
-    prompts = ["which bank has the best rates" if yes else p for p, yes in zip(prompts, bank, strict=True)]
+    texts = _with_one_of(texts, ["steal", "theft", "thieves"], steal, rng)
+    texts = _with_one_of(texts, ["quartz", "gneiss"], quartz, rng)
+    prompts = ["whose rivals have the best rates" if yes else p for p, yes in zip(prompts, bank, strict=True)]
+    prompts = _with_one_of(prompts, ["lions", "wolves", "sharks", "goats", "kittens"], fish, rng)
     place = _place("Oh, I am sorry, but it was so", "sorry")
     drafts = [
-        _draft("sorry", phrases=("sorry, but",), places=(place,)), _draft("steal", "theft"), _draft("the"),
+        _draft("sorry", phrases=("sorry, but",), places=(place,)), _draft("steal", "theft"),
+        _draft("quartz", "gneiss"), _draft("the"), _draft("the"),
     ]  # fmt: skip
-    names = _names(np.array([sorry, steal, bank]).T, texts, drafts, prompts=prompts)
-    assert [name.kind for name in names] == ["phrase", "tokens", "topic"]
-    assert names[0].name == 'says "I am «sorry, but» it was"' and names[1].name == 'says "steal", "theft"'
-    assert names[2].name.startswith('about "') and "bank" in names[2].name and min(n.score or 0 for n in names) > 0.95
+    names = _names(np.array([sorry, steal, quartz, bank, fish]).T, texts, drafts, prompts=prompts)
+    assert [name.kind for name in names] == ["phrase", "topic", "tokens", "question", "question"]
+    assert names[0].name == 'says "I am «sorry, but» it was"' and names[1].name == "about theft and robbery"
+    assert names[2].name == 'says "quartz", "gneiss"' and names[3].name.startswith('to questions with "')
+    assert names[4].name == "to questions about animals" and min(name.score or 0 for name in names) > 0.95
+
+
+def test_a_set_of_words_is_no_name_where_those_that_it_shows_are_not_the_telling_ones() -> None:
+    rng = np.random.default_rng(8)
+    texts, fires = _filler(rng, N), (rng.random(N) < 0.1).tolist()
+    shown, others = ["quartz", "gneiss", "basalt"], ["ablate", "cozen", "dither"]
+    rare = _with_one_of(texts, [*shown, *3 * others, *3 * others], fires, rng)
+    often = _with_one_of(texts, [*3 * shown, *others], fires, rng)
+    (bag,) = _names(np.array(fires)[:, None], often, [_draft(*shown, *others)])
+    assert bag.name == 'words like "quartz", "gneiss", "basalt"'
+    (other,) = _names(np.array(fires)[:, None], rare, [_draft(*shown, *others)])
+    assert "quartz" not in other.name
+
+
+def test_words_that_one_prompt_alone_is_about_are_no_name_however_many_answers_it_has() -> None:
+    """Eight families of 25 answers have a word of their own; together the words would detect all that fires."""
+    rng = np.random.default_rng(10)
+    family = np.arange(N) // 25
+    own = ["quartz", "gneiss", "basalt", "cozen", "dither", "ablate", "fjord", "zither"]
+    texts = [f"{text} {own[f]}" if f < len(own) else text for text, f in zip(_filler(rng, N), family, strict=True)]
+    (name,) = _names((family < len(own))[:, None], texts, [_draft(*own)], family=family)
+    assert name.kind == "none"
+    everywhere = [f"{text} {rng.choice(own)}" if f < len(own) else text for text, f in
+                  zip(_filler(rng, N), np.arange(N) % 48, strict=True)]  # fmt: skip
+    (name,) = _names((np.arange(N) % 48 < len(own))[:, None], everywhere, [_draft(*own)], family=np.arange(N) // 2)
+    assert '"quartz", "gneiss", "basalt"' in name.name
+
+
+def test_words_of_any_text_are_no_name() -> None:
+    rng = np.random.default_rng(9)
+    texts, fires = _filler(rng, N), (rng.random(N) < 0.1).tolist()
+    texts = _with_one_of(texts, ["used", "provides"], fires, rng)
+    (name,) = _names(np.array(fires)[:, None], texts, [_draft("used", "provides")])
+    assert name.kind == "none"
 
 
 def test_a_word_that_detects_in_the_half_that_chooses_alone_is_no_name() -> None:

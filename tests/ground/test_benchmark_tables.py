@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import harvest
 import names
 import null_flips
 import planted
+import pyarrow as pa
 import pytest
 import scale
 import simulation
@@ -21,7 +23,7 @@ def titles(lines: list[list[str]]) -> list[str]:
 
 def test_null_flips() -> None:
     report = {
-        "share_of_flips_with_any_q_at_most_0.05": 0.02,
+        "share_of_flips_with_any_q_at_most_0.05": 0.025,
         "share_of_flips_with_any_lfsr_below_0.05": 0.005,
         "share_of_cells_beyond_1.96": {
             "global": 0.0486,
@@ -30,9 +32,21 @@ def test_null_flips() -> None:
             "prompt_freq": 0.0244,
             "pattern": 0.05,
             "pattern_group": 0.0281,
+            "detector": 0.0425,
+            "detector_group": 0.0253,
         },
     }
     assert null_flips.table_of(report) == stored("noise", "null-flips")[1:]
+
+
+def test_null_flips_leave_out_the_detectors_that_the_labels_picked(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_from = {"of-labels": "hypothesis", "link-probe": "pattern", "warmth": "trait"}
+    monkeypatch.setattr(null_flips, "detector_names", lambda run: sorted(made_from))
+    monkeypatch.setattr(null_flips, "load_detector", lambda run, name: (None, {"made_from": made_from[name]}))
+    rows = [{"concept_id": 4, "detector": None}, {"concept_id": 5, "detector": "link-probe"},
+            {"concept_id": 6, "detector": "of-labels"}]  # fmt: skip
+    run = SimpleNamespace(table=lambda name, columns: pa.Table.from_pylist(rows).select(columns))
+    assert null_flips.detectors_fitted_to_labels(run) == {"of-labels": 6}
 
 
 def test_simulation() -> None:

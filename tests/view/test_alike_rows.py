@@ -11,7 +11,7 @@ from rich.console import Console
 from synthetic_run import synthetic_tables
 
 from pretilt import schema
-from pretilt.view.effects import merged
+from pretilt.view.effects import is_vague, merged
 from pretilt.view.summary import summarise
 from pretilt.view.tables import ReportTables
 from pretilt.view.terminal.audit import HIDDEN, print_summary
@@ -108,3 +108,32 @@ def test_a_place_where_it_fires_stands_below_the_name_and_harm_is_hidden() -> No
     text = _printed(summary)
     assert "I'm «sorry», but" in text and "«kill»" not in text and HIDDEN in text
     assert "how to «kill» him" in _printed(summary, show_text=True)
+
+
+def test_what_a_person_cannot_decide_about_is_folded_and_counted_with_what_is_sure_of_it() -> None:
+    plain = summarise(synthetic_tables())
+    first, second, *others = plain.amplified
+    assert first.is_sure and second.is_sure and plain.trust["folded"]["everywhere"]["amplify"] == 0
+    vague = {first.concept_id: {"name": UNNAMED}, second.concept_id: {"name": 'perhaps says "list"'}}
+    summary = summarise(_tables([], vague))
+    assert not {first.hypothesis_id, second.hypothesis_id} & {effect.hypothesis_id for effect in summary.amplified}
+    assert [effect.hypothesis_id for effect in summary.amplified][: len(others)] == [e.hypothesis_id for e in others]
+    assert summary.trust["folded"]["everywhere"]["amplify"] == 2
+    assert summary.trust["folded_sure"]["everywhere"]["amplify"] == 2
+    assert "2 more without a clear name, 2 of them sure: in the viewer" in " ".join(_printed(summary).split())
+    assert summary.trust["n_sure"] == plain.trust["n_sure"]
+
+
+def test_where_all_that_is_sure_is_vague_it_stands_in_the_list() -> None:
+    everything = {row["concept_id"]: {"name": f"{UNNAMED} #{row['concept_id']}"} for row in
+                  synthetic_tables().concepts.to_pylist() if row["kind"] != "pattern"}  # fmt: skip
+    summary = summarise(_tables([], everything))
+    assert summary.amplified and all(effect.is_sure for effect in summary.amplified)
+    n_shown = summary.trust["in_lists"]["everywhere"]["amplify"]
+    assert summary.trust["folded"]["everywhere"]["amplify"] == n_shown - len(summary.amplified)
+
+
+def test_a_pattern_of_that_name_is_what_it_is_called() -> None:
+    assert is_vague({"name": "perhaps about law and courts", "kind": "community"}) and is_vague({"name": UNNAMED})
+    assert not is_vague({"name": "perhaps, maybe", "kind": "pattern"})
+    assert not is_vague({"name": 'says "perhaps"', "kind": "feature"}) and not is_vague({"name": None})

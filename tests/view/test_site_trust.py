@@ -100,14 +100,18 @@ def test_of_concepts_that_say_the_same_one_is_drawn_and_the_others_are_counted(c
     assert page.errors() == []
 
 
-def test_what_has_no_readable_name_is_counted_and_stands_in_the_list(chromium: Any, altered: Altered) -> None:
+def test_what_has_no_clear_name_is_counted_and_stands_behind_a_fold(chromium: Any, altered: Altered) -> None:
     ((_, concept),) = altered.sure(1)
     concepts = altered.shard("concepts")
-    concepts["unnamed"][concept], concepts["name"][concept] = True, UNNAMED
+    concepts["vague"][concept], concepts["name"][concept] = True, UNNAMED
     altered.write("concepts", concepts)
     page = opened(chromium, altered)
-    assert "1 without a readable name" in page.text(".shifts") and UNNAMED not in page.text(".bars")
-    page.at("#/responses").shows(UNNAMED)
+    assert "1 without a clear name (1 of them sure)" in page.text(".shifts") and UNNAMED not in page.text(".bars")
+    page.at("#/responses").shows("1 without a clear name are folded, 1 of them sure.")
+    assert UNNAMED not in page.text(".columns > .pane")
+    page.click_on("button", "Show them last")
+    page.shows(UNNAMED)
+    page.at(f"#/responses?c={concept}").shows(UNNAMED)
 
 
 def test_a_baseline_and_a_broken_lens_are_said_first(chromium: Any, altered: Altered) -> None:

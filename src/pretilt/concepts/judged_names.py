@@ -1,14 +1,13 @@
 """Names that a reader can check: of several ways to call a concept the one that best detects the answers it fires in.
 
-A name continues "answers …": *with bold text* (a pattern), *says "I'm «sorry, but» I"* (a phrase where it stands),
-*says "steal", "theft"* (words), *about "bank", "card"* (words of the prompt), *that are long*. Each is scored as
-`concepts.detection` has it: one half of the families chooses the name, the other gives its score. What detects little
-is no name.
+A name continues "answers …": *with bold text* (a pattern), *about theft and robbery* (a topic), *says "I'm «sorry,
+but» I"* (a phrase where it stands), *says "steal", "theft"* (words), *to questions about money and banking* or *to
+questions with "bank"* (topic or words of the prompt), *that are long*. Each is scored as `concepts.detection` has it:
+one half of the families chooses the name, the other gives its score. What detects little is no name.
 """
 
 from __future__ import annotations
 
-import string
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,21 +25,31 @@ from pretilt.concepts.detection import (
     rate_levels,
     word_scores,
 )
-from pretilt.concepts.group_names import function_words
 from pretilt.concepts.names import TOKENS, ConceptName, Draft, Place, says_something
-from pretilt.concepts.readable import NAME_CAP, UNNAMED, make_unique, readable, shorten
+from pretilt.concepts.readable import NAME_CAP, PERHAPS, UNNAMED, make_unique, readable, shorten
 from pretilt.concepts.terms import Words, split_words, texts_with
+from pretilt.concepts.topics import bundled_topics, topic_levels
 from pretilt.schema import Concepts
 
-PATTERN, PHRASE, TOPIC, LENGTH, NONE = "pattern", "phrase", "topic", "length", "none"
-KINDS = (PATTERN, PHRASE, TOKENS, TOPIC, LENGTH, NONE)  # the first of those that detect equally well is the name
+PATTERN, TOPIC, PHRASE, QUESTION, LENGTH, NONE = "pattern", "topic", "phrase", "question", "length", "none"
+KINDS = (
+    PATTERN,
+    TOPIC,
+    PHRASE,
+    TOKENS,
+    QUESTION,
+    LENGTH,
+    NONE,
+)  # the first of those that detect equally well is the name
 EQUAL = 0.03  # of scores
 ALMOST_ALL, MOSTLY = 0.9, 0.8  # a pattern names a concept from this score on; below the first it says "mostly"
 LEAST_CHOSEN, LEAST_SCORE = 0.65, 0.6  # of the half that chooses, and of the half that judges
 BY_LENGTH = 0.8  # of both halves: from it on a concept without a clear name is one of long answers, or of short ones
 CLEAR = 0.7  # of the half that judges: below it a name says "perhaps"
+LEAST_FAMILIES = 5  # of the half that chooses, with an answer (or prompt) that holds a word or phrase of a name
 LEAST_WORD = 0.6  # of a word that no peak offered, of the answer or of the prompt
 MOST_WORDS = 3  # that a name shows
+LEAST_SHOWN = 0.65  # of the half that judges: the words that a name shows, where it is made of more, detect this alone
 SET_SIZES = (1, 2, 3, 6, 12)  # words of which an answer may hold any; two of them count more than one
 BLOCK = 128  # concepts worked on at a time
 N_CONTEXTS, CONTEXT_CAP = 3, 72
@@ -76,7 +85,8 @@ class _Candidate:
     kind: str
     text: str
     words: tuple[str, ...]  # any of them in the answer
-    topic: tuple[str, ...] = ()  # any of them in the prompt
+    of_prompt: tuple[str, ...] = ()  # any of them in the prompt
+    shown: int = -1  # of a name that shows a part of its words: the number of the candidate made of that part
 
 
 class Judge:
@@ -91,7 +101,10 @@ class Judge:
         self._row_of_answer = corpus.row_of_answer
         self._strength = csr_array(corpus.strength, dtype=np.float32)
         self._texts, self._prompts = split_words(corpus.texts), split_words(corpus.prompts)
-        self._text_words, self._prompt_words = (_telling(words) for words in (self._texts, self._prompts))
+        self._topics = [topic.title for topic in bundled_topics()]
+        self._topic_levels = [topic_levels(words, bundled_topics()) for words in (self._texts, self._prompts)]
+        self._family = np.unique(corpus.family, return_inverse=True)[1]
+        self._text_words, self._prompt_words = (self._telling(words) for words in (self._texts, self._prompts))
 
     def names(self, concepts: Concepts, drafts: Sequence[Draft]) -> list[ConceptName]:
         """Of every concept, in order; unique. A concept that too few answers show keeps the name of its draft."""
@@ -110,19 +123,24 @@ class Judge:
         coded = codes(strength, self.answers)
         candidates = self._candidates(coded, drafts)
         scores = self._scores(coded, candidates)
-        of_patterns = [auroc_of_levels(coded, self._levels, self.answers, half) for half in (0, 1)]
 
         offers: list[list[tuple[int, float, float, str, str]]] = [[] for _ in drafts]
         for candidate, chooses, judges in zip(candidates, *scores, strict=True):
-            offers[candidate.concept].append(
-                (KINDS.index(candidate.kind), chooses, judges, candidate.kind, candidate.text)
-            )
-        n_patterns = max(len(self._patterns), 1)
-        for i, column in enumerate(np.nan_to_num(of_patterns[0]).argmax(axis=1) if self._patterns else []):
-            chooses, judges = (float(part[i, column]) for part in of_patterns)
+            if candidate.shown < 0 or scores[1][candidate.shown] >= LEAST_SHOWN:
+                offers[candidate.concept].append(
+                    (KINDS.index(candidate.kind), chooses, judges, candidate.kind, candidate.text)
+                )
+        for i, column, chooses, judges in self._first_columns(coded, self._levels):
             if chooses >= MOSTLY:
-                text = _with(self._patterns[column % n_patterns], mostly=chooses < ALMOST_ALL)
-                offers[i].append((0, chooses, judges, PATTERN, text))
+                text = _with(self._patterns[column % len(self._patterns)], mostly=chooses < ALMOST_ALL)
+                offers[i].append((KINDS.index(PATTERN), chooses, judges, PATTERN, text))
+        for levels, kind, before in zip(
+            self._topic_levels, (TOPIC, QUESTION), ("about", "to questions about"), strict=True
+        ):
+            for i, column, chooses, judges in self._first_columns(coded, levels):
+                offers[i].append(
+                    (KINDS.index(kind), chooses, judges, kind, shorten(f"{before} {self._topics[column]}"))
+                )
 
         of_length = [auroc_of_length(strength, self.answers, half) for half in (0, 1)]
         shares = (strength > 0).mean(axis=0) if strength.size else np.zeros(len(drafts))
@@ -135,6 +153,15 @@ class Judge:
             )
         ]
 
+    def _first_columns(self, coded: np.ndarray, levels: np.ndarray) -> list[tuple[int, int, float, float]]:
+        """(concept, column, score of the half that chooses, and of the half that judges): of every concept the column
+        of `levels` (n, P) that detects it best in the half that chooses."""
+        if not levels.shape[1]:
+            return []
+        chooses, judges = (auroc_of_levels(coded, levels, self.answers, half) for half in (0, 1))
+        columns = np.nan_to_num(chooses).argmax(axis=1).tolist()
+        return [(i, k, float(chooses[i, k]), float(judges[i, k])) for i, k in enumerate(columns)]
+
     def _by_strength(self, draft: Draft, strength: np.ndarray) -> Draft:
         """With the places first that lie in the answers in which the whole concept, not a feature of it, fires most."""
         answer = [self._row_of_answer[place.row, int(place.span == "rejected")] for place in draft.places]
@@ -146,22 +173,47 @@ class Judge:
         of_texts, of_prompts = (
             _detecting(columns, coded, self.answers) for columns in (self._text_words, self._prompt_words)
         )
+        usual = self._usual({term for draft in drafts for term in (*draft.words, *(p for p, _ in draft.phrases))})
         for i, draft in enumerate(drafts):
             for phrase, _ in draft.phrases:
-                if any(map(says_something, phrase.split())):
+                if phrase in usual and any(map(says_something, phrase.split())):
                     candidates.append(_Candidate(i, PHRASE, _says([_in_context(phrase, draft.places)]), (phrase,)))
-            word_lists = [[word for word in draft.words if says_something(word)], of_texts[i]]
+            word_lists = [[word for word in draft.words if word in usual and says_something(word)], of_texts[i]]
             for words in word_lists:
+                shown = -1
                 for n in sorted({min(len(words), n) for n in SET_SIZES} - {0}):
+                    if n == MOST_WORDS:
+                        shown = len(candidates)
                     text = _says(words[:n]) if n <= MOST_WORDS else _words_like(words)
-                    candidates.append(_Candidate(i, TOKENS, text, tuple(words[:n])))
-            topic = of_prompts[i]
-            for n in range(1, len(topic) + 1):
-                candidates.append(_Candidate(i, TOPIC, _about(topic[:n]), (), tuple(topic[:n])))
-                if words := word_lists[0][:2]:
-                    text = f"{_says(words)} {_about(topic[:n])}"
-                    candidates.append(_Candidate(i, TOPIC, text, tuple(words), tuple(topic[:n])))
+                    part = shown if n > MOST_WORDS else -1
+                    candidates.append(_Candidate(i, TOKENS, text, tuple(words[:n]), shown=part))
+            for n in range(1, len(of_prompts[i]) + 1):
+                of_prompt = of_prompts[i][:n]
+                candidates.append(_Candidate(i, QUESTION, _to_questions(of_prompt), (), tuple(of_prompt)))
         return candidates
+
+    def _n_families(self, held: csc_array) -> np.ndarray:
+        """How many families of the half that chooses have an answer that holds each column of `held` (n, n_terms)."""
+        rows = np.flatnonzero(self.answers.half == 0)
+        shape = (int(self._family.max(initial=-1)) + 1, self._family.size)
+        of_family = csr_array((np.ones(rows.size, np.float32), (self._family[rows], rows)), shape=shape)
+        return np.bincount(csr_array(of_family @ held).indices, minlength=held.shape[1])
+
+    def _usual(self, terms: set[str]) -> set[str]:
+        """Those in answers of several families of the half that chooses: others are what one prompt is about, or were
+        found in the half that judges."""
+        ordered = sorted(terms)
+        n_families = self._n_families(csc_array(texts_with(self._texts, ordered).astype(np.float32)))
+        return {term for term, n in zip(ordered, n_families.tolist(), strict=True) if n >= LEAST_FAMILIES}
+
+    def _telling(self, words: Words) -> tuple[list[str], csc_array]:
+        """The words that say something, held by neither few families nor most texts, and which text holds which."""
+        presence = csc_array(words.presence)
+        is_usual = self._n_families(presence) >= LEAST_FAMILIES
+        is_usual &= (np.diff(presence.indptr) >= len(words) // 1000) & (np.diff(presence.indptr) <= len(words) // 2)
+        keep = [i for i in np.flatnonzero(is_usual).tolist() if len(words.vocabulary[i]) > 2]
+        keep = [i for i in keep if words.vocabulary[i][0].isalpha() and says_something(words.vocabulary[i])]
+        return [words.vocabulary[i] for i in keep], csc_array(presence[:, keep])
 
     def _scores(self, coded: np.ndarray, candidates: Sequence[_Candidate]) -> tuple[list[float], list[float]]:
         """Of every candidate, by the half that chooses and by the half that judges; NaN where too few answers show."""
@@ -169,7 +221,7 @@ class Judge:
         held = csc_array((n, len(candidates)), dtype=np.int8)
         for words, lists in (
             (self._texts, [candidate.words for candidate in candidates]),
-            (self._prompts, [candidate.topic for candidate in candidates]),
+            (self._prompts, [candidate.of_prompt for candidate in candidates]),
         ):
             terms = sorted({term for list_ in lists for term in list_})
             number = {term: i for i, term in enumerate(terms)}
@@ -207,7 +259,7 @@ def _best(
         equal = [offer for offer in offers if offer[1] >= best - EQUAL]
         _, _, judges, kind, text = min(equal, key=lambda offer: (offer[0], -offer[1], len(offer[4])))
         if np.isfinite(judges) and judges >= (CLEAR if of_length else LEAST_SCORE):
-            text = text if judges >= CLEAR else shorten(f"perhaps {text}")
+            text = text if judges >= CLEAR else shorten(f"{PERHAPS} {text}")
             return ConceptName(text, draft.shown_phrases, kind, round(judges, 4), _contexts(draft, text))
     if of_length:
         text = "that are long" if by_length[1][1] else "that are short"
@@ -231,17 +283,6 @@ def _unnamed(share: float) -> str:
 
 
 # --- words that detect a concept, wherever it fires -----------------------------------------------------------------
-
-
-def _telling(words: Words) -> tuple[list[str], csc_array]:
-    """The words that say something and that neither few nor most of the texts hold, and which text holds which."""
-    presence = csc_array(words.presence)
-    n_texts = np.diff(presence.indptr)
-    common = np.flatnonzero((n_texts >= max(5, len(words) // 1000)) & (n_texts <= len(words) // 2))
-    stop = function_words()
-    keep = [i for i in common.tolist() if words.vocabulary[i][0].isalpha() and len(words.vocabulary[i]) > 2]
-    keep = [i for i in keep if words.vocabulary[i].strip(string.punctuation) not in stop]
-    return [words.vocabulary[i] for i in keep], csc_array(presence[:, keep])
 
 
 def _detecting(columns: tuple[list[str], csc_array], coded: np.ndarray, answers: Answers) -> list[list[str]]:
@@ -271,8 +312,8 @@ def _words_like(words: Sequence[str]) -> str:
     return f"words like {_quoted(words[:MOST_WORDS], NAME_CAP - 12)}"
 
 
-def _about(words: Sequence[str]) -> str:
-    return f"about {_quoted(words)}"
+def _to_questions(words: Sequence[str]) -> str:
+    return f"to questions with {_quoted(words, NAME_CAP - 18)}"
 
 
 def _quoted(words: Sequence[str], cap: int = NAME_CAP - 6) -> str:

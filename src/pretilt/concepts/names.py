@@ -31,6 +31,14 @@ _PRIOR_FIRINGS = 20.0
 _PEAKS = 256  # places read per concept
 _PLAIN_PUNCTUATION = set(".,;:'\"’“”()[]{}-–—␣⏎ ")
 _NEGATIONS = {"not", "no", "never", "nothing", "none", "nobody", "cannot", "without"}
+# Of any text, whatever it is about and however it is written.
+_LIGHT_WORDS = """
+use uses used using provide provides provided providing include includes included including contain contains containing
+involve involves involved involving require requires required various different several certain thing things way ways
+kind kinds type types sort sorts lot lots case cases part parts aspect aspects factor factors item items also make makes
+made making take takes taken taking put puts putting come comes coming came become becomes new one ones
+"""
+_LIGHT = frozenset(_LIGHT_WORDS.split())
 TOKENS = "tokens"
 _FAINT = 0.1  # a token whose weight is below this share of the best one's is noise
 
@@ -328,10 +336,11 @@ def _compose(words: list[str], phrases: list[tuple[str, float]]) -> str:
 
 
 def says_something(word: str) -> bool:
-    """No function word but a negation, no bare punctuation: marks such as ** or # say something."""
+    """No function word but a negation, no word of any text ("used"), no bare punctuation: ** or # say something."""
     text = word.strip("…").casefold()
     if any(character.isalnum() for character in text):
-        return text.strip(string.punctuation) not in function_words() - _NEGATIONS
+        text = text.strip(string.punctuation)
+        return text in _NEGATIONS or (text not in _LIGHT and text not in function_words())
     return not set(text) <= _PLAIN_PUNCTUATION
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 NAME_CAP = 48  # characters of the longest name
+PERHAPS = "perhaps"  # how a name begins that detects where its concept fires, but not well
 UNNAMED = "no readable name"  # how the name of a concept begins that function words alone would name
 
 _SHOWN = {"\n": "⏎", "\r": "⏎", "\t": "⇥", "\u2028": "⏎", "\u2029": "⏎", "\x0b": "⏎", "\x0c": "⏎", "\x85": "⏎"}

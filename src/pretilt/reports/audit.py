@@ -184,6 +184,8 @@ class Trust(Report):
     tested: Counts
     shown: Counts
     in_lists: dict[str, Counts]  # place → direction → effects that would print as other than 0
+    folded: dict[str, Counts]  # of these, effects without a clear name that the lists of this summary leave out
+    folded_sure: dict[str, Counts]  # those of them that are sure
     n_silent: int | None  # pairs that no concept sets apart, which are in no group
     n_tested: int
     n_shown: int

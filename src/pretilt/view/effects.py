@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pretilt.artifacts import finite
-from pretilt.concepts.readable import UNNAMED
+from pretilt.concepts.readable import PERHAPS, UNNAMED
 from pretilt.schema import DETECTOR, IN_GROUPS, LISTED, OVER_ALL_PAIRS, PATTERN
-from pretilt.stats.sure import is_sure
+from pretilt.stats.sure import is_sure, sure_rows
 from pretilt.text import counted, mask_slurs
 from pretilt.view.certainty import signed, verdict
 from pretilt.view.tables import ReportTables, n_train
@@ -25,9 +25,10 @@ __all__ = [
     "Effect",
     "Labels",
     "effect_id",
+    "folded_effects",
     "in_words",
     "interval",
-    "is_unnamed",
+    "is_vague",
     "merged",
     "n_shown",
     "prints_as_zero",
@@ -39,7 +40,7 @@ __all__ = [
 ]
 
 _NUMBER = re.compile(r" #\d+'*\Z")
-_NAME_COLUMNS = ("concept_id", "name", "name_score")
+NAME_COLUMNS = ("concept_id", "kind", "name", "name_score")
 FOLLOWS_LENGTH = 0.3  # |correlation| with the length difference from which a person is warned
 MOST_UNSURE = 3  # rows told of a list in which nothing is sure
 PLACES = {
@@ -274,9 +275,13 @@ def prints_as_zero(row: Mapping[str, Any]) -> bool:
     return signed(row["delta"] if shrunken is None else shrunken) == "0"
 
 
-def is_unnamed(concept: Mapping[str, Any]) -> bool:
-    """Nothing that a reader could look for tells where the concept fires."""
-    return str(concept.get("name") or "").startswith(UNNAMED)
+def is_vague(concept: Mapping[str, Any]) -> bool:
+    """Nothing that a reader could look for tells where the concept fires, or not well: it stands behind a fold.
+
+    By the name that the audit gave, whatever people called it since. Patterns and detectors are what they are called.
+    """
+    name = str(concept.get("name") or "")
+    return concept.get("kind") not in (PATTERN, DETECTOR) and name.startswith((UNNAMED, f"{PERHAPS} "))
 
 
 def _without_number(concept: Mapping[str, Any]) -> str:
@@ -290,7 +295,7 @@ def merged(
     """The rows without those that another one of the same group or prompts stands for, whose ids it has in "alike".
 
     Concepts are alike by `alike` (schema ALIKE), or where their names tell a reader the same ("with links #3", "with
-    links #7"). Of rows whose concepts are alike that one stands for the others which is sure, has a readable name,
+    links #7"). Of rows whose concepts are alike that one stands for the others which is sure, is not vague,
     whose name scores best, whose effect is largest; in that order. It has the place of the first of them.
     """
     alike_ids: dict[int, set[int]] = {}
@@ -301,9 +306,9 @@ def merged(
     def worth(i: int) -> tuple[bool, bool, float, float]:
         concept = concepts.get(rows[i]["concept_id"], {})
         score = round(finite(concept.get("name_score")) or 0.0, 2)
-        return not is_sure(rows[i]), is_unnamed(concept), -score, -abs(rows[i]["delta"])
+        return not is_sure(rows[i]), is_vague(concept), -score, -abs(rows[i]["delta"])
 
-    names = {i: _without_number(concept) for i, concept in concepts.items() if not is_unnamed(concept)}
+    names = {i: _without_number(concept) for i, concept in concepts.items() if not is_vague(concept)}
     standing: dict[tuple[str, int, int | str], int] = {}  # (view, where, concept or name) → the row that stands for it
     group_of_row: dict[int, list[int]] = {}
     for i in sorted(range(len(rows)), key=worth):
@@ -322,18 +327,47 @@ def merged(
 def shortlist(tables: ReportTables, place: str, direction: str, limit: int) -> list[dict[str, Any]]:
     """What is told first of one of PLACES: at most `limit` rows, at most two of a group or prompt concept.
 
-    Of concepts that say the same one is told, with the others' hypothesis_id under "alike". Only what is sure, concepts
-    without a readable name last; where nothing is sure, the first three of the list that are not printed as 0. In the
-    paper's order, the list as it stands.
+    Of concepts that say the same one is told, with the others' hypothesis_id under "alike". Only what is sure, and of
+    it only what has a clear name, unless nothing has; where nothing is sure, the first three of the list that are not
+    printed as 0. In the paper's order, the list as it stands.
     """
     rows = shown_rows(tables, PLACES[place], direction, min(50 * limit, LISTED))
-    if not tables.paper_order:
-        columns = tables.concepts.select([name for name in _NAME_COLUMNS if name in tables.concepts.column_names])
-        concepts = {concept["concept_id"]: concept for concept in columns.to_pylist()}
-        rows = merged(rows, concepts, tables.alike)
-        rows.sort(key=lambda row: (not is_sure(row), is_unnamed(concepts.get(row["concept_id"], {}))))
-    rows = spread(rows, limit)
-    sure_rows = [row for row in rows if is_sure(row)]
-    if not sure_rows:
-        return [row for row in rows if not prints_as_zero(row)][:MOST_UNSURE]
-    return rows if tables.paper_order else sure_rows
+    if tables.paper_order:
+        rows = spread(rows, limit)
+        return rows if any(map(is_sure, rows)) else _first_unsure(rows)
+
+    concepts = _names(tables)
+    rows = merged(rows, concepts, tables.alike)
+    clear = [row for row in rows if not is_vague(concepts.get(row["concept_id"], {}))]
+    for part in (clear, rows):
+        if sure := [row for row in part if is_sure(row)]:
+            return spread(sure, limit)
+    return _first_unsure(spread(clear, limit)) or _first_unsure(spread(rows, limit))
+
+
+def folded_effects(
+    tables: ReportTables, place: str, direction: str, listed: Sequence[Mapping[str, Any]]
+) -> tuple[int, int]:
+    """How many shown effects of one of PLACES are vague and neither `listed` nor stood for; how many of them are sure.
+
+    (0, 0) in the paper's order, which folds nothing.
+    """
+    if tables.paper_order:
+        return 0, 0
+    vague = [i for i, concept in _names(tables).items() if is_vague(concept)]
+    h = tables.hypotheses
+    keep = pc.and_(pc.is_in(h["view"], pa.array(PLACES[place])), pc.equal(h["direction"], direction))
+    keep = pc.and_(pc.and_(keep, h["shown"]), pc.is_in(h["concept_id"], pa.array(vague, h["concept_id"].type)))
+    told = [i for row in listed for i in (row["hypothesis_id"], *row.get("alike", ()))]
+    keep = pc.and_(keep, pc.invert(pc.is_in(h["hypothesis_id"], pa.array(told, pa.string()))))
+    folded = h.filter(keep)
+    return folded.num_rows, int(sure_rows(folded).sum())
+
+
+def _names(tables: ReportTables) -> dict[int, dict[str, Any]]:
+    columns = tables.concepts.select([name for name in NAME_COLUMNS if name in tables.concepts.column_names])
+    return {concept["concept_id"]: concept for concept in columns.to_pylist()}
+
+
+def _first_unsure(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in rows if not prints_as_zero(row)][:MOST_UNSURE]

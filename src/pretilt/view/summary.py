@@ -35,7 +35,7 @@ from pretilt.schema import (
 )
 from pretilt.stats.sure import sure_rows
 from pretilt.text import is_harmful
-from pretilt.view.effects import PLACES, Effect, Labels, n_shown, shortlist
+from pretilt.view.effects import PLACES, Effect, Labels, folded_effects, n_shown, shortlist
 from pretilt.view.plain_words import opening
 from pretilt.view.tables import ReportTables, n_train
 
@@ -238,12 +238,16 @@ def summarise(
     and `n_local` each in groups and by what the prompt is about, at most two of the same place, so that one striking
     group does not hide the others."""
     labels = Labels(tables)
-    lists = {
-        (place, direction): [labels.effect(row) for row in shortlist(tables, place, direction, limit)]
+    rows_of_list = {
+        (place, direction): shortlist(tables, place, direction, limit)
         for place, limit in zip(PLACES, (n_patterns, n_global, n_local, n_local), strict=True)
         for direction in ("amplify", "suppress")
     }
+    lists = {key: [labels.effect(row) for row in rows] for key, rows in rows_of_list.items()}
+    folded = {key: folded_effects(tables, *key, rows) for key, rows in rows_of_list.items()}
     trust, views = _trust(tables), (tables.manifest.get("statistics") or {}).get("views", {})
+    for i, name in enumerate(("folded", "folded_sure")):
+        trust[name] = {place: {way: folded[place, way][i] for way in ("amplify", "suppress")} for place in PLACES}
     return Summary(
         title=title or str(tables.manifest.get("source") or "preference data"),
         opening=opening(

@@ -129,6 +129,8 @@ export interface Trust {
   tested: Record<string, number>;
   shown: Record<string, number>;
   in_lists: Record<string, Record<string, number>>;
+  folded: Record<string, Record<string, number>>;
+  folded_sure: Record<string, Record<string, number>>;
   n_silent: number | null;
   n_tested: number;
   n_shown: number;
@@ -322,7 +324,7 @@ export interface Concepts {
   per_100_words: Num[];
   length_correlation: Num[];
   name: string[];
-  unnamed: boolean[];
+  vague: boolean[];
   unit: string[];
   phrases: string[][];
   contexts: string[][];

@@ -217,6 +217,11 @@ class Store {
     return leader === undefined ? this.ownName(concept) : `${this.ownName(leader)} (${this.ownName(concept)})`;
   }
 
+  /** Nobody could decide about it by its name: lists fold it, unless somebody named or pinned it. */
+  isFolded(concept: number): boolean {
+    return this.concepts!.vague[concept] && !this.curation.names[concept] && !this.curation.pinned.includes(concept);
+  }
+
   /** Without the name of the concept that it stands under. */
   ownName(concept: number): string {
     return this.curation.names[concept] || this.concepts!.name[concept] || `concept ${concept}`;

@@ -129,7 +129,7 @@ class Concepts(Report):
     per_100_words: list[Number]
     length_correlation: list[Number]
     name: list[str]
-    unnamed: list[bool]
+    vague: list[bool]
     unit: list[str]
     phrases: list[list[str]]
     contexts: list[list[str]]

@@ -16,7 +16,7 @@ from pretilt.stats.sure import sure_rows
 from pretilt.text import mask_slurs
 from pretilt.view.certainty import verdict
 from pretilt.view.concept_map import ConceptMap
-from pretilt.view.effects import in_words, is_unnamed, merged, shown_rows, unit_of
+from pretilt.view.effects import NAME_COLUMNS, in_words, is_vague, merged, shown_rows, unit_of
 from pretilt.view.pair_map import pair_map
 from pretilt.view.site.facts import build_facts
 from pretilt.view.site.notable import notable
@@ -59,7 +59,7 @@ def alike(tables: ReportTables) -> dict[str, list[str]]:
     """Effect over all pairs to those whose concepts say the same, which it stands for; {} in the paper's order."""
     if tables.paper_order:
         return {}
-    names = tables.concepts.select(["concept_id", "name", "name_score"]).to_pylist()
+    names = tables.concepts.select([*NAME_COLUMNS]).to_pylist()
     concept_of = {concept["concept_id"]: concept for concept in names}
     stands_for: dict[str, list[str]] = {}
     for view in OVER_ALL_PAIRS:
@@ -77,7 +77,7 @@ def concepts(tables: ReportTables) -> dict[str, Any]:
     return {
         **columns(table.select([name for name in CONCEPT_COLUMNS if name in table.column_names])),
         "name": [mask_slurs(row["name"] or f"concept {row['concept_id']}") for row in rows],
-        "unnamed": [is_unnamed(row) for row in rows],
+        "vague": [is_vague(row) for row in rows],
         "unit": [unit_of(row["kind"]) for row in rows],
         "phrases": [[mask_slurs(phrase) for phrase in (row["phrases"] or [])[:8]] for row in rows],
         "contexts": [[mask_slurs(context) for context in row["contexts"] or []] for row in rows],

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -137,25 +138,25 @@ def _mark(direction: str) -> str:
 
 
 def _lists(page: Page, summary: Summary, show_text: bool) -> None:
-    numbers, in_lists = count(1), summary.trust["in_lists"]
-    if any(in_lists["patterns"].values()):
+    numbers = count(1)
+    if any(summary.trust["in_lists"]["patterns"].values()):
         patterns = {"amplify": summary.amplified_patterns, "suppress": summary.suppressed_patterns}
         note = "shares of the answers that hold a pattern, over all pairs: grep can recount them"
         if any(effect.view == DETECTOR for effects in patterns.values() for effect in effects):
             note = "shares of the answers that hold a pattern (grep can recount them) or reach a detector's threshold"
         page.heading("In the text", note)
-        _table(page, numbers, patterns, in_lists["patterns"], of_patterns=True)
+        _table(page, numbers, patterns, summary.trust, "patterns", show_text=show_text)
     if summary.read["unit"] == "words":
         _groups(page, summary, numbers, show_text)
         return
     page.heading("Most amplified", "chosen responses show it more, over all pairs")
-    _table(page, numbers, {"amplify": summary.amplified}, in_lists["everywhere"], show_text=show_text)
+    _table(page, numbers, {"amplify": summary.amplified}, summary.trust, "everywhere", show_text=show_text)
     page.heading("Most suppressed", "rejected responses show it more, over all pairs")
-    _table(page, numbers, {"suppress": summary.suppressed}, in_lists["everywhere"], show_text=show_text)
+    _table(page, numbers, {"suppress": summary.suppressed}, summary.trust, "everywhere", show_text=show_text)
     _groups(page, summary, numbers, show_text)
     page.heading("When the prompt is about …", "the prompts most about it against all others; at most two of each")
     by_prompt = {"amplify": summary.amplified_by_prompt, "suppress": summary.suppressed_by_prompt}
-    _table(page, numbers, by_prompt, in_lists["prompts"], show_text=show_text)
+    _table(page, numbers, by_prompt, summary.trust, "prompts", show_text=show_text)
 
 
 def _groups(page: Page, summary: Summary, numbers: Iterator[int], show_text: bool) -> None:
@@ -163,23 +164,24 @@ def _groups(page: Page, summary: Summary, numbers: Iterator[int], show_text: boo
     if n := summary.trust["n_silent"]:
         page.print(f"{counted(n, 'pair')} that no concept sets apart {'is' if n == 1 else 'are'} in no group")
     in_groups = {"amplify": summary.amplified_in_groups, "suppress": summary.suppressed_in_groups}
-    _table(page, numbers, in_groups, summary.trust["in_lists"]["groups"], show_text=show_text)
+    _table(page, numbers, in_groups, summary.trust, "groups", show_text=show_text)
 
 
 def _table(
     page: Page,
     numbers: Iterator[int],
     parts: Mapping[str, Sequence[Effect]],
-    in_lists: Mapping[str, int],
+    trust: Mapping[str, Any],
+    place: str,
     *,
-    of_patterns: bool = False,
-    show_text: bool = False,
+    show_text: bool,
 ) -> None:
     """The rows of each direction, numbered. Where nothing is sure that is said, and what follows is dim.
 
-    `of_patterns`: with the shares of answers instead of q and the phrases. `in_lists`: of each direction, how many
-    passed the display rules; where no row is given all of them print as 0.
+    Patterns have the shares of answers instead of q and the phrases. `trust`: the summary's; how many of this place
+    passed the display rules in each direction (where no row is given all of them print as 0), and how many are folded.
     """
+    of_patterns, in_lists = place == "patterns", trust["in_lists"][place]
     if not any(in_lists[direction] for direction in parts):
         page.print("nothing passed the display rules")
         return
@@ -208,6 +210,10 @@ def _table(
                 [page.text(_phrase(effect), "dim")] if wide else []
             )
             table.add_row(*cells, style="" if effect.is_sure else "dim")
+        if n := trust["folded"][place][direction]:
+            n_sure = trust["folded_sure"][place][direction]
+            line = f"{n:,} more without a clear name, {n_sure:,} of them sure: in the viewer"
+            table.add_row(page.text(_mark(direction)), page.text(line, "dim"))
     page.print(table)
 
 
