@@ -21,6 +21,7 @@ from pretilt.artifacts import file_hash
 from pretilt.detectors import step, stored
 from pretilt.run import Run
 from pretilt.schema import FORECAST, FORECAST_FILE
+from pretilt.view.concept_map import concept_map
 from pretilt.view.summary import summary_of
 from pretilt.view.terminal.audit import print_summary
 
@@ -269,3 +270,10 @@ def test_the_command_prints_the_card(copied: Path, tmp_path: Path) -> None:
     assert json.loads(as_json.stdout)["kind"] == "difference"
     refused = in_process("detector", copied, "--name", "again")
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1
+
+
+def test_a_detector_has_a_place_on_the_viewers_map(detected: Path) -> None:
+    run = Run(detected)
+    names = run.table("concepts.parquet").sort_by("concept_id")["detector"].to_pylist()
+    points = concept_map(run).points
+    assert points.shape == (len(names), 2) and np.isfinite(points[names.index("thanks")]).all()
