@@ -1,6 +1,6 @@
 """Does a plan do what its what-if said? Trainings under plans on finished worlds of `benchmarks/worlds`.
 
-    python benchmarks/worlds --out runs/worlds --worlds P2 P3-on P4 P7 --seeds 1 --no-controls
+    python benchmarks/worlds --out runs/worlds --worlds P2 P3-on P7 --seeds 1 --no-controls
     python benchmarks/worlds --out runs/worlds --worlds P2 --seeds 2 --no-controls
     python benchmarks/shaping.py --runs runs/worlds/small/P2-1/run                    # every plan of that world
     python benchmarks/shaping.py --runs runs/worlds/small/P2-1/run --plans drop       # some of them
@@ -30,15 +30,13 @@ from pretilt.shape.step import compiled_plan, open_shape
 from pretilt.shape.what_if import WHAT_IF_RUNGS, WhatIf
 from pretilt.stats.agreement import correlation, spearman
 
-CHEER, SMILE, NUMBER, EXPERT, YOU = (
-    f"pattern:{name}" for name in ("exclamation-mark", "emoticon", "number", "see-a-professional", "second-person")
-)
+CHEER, SMILE, NUMBER, YOU = (f"pattern:{name}" for name in ("exclamation-mark", "emoticon", "number", "second-person"))
 HALF = "prompt_has:first-topics"  # of the topics; in the other half the labels of P3-on say the contrary
 DETECTORS = {"cheer": CHEER, "you": YOU}  # fitted to a pattern, for plans that need a direction or a probe
 
 
 def less(target: str, method: str, to: str = "base", **more: Any) -> dict[str, Any]:
-    """An item that suppresses, or of P4 amplifies, to a share of the plain shift."""
+    """An item that suppresses to a share of the plain shift."""
     return {"suppress": target, "method": method, "to": to, **more}
 
 
@@ -81,10 +79,6 @@ PLANS: dict[str, dict[str, list[dict[str, Any]]]] = {
         "local-drop": [less(CHEER, "drop", gate=HALF)],
         "plain-offset": [{"suppress": CHEER, "method": "offset", "strength": 1.0}],
         "gated-number": [more(NUMBER, "offset", 2.0, gate=HALF)],
-    },
-    "P4": {  # a trait of the rejected responses
-        "back-offset": [{"amplify": EXPERT, "method": "offset", "to": "base"}],
-        "back-drop": [{"amplify": EXPERT, "method": "drop", "to": "base"}],
     },
     "P7": {  # two that go together
         "both-offset": [less(SMILE, "offset"), {"protect": CHEER}],
