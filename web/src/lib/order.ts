@@ -10,3 +10,17 @@ export const isStronger = (row: Sized, best: Sized | null | undefined) => !best 
 
 /** True if one of the texts holds the query, whatever its case; every text holds the empty one. */
 export const holds = (texts: string[], query: string) => !query || texts.some((text) => text.toLowerCase().includes(query.toLowerCase()));
+
+/** A name without the number that tells it from others of the same name. */
+export const baseName = (name: string) => name.replace(/ #\d+$/, '');
+
+/** Entries of one base name and direction as one: the first of each, and how many more there are. */
+export function stacked<T>(entries: T[], nameOf: (entry: T) => string, upOf: (entry: T) => boolean): { entry: T; more: number }[] {
+  const rows = new Map<string, { entry: T; more: number }>();
+  for (const entry of entries) {
+    const key = `${upOf(entry)} ${baseName(nameOf(entry))}`, row = rows.get(key);
+    if (row) row.more++;
+    else rows.set(key, { entry, more: 0 });
+  }
+  return [...rows.values()];
+}
