@@ -340,8 +340,9 @@ class Run:
     def _remedy(self, name: str) -> str:
         """What mends a report of another version; an audit's is made anew only with all that rests on it."""
         stages = self.manifest["stages"]
-        command = next((self._command(stage) for stage in stages if name in stages[stage]["files"]), "audit")
-        again = "`pretilt audit` again into a new folder" if "audit" in command else f"{command} again"
+        stage = next((stage for stage in stages if name in stages[stage]["files"]), "")
+        is_of_audit = not any(re.fullmatch(pattern, stage) for pattern, _ in _COMMANDS)
+        again = "`pretilt audit` again into a new folder" if is_of_audit else f"{self._command(stage)} again"
         return f"Run {again}, or read it with the version that wrote it"
 
 

@@ -90,7 +90,7 @@ def test_the_place_is_named(shared_run: pretilt.AuditResult, change: Any, place:
 def test_a_report_of_other_fields_is_one_line_and_none_is_written(
     shared_run: pretilt.AuditResult, tmp_path: Path
 ) -> None:
-    run = Run(shutil.copytree(shared_run.path, tmp_path / "run"))
+    run = Run(shutil.copytree(shared_run.path, tmp_path / "audit run"))
     report = run.json("statistics.json")
     with run.stage("audit", version=99, config={}, reads=[]) as stage:
         with pytest.raises(ValueError, match=r"statistics\.json: mood: extra inputs"):

@@ -74,6 +74,8 @@ def test_turned_round_it_teaches_the_contrary_and_one_answer_shows_what_it_has(r
     assert alone.u and min(alone.u.values()) > 0 > max(other.u.values())
     prompt_alone = reader.read(prompt, "", "")
     assert not prompt_alone.u and prompt_alone.prompt_concepts == pair.prompt_concepts
+    answer_alone = reader.read("", chosen, "")
+    assert answer_alone.u and not answer_alone.prompt_concepts and answer_alone.group_id is None
 
 
 def test_a_lens_that_did_not_read_the_pairs_is_refused(run: Run, tmp_path: Path) -> None:

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from pretilt.view.site.server import Viewer
+from pretilt.events import Events
+from pretilt.run import Run
+from pretilt.view.site.server import Viewer, viewer
+
+
+@contextlib.contextmanager
+def serving(run: Run, plan: Path) -> Iterator[Viewer]:
+    """The viewer of a run, answering in a thread of its own."""
+    with viewer(run, plan, events=Events()) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
 
 
 def ask(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ import pytest
 from site_shards import read_shard
 from synthetic_run import HOSTILE
 from text_pairs import planted_rows, write_planted
+from viewer_server import serving
 
 import pretilt
-from pretilt.events import Events
 from pretilt.run import Run
-from pretilt.view.site.server import Viewer, viewer
+from pretilt.view.site.server import Viewer
 
 HOSTILE_TEXTS = (  # shown as text, wherever they stand
     HOSTILE,
@@ -85,9 +84,5 @@ def shards(site: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def server(viewer_run: Run, tmp_path: Path) -> Iterator[Viewer]:
-    with viewer(viewer_run, tmp_path / "plan.yaml", events=Events()) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+    with serving(viewer_run, tmp_path / "plan.yaml") as server:
         yield server
-        server.shutdown()
-        thread.join()

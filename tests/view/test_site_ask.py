@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,26 +10,21 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 from viewer_page import Page
-from viewer_server import ask
+from viewer_server import ask, serving
 
 import pretilt
-from pretilt.events import Events
 from pretilt.run import Run
 from pretilt.schema import GROUP_MEMBERS_FILE, PAIRS_FILE, PROMPT_MEMBERS_FILE
 from pretilt.view.site import contract
-from pretilt.view.site.server import Viewer, viewer
+from pretilt.view.site.server import Viewer
 
 
 @pytest.fixture(scope="module")
 def lens_server(tmp_path_factory: pytest.TempPathFactory, shared_run: pretilt.AuditResult) -> Iterator[Viewer]:
     folder = tmp_path_factory.mktemp("ask")
     run = Run(Path(shutil.copytree(shared_run.path, folder / "run")))
-    with viewer(run, folder / "plan.yaml", events=Events()) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+    with serving(run, folder / "plan.yaml") as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

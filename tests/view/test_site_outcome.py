@@ -163,8 +163,8 @@ def test_answers_of_the_server_are_what_their_types_say(viewer_run: Run, tmp_pat
 
 
 def test_rows_and_outcomes_have_the_columns_that_the_page_reads(viewer_run_folder: Path, outcome_site: Path) -> None:
-    store = (ROOT / "web" / "src" / "lib" / "store.svelte.ts").read_text(encoding="utf-8")
-    listed = re.search(r"const NUMBERS = \[(.*?)\]", store, re.DOTALL)
+    source = (ROOT / "web" / "src" / "lib" / "effect.ts").read_text(encoding="utf-8")
+    listed = re.search(r"const NUMBERS = \[(.*?)\]", source, re.DOTALL)
     assert listed
     _, rows = read_shard(Bundle(Run(viewer_run_folder)).shard("rows-pattern-000").decode())
     assert set(re.findall(r"'(\w+)'", listed[1])) <= rows.keys()

@@ -32,15 +32,8 @@ from pretilt.concepts.topics import bundled_topics, topic_levels
 from pretilt.schema import Concepts
 
 PATTERN, TOPIC, PHRASE, QUESTION, LENGTH, NONE = "pattern", "topic", "phrase", "question", "length", "none"
-KINDS = (
-    PATTERN,
-    TOPIC,
-    PHRASE,
-    TOKENS,
-    QUESTION,
-    LENGTH,
-    NONE,
-)  # the first of those that detect equally well is the name
+# The first of those that detect equally well is the name.
+KINDS = (PATTERN, TOPIC, PHRASE, TOKENS, QUESTION, LENGTH, NONE)
 EQUAL = 0.03  # of scores
 ALMOST_ALL, MOSTLY = 0.9, 0.8  # a pattern names a concept from this score on; below the first it says "mostly"
 LEAST_CHOSEN, LEAST_SCORE = 0.65, 0.6  # of the half that chooses, and of the half that judges

@@ -1,6 +1,7 @@
 """A text that somebody pastes, read as the run's own pairs were read: same model, template, cut, pooling and concepts.
 
-So its figures are those that the audit would have given the same pair, had the dataset held it.
+So its figures are those that the audit would have given the same pair, had the dataset held it. A pasted prompt is one
+turn of a user.
 """
 
 from __future__ import annotations
@@ -80,9 +81,11 @@ class PastedReader:
 
         table = self.run.table(CONCEPTS_FILE, ["concept_id", "kind", "feature_ids", "pattern", "detector"])
         of_features = table.filter(pc.and_(pc.is_null(table["pattern"]), pc.is_null(table["detector"])))
-        scores = feature_scores(self.run, self._settings, of_features, [block]) if chosen or rejected else {}
-        u = {concept: float(column[0]) for concept, (column, _) in scores.items()}
-        u |= self._detected(table, rows, is_given)
+        u: dict[int, float] = {}
+        if chosen or rejected:
+            scores = feature_scores(self.run, self._settings, of_features, [block])
+            u = {concept: float(column[0]) for concept, (column, _) in scores.items()}
+            u |= self._detected(table, rows, is_given)
 
         return Pasted(
             u={concept: value for concept, value in u.items() if value},
@@ -93,14 +96,14 @@ class PastedReader:
 
     def _tokens(self, prompt: str, chosen: str, rejected: str) -> PairTokens:
         """Of a pair in the shape of most of the run's: turns of a chat, or plain strings."""
-        of_run = self.run.table(PAIRS_FILE, ["is_chat"])["is_chat"].to_numpy()
+        is_chat = self.run.table(PAIRS_FILE, ["is_chat"])["is_chat"].to_numpy()
         first, second = chosen or rejected or PLACEHOLDER, rejected or chosen or PLACEHOLDER
         pair = Pair(
             row_index=0,
             prompt=(Message("user", prompt),),
             chosen=(Message("assistant", first),),
             rejected=(Message("assistant", second),),
-            is_chat=bool(of_run.mean() >= 0.5),
+            is_chat=bool(is_chat.mean() >= 0.5),
         )
         _, tokenizer = self._loaded
         tokens = next(tokenise([pair], tokenizer, max_length=self._settings.max_length))

@@ -10,7 +10,8 @@ export interface FrontierRow {
   foretold: Num; // share of the plain shift that was foretold to be left
   left: Num;
   leftSe: Num;
-  others: Num; // mean |change| of what was no target, patterns where there are any
+  others: Num; // mean |change| of the patterns that were no target, a share of the answers
+  pairs: number | null; // held-out ones that were looked at
   accuracy: Num; // share of the held-out pairs that the trained model tells as they are labelled
 }
 
@@ -24,16 +25,16 @@ export function frontiers(plans: Plan[]): FrontierGroup[] {
     if (!outcome || moved.length !== 1) continue;
     const [target] = moved;
     const key = `${target.decision} ${target.target} ${target.is_inside}`;
-    const sets = outcome.sets.patterns ?? Object.values(outcome.sets)[0];
     const group = groups.get(key) ?? { key, decision: target.decision, name: target.name, rows: [] };
     if (!group.rows.length)
       group.rows.push({
-        plan: '', isPlain: true, how: '', foretold: null, left: 1, leftSe: null, others: null, accuracy: outcome.utility.after?.accuracy ?? null,
+        plan: '', isPlain: true, how: '', foretold: null, left: 1, leftSe: null, others: null,
+        pairs: outcome.utility.after?.pairs ?? null, accuracy: outcome.utility.after?.accuracy ?? null,
       });
     group.rows.push({
       plan, isPlain: false, how: [target.method, target.strength === null ? '' : plain(target.strength, 2)].filter(Boolean).join(' '),
-      foretold: target.forecast_left, left: target.left, leftSe: target.recovery_se, others: sets?.off_target.mean_change ?? null,
-      accuracy: outcome.utility.shaped?.accuracy ?? null,
+      foretold: target.forecast_left, left: target.left, leftSe: target.recovery_se, others: outcome.sets.patterns?.off_target.mean_change ?? null,
+      pairs: outcome.utility.shaped?.pairs ?? null, accuracy: outcome.utility.shaped?.accuracy ?? null,
     });
     groups.set(key, group);
   }
