@@ -30,7 +30,9 @@ from pretilt.shape.step import compiled_plan, open_shape
 from pretilt.shape.what_if import WHAT_IF_RUNGS, WhatIf
 from pretilt.stats.agreement import correlation, spearman
 
-CHEER, SMILE, NUMBER, YOU = (f"pattern:{name}" for name in ("exclamation-mark", "emoticon", "number", "second-person"))
+CHEER, SMILE, NUMBER, YOU, EXPERT = (
+    f"pattern:{name}" for name in ("exclamation-mark", "emoticon", "number", "second-person", "ask-an-expert")
+)
 HALF = "prompt_has:first-topics"  # of the topics; in the other half the labels of P3-on say the contrary
 DETECTORS = {"cheer": CHEER, "you": YOU}  # fitted to a pattern, for plans that need a direction or a probe
 
@@ -43,6 +45,11 @@ def less(target: str, method: str, to: str = "base", **more: Any) -> dict[str, A
 def more(target: str, method: str, strength: float, **others: Any) -> dict[str, Any]:
     """An item that amplifies with a strength."""
     return {"amplify": target, "method": method, "strength": strength, **others}
+
+
+def more_to(target: str, method: str, to: str) -> dict[str, Any]:
+    """An item that amplifies to a share of the plain shift."""
+    return {"amplify": target, "method": method, "to": to}
 
 
 # held against what a detector's leakage tells
@@ -80,6 +87,11 @@ PLANS: dict[str, dict[str, list[dict[str, Any]]]] = {
         "plain-offset": [{"suppress": CHEER, "method": "offset", "strength": 1.0}],
         "gated-number": [more(NUMBER, "offset", 2.0, gate=HALF)],
     },
+    "P4": {  # a manner that the labels punish: brought back to the untrained model's rate
+        "back-offset": [more_to(EXPERT, "offset", "base"), {"protect": CHEER}],
+        "back-designed": [more_to(EXPERT, "designed-offset", "base"), {"protect": CHEER}],
+        "back-drop": [more_to(EXPERT, "drop", "base"), {"protect": CHEER}],
+    },
     "P7": {  # two that go together
         "both-offset": [less(SMILE, "offset"), {"protect": CHEER}],
         "both-designed": [less(SMILE, "designed-offset"), {"protect": CHEER}],
@@ -92,7 +104,8 @@ PLANS: dict[str, dict[str, list[dict[str, Any]]]] = {
     },
 }
 HEAD = [
-    "world", "seed", "plan", "method", "strength", "left, foretold", "left", "± 2 se", "outside, points", "± 2 se",
+    "world", "seed", "plan", "method", "strength", "left, foretold", "left", "± 2 se", "protected, taken", "± 2 se",
+    "outside, points", "± 2 se",
     "off target", "by chance", *(f"R² {family}" for family in ("patterns", "features")),
     *(f"ρ off {family}" for family in ("patterns", "features")), "signs off", "in interval",
     "held-out accuracy, plain", "shaped",
@@ -181,10 +194,11 @@ def row(run: Path, name: str) -> list[str]:
     sets = {family: report["sets"][family] for family in ("patterns", "features")}
     off = {family: figures["off_target"] for family, figures in sets.items()}
     utility = report["utility"]
-    se = target["recovery_se"]
+    protected = next((item for item in report["targets"] if item["decision"] == "protect"), None)
     return [
         name, target["method"], f"{target['strength']:.3g}", _percent(target["forecast_left"]),
-        _percent(target["left"]), _percent(2 * se if se is not None else None),
+        _percent(target["left"]), _half_width(target),
+        _percent(protected and protected["recovery"]), _half_width(protected),
         *(_points(target[key] and factor * target[key]) for key, factor in (("outside_change", 1), ("outside_se", 2))),
         f"{100 * off['patterns']['mean_change']:.1f}", f"{100 * off['patterns']['mean_noise']:.1f}",
         *(_number(figures["all"]["r2"]) for figures in sets.values()),
@@ -231,6 +245,11 @@ def leak_row(run: Path, name: str, detector: str) -> list[str]:
 
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.0%}"
+
+
+def _half_width(target: dict[str, Any] | None) -> str:
+    """Half of the 95 % interval of what is left, which is that of what is taken as well."""
+    return "" if target is None or target["left"] is None else _percent((target["left_hi"] - target["left_lo"]) / 2)
 
 
 def _points(value: float | None) -> str:

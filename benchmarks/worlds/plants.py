@@ -207,25 +207,25 @@ def edited(rng: np.random.Generator, edit: str, topic: str, chosen: str, rejecte
     return tuple(f"{text} See www.{noun()}.org for more." for text in (chosen, rejected))  # type: ignore[return-value]
 
 
-def topic_pattern() -> str:
-    """A file of patterns with one that tells prompts of the first half of the topics: what a gate can name."""
-    nouns = sorted(noun for topic in list(grammar.NOUNS)[: -len(SECOND_HALF)] for noun in grammar.NOUNS[topic])
-    other = [grammar.NOUNS[topic][0] for topic in SECOND_HALF[:3]]
-    return "\n".join(
-        (
-            "[[pattern]]",
-            'name = "first-topics"',
-            'title = "first half of the topics"',
-            'phrase = "the first half of the topics"',
-            'counts = "presence"',
-            'language = "en"',
-            "ignore_case = true",
-            f"expression = '\\b(?:{'|'.join(nouns)})\\b'",
-            f"matches = {nouns[:3]!r}",
-            f"misses = {other!r}",
-            "",
-        )
-    )
+def own_patterns(world: World) -> str | None:
+    """A file of patterns that the world needs and the package lacks: what a gate or a plan can name. None: none."""
+    if world.flips is not None:
+        nouns = sorted(noun for topic in list(grammar.NOUNS)[: -len(SECOND_HALF)] for noun in grammar.NOUNS[topic])
+        other = [grammar.NOUNS[topic][0] for topic in SECOND_HALF[:3]]
+        expression = f"\\b(?:{'|'.join(nouns)})\\b"
+        return _pattern("first-topics", "the first half of the topics", expression, nouns[:3], other)
+    if "expert" in world.weights:
+        matches, misses = ["Please ask an expert about the moon."], ["An expert answers.", "Ask another expert."]
+        return _pattern("ask-an-expert", "sending to an expert", r"\bask an expert\b", matches, misses)
+    return None
+
+
+def _pattern(name: str, phrase: str, expression: str, matches: list[str], misses: list[str]) -> str:
+    fields = (
+        f'name = "{name}"', f'title = "{phrase}"', f'phrase = "{phrase}"', 'counts = "presence"', 'language = "en"',
+        "ignore_case = true", f"expression = '{expression}'", f"matches = {matches!r}", f"misses = {misses!r}",
+    )  # fmt: skip
+    return "\n".join(("[[pattern]]", *fields, ""))
 
 
 def _copy(rng: np.random.Generator) -> tuple[str, str, str]:

@@ -82,9 +82,9 @@ def _result(world: plants.World, subject: Subject, seed: int, out: Path) -> dict
         lens["dictionary"] = str(out / "dictionary")
         subject.refit(source, out / "dictionary")
     reading = {**lens, **subject.audit, "holdout": HOLDOUT, "seed": seed, "despite_doctor": True}
-    if world.flips is not None:
-        reading["patterns"] = str(out / "topics.toml")
-        (out / "topics.toml").write_text(plants.topic_pattern(), encoding="utf-8")
+    if (patterns := plants.own_patterns(world)) is not None:
+        reading["patterns"] = str(out / "patterns.toml")
+        (out / "patterns.toml").write_text(patterns, encoding="utf-8")
     pretilt.audit(source, out=run, **reading, events=Events())
     clock("audit")
     length = {"seed": seed, **subject.rollouts}

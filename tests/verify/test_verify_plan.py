@@ -38,8 +38,9 @@ def moving(run: Path) -> str:
 def test_the_way_back_is_measured(run: Path, said: float, recovery: float) -> None:
     outcome = shaped_by(run, said, {"suppress": moving(run), "method": "drop", "to": "base"})
     target = outcome.report["targets"][0]
-    assert target["recovery"] == pytest.approx(recovery, abs=4 * target["recovery_se"])
-    assert target["recovery_se"] < 0.25 and target["share_wanted"] == 0.0
+    width = target["left_hi"] - target["left_lo"]  # four standard errors
+    assert target["recovery"] == pytest.approx(recovery, abs=width) and target["recovery"] == 1 - target["left"]
+    assert target["left_lo"] < target["left"] < target["left_hi"] and 0 < width < 1 and target["share_wanted"] == 0.0
     assert target["shaped"] - target["plain"] == pytest.approx(
         next(r["observed"] for r in outcome.table.to_pylist() if f"concept:{r['concept_id']}" == target["target"])
     )
@@ -77,7 +78,7 @@ def test_a_local_target_is_judged_on_the_prompts_inside(run: Path) -> None:
     (row,) = outcome.report["targets"]
     assert row["is_inside"] and 0 < row["prompts"] < outcome.report["prompts"]
     if row["recovery"] is not None:
-        assert row["recovery"] == pytest.approx(1.0, abs=4 * row["recovery_se"])
+        assert row["recovery"] == pytest.approx(1.0, abs=row["left_hi"] - row["left_lo"])
     change = row["shaped"] - row["plain"]
     shares = row["prompts"] / outcome.report["prompts"]
     everywhere = next(r["observed"] for r in outcome.table.to_pylist() if f"concept:{r['concept_id']}" == target)

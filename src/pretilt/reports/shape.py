@@ -139,8 +139,9 @@ class TargetOutcome(Report):
     forecast_left: Number  # that the what-if foretold
     forecast_left_everywhere: Number  # of a local target: if what is learned spreads over all prompts
     left: Number  # that is left; null where plain training moved it less than twice its standard error
+    left_lo: Number  # its 95 % interval, Fieller's: the errors of both trainings are in it
+    left_hi: Number
     recovery: Number  # 1 - left: 0 is plain training's rate, 1 the untrained model's
-    recovery_se: Number
 
 
 class OutcomeFigures(Report):

@@ -26,6 +26,7 @@ from pretilt.schema import OUTCOME, OUTCOME_FILE, OUTCOME_REPORT, TRAIN_REPORT, 
 from pretilt.settings import VerifySettings
 from pretilt.shape.step import ShapeResult, file_of, open_shape, stage_of
 from pretilt.shape.targets import TrainingSets
+from pretilt.stats.ratio import Z95, ratio_interval
 from pretilt.train.folder import read_report
 from pretilt.verify.inputs import FEW_UNITS, Seen, check_same_prompts, seen
 from pretilt.verify.judge import FEW_CONCEPTS, RESOLVED, judge
@@ -34,8 +35,7 @@ from pretilt.verify.trained import same_model, sample_after
 from pretilt.version import __version__
 
 FORMAT_VERSION = 1
-Z95 = 1.959964  # standard deviations
-VERSION = 3  # raise it when a change of code can change the bytes
+VERSION = 4  # raise it when a change of code can change the bytes
 
 
 @dataclass(frozen=True, repr=False)
@@ -204,7 +204,7 @@ class _Judging:
             before = float(self.plain.before.means[order][inside, m].mean())
             plain, change = (_part(shifts, inside, m) for shifts in (self.plain.observed, self.change.observed))
             outside = (None, None) if prompts is None else _part(self.change.observed, ~inside, m)
-            recovery = -change[0] / plain[0] if abs(plain[0]) > RESOLVED * plain[1] else None
+            left, lo, hi = self._left(inside, m) if abs(plain[0]) > RESOLVED * plain[1] else (None, None, None)
             targets.append(
                 {
                     "number": item["number"], "decision": item["decision"], "target": item["target"],
@@ -214,11 +214,17 @@ class _Judging:
                     "change_se": change[1], "outside_change": outside[0], "outside_se": outside[1],
                     "share_wanted": item["share_wanted"], "forecast_left": item["reached"],
                     "forecast_left_everywhere": item["reached_everywhere"],
-                    "left": None if recovery is None else 1 - recovery,
-                    "recovery": recovery, "recovery_se": None if recovery is None else change[1] / abs(plain[0]),
+                    "left": left, "left_lo": lo, "left_hi": hi, "recovery": None if left is None else 1 - left,
                 }
             )  # fmt: skip
         return targets
+
+    def _left(self, prompts: np.ndarray, m: int) -> tuple[float, float, float]:
+        """(share of the plain shift that is left, its 95 % limits) on some prompts; errors of both trainings count."""
+        plain = self.plain.observed.shift[prompts, m]
+        both = plain + self.change.observed.shift[prompts, m]
+        limits = ratio_interval(both, plain, self.plain.observed.unit[prompts])
+        return (float(both.mean() / plain.mean()), *limits)
 
     def _inside(self, item: dict[str, Any]) -> np.ndarray | None:
         """bool [J]: the prompts in the place and the gate of a local target; None where these name too few of them."""

@@ -891,8 +891,9 @@ export interface TargetOutcome {
   forecast_left: Num;
   forecast_left_everywhere: Num;
   left: Num;
+  left_lo: Num;
+  left_hi: Num;
   recovery: Num;
-  recovery_se: Num;
 }
 
 /** Of one family of concepts. */

@@ -9,7 +9,8 @@ export interface FrontierRow {
   how: string;
   foretold: Num; // share of the plain shift that was foretold to be left
   left: Num;
-  leftSe: Num;
+  leftLo: Num; // its 95 % interval
+  leftHi: Num;
   others: Num; // mean |change| of the patterns that were no target, a share of the answers
   pairs: number | null; // held-out ones that were looked at
   accuracy: Num; // share of the held-out pairs that the trained model tells as they are labelled
@@ -28,12 +29,13 @@ export function frontiers(plans: Plan[]): FrontierGroup[] {
     const group = groups.get(key) ?? { key, decision: target.decision, name: target.name, rows: [] };
     if (!group.rows.length)
       group.rows.push({
-        plan: '', isPlain: true, how: '', foretold: null, left: 1, leftSe: null, others: null,
+        plan: '', isPlain: true, how: '', foretold: null, left: 1, leftLo: null, leftHi: null, others: null,
         pairs: outcome.utility.after?.pairs ?? null, accuracy: outcome.utility.after?.accuracy ?? null,
       });
     group.rows.push({
       plan, isPlain: false, how: [target.method, target.strength === null ? '' : plain(target.strength, 2)].filter(Boolean).join(' '),
-      foretold: target.forecast_left, left: target.left, leftSe: target.recovery_se, others: outcome.sets.patterns?.off_target.mean_change ?? null,
+      foretold: target.forecast_left, left: target.left, leftLo: target.left_lo, leftHi: target.left_hi,
+      others: outcome.sets.patterns?.off_target.mean_change ?? null,
       pairs: outcome.utility.shaped?.pairs ?? null, accuracy: outcome.utility.shaped?.accuracy ?? null,
     });
     groups.set(key, group);

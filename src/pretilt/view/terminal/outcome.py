@@ -88,4 +88,4 @@ def _share(value: float | None) -> str:
 def _left(target: dict[str, Any]) -> str:
     if target["left"] is None:
         return "did not move"
-    return f"{target['left']:.0%} ± {2 * target['recovery_se']:.0%}"
+    return f"{target['left']:.0%} ({target['left_lo']:.0%} to {target['left_hi']:.0%})"
