@@ -57,7 +57,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("items:\n- suppress: pattern:bold\n  strength: 1", "Name the method"),
     ("items:\n- suppress: pattern:bold\n  method: drop\n  strength: 1\n  to: base", "either a strength or 'to'"),
     ("items:\n- suppress: pattern:bold\n  to: 100%", "changes nothing"),
-    ("items:\n- suppress: pattern:bold\n  to: +5 points", "units of the shift without a plan"),
+    ("items:\n- suppress: pattern:bold\n  to: some points", "'to: some points' is not understood"),
     ("items:\n- suppress: pattern:bold\n  to: 1e999%", "not understood"),
     ("items:\n- protect: pattern:bold\n  strength: 1", "'protect' takes no strength"),
     ("items:\n- protect: pattern:bold\n  by: pattern:link", "'protect' takes no by"),

@@ -31,9 +31,12 @@ BASE, TUNED = {"sha256": "ba5e" * 16, "dtype": "float32"}, {"sha256": "70de" * 1
 
 def say(
     path: Path, role: str, chosen: float, *, seed: int, per_prompt: int = 4, split: str = "all", measurement: str = "",
-    model: dict[str, Any] | None = None,
+    model: dict[str, Any] | None = None, also: tuple[int, float] | None = None,
 ) -> None:  # fmt: skip
-    """Rollouts of a role: every pair's prompt is answered by its chosen response with probability `chosen`."""
+    """Rollouts of a role: every pair's prompt is answered by its chosen response with probability `chosen`.
+
+    `also`: a feature, and the share of the answers in which it fires, once; in the others it does not.
+    """
     result = open_run(path)
     run, pairs = result.run, result.pairs
     rng = np.random.default_rng(seed)
@@ -50,12 +53,20 @@ def say(
             span = spans[side]
             here = slice(span.fire_count.indptr[i], span.fire_count.indptr[i + 1])
             name, n = f"p{pair_id[i]}:{k}", int(span.n_tokens[i])
+            fired = dict(zip(span.fire_count.indices[here].tolist(), span.fire_count.data[here].tolist(), strict=True))
+            peaks = dict(zip(span.act_max.indices[here].tolist(), span.act_max.data[here].tolist(), strict=True))
+            if also is not None:
+                for of_feature in (fired, peaks):
+                    of_feature.pop(also[0], None)
+                if rng.random() < also[1]:
+                    fired[also[0]], peaks[also[0]] = 1, 1.0
             samples.append({"rollout_id": name, "prompt_id": f"p{pair_id[i]}", "pair_id": pair_id[i],
                             "family_id": family[i], "sample": k, "prompt_ids": [1], "ids": list(range(n)),
                             "text": side, "finished": True, "n_tokens": n, "logprob": -1.0})  # fmt: skip
             reading.append({"rollout_id": name, "status": "read" if n else "empty", "truncated": False,
-                            "retokenised": False, "n_tokens": n, "feature_id": span.fire_count.indices[here],
-                            "fire_count": span.fire_count.data[here], "act_max": span.act_max.data[here]})  # fmt: skip
+                            "retokenised": False, "n_tokens": n, "feature_id": sorted(fired),
+                            "fire_count": [fired[f] for f in sorted(fired)],
+                            "act_max": [peaks[f] for f in sorted(fired)]})  # fmt: skip
     config = {"seed": 0, "split": split, "n_prompts": None, "max_new_tokens": 64, "temperature": 1.0}
     about = {"role": role, "model": model or (TUNED if role.startswith("after") else BASE), "settings": config}
     drawn = [role, chosen, seed, per_prompt]

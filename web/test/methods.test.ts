@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { METHODS, asWritten, changed, drivers, gateKind, isSet, lacking, marked, withMethod, type Item } from '../src/lib/methods';
+import { METHODS, asWritten, changed, drivers, gateKind, inPoints, isSet, lacking, marked, pointsOf, withMethod, type Item } from '../src/lib/methods';
 
 const TEXT = { hasTokens: false, detectors: [] };
 const LENS = { hasTokens: true, detectors: ['warm'] };
@@ -56,4 +56,9 @@ test('another method keeps what it can use and drops the rest', () => {
 
 test('a gate begins with its kind', () => {
   expect([gateKind(undefined), gateKind('group:3'), gateKind('source:a:b')]).toEqual(['', 'group', 'source']);
+});
+
+test('a goal in points is written as a plan holds it, and read back', () => {
+  expect([inPoints(5), inPoints(-2.5), inPoints(0)]).toEqual(['+5 points', '-2.5 points', '+0 points']);
+  expect([pointsOf('+5 points'), pointsOf('-2.5 points'), pointsOf('half'), pointsOf('25%'), pointsOf(undefined)]).toEqual([5, -2.5, null, null, null]);
 });

@@ -19,7 +19,12 @@ def mark(
     ],
     plan: Annotated[Path, typer.Option(help="The plan; it is begun where it is missing.")] = Path("plan.yaml"),
     method: Annotated[str | None, typer.Option(help="How. Default: chosen by forecast.")] = None,
-    to: Annotated[str | None, typer.Option(help="How far: base, half, double, or a share of the shift as 25%.")] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="How far: base, half, double or a share of the shift, 25%; with a plain training '+5 points' or none."
+        ),
+    ] = None,
     strength: Annotated[float | None, typer.Option(help="In the method's own unit, instead of --to.")] = None,
     gate: Annotated[str | None, typer.Option(help="Only there: group:12, prompt:3, prompt_has:list …")] = None,
     by: Annotated[

@@ -10,6 +10,7 @@ import numpy as np
 
 from pretilt.errors import UserError
 from pretilt.shape.data import ConceptFamily
+from pretilt.shape.goals import check_measured, share_of_goal
 from pretilt.shape.methods import METHODS
 from pretilt.shape.methods.work import Work
 from pretilt.shape.plan import Plan
@@ -54,9 +55,11 @@ class Candidate:
 def works(what_if: WhatIf, plan: Plan) -> tuple[list[Work], dict[int, tuple[str, int]]]:
     """The items that change something, and of every concept that the plan names its role and its item.
 
-    Raises UserError, with the line, for a target or gate that the run does not hold.
+    A goal in points becomes a share of the shift here. Raises UserError, with the line, for a target or gate that the
+    run does not hold, and for a goal that cannot be measured.
     """
     data = what_if.data
+    check_measured(data.run, plan)
     roles: dict[int, tuple[str, int]] = {}
     targets = []
     for number, item in enumerate(plan.items, 1):
@@ -88,6 +91,8 @@ def works(what_if: WhatIf, plan: Plan) -> tuple[list[Work], dict[int, tuple[str,
                 f"no training pair is inside of {item.target}" + (f" and {item.gate}" if item.gate else ""),
                 file=plan.path, line=item.line, fix="Leave the gate out, or name another",
             )  # fmt: skip
+        if item.goal is not None:
+            item = replace(item, share=share_of_goal(data, item, target, plan.path))
         by = None if item.by is None else data.sets.driver(item.by, line=item.line, file=plan.path)
         compiled.append(Work(data, number, item, target, inside, protected, by, data.beta))
     return compiled, roles

@@ -62,6 +62,7 @@ class ShapeData:
             )
         self.sets = TrainingSets(run)
         self._responses: dict[str, list[Any]] = {}
+        self.measured: dict[str, Any] = {}  # what plain training did, see `goals.py`
         self.variants: dict[Any, tuple[np.ndarray, np.ndarray]] = {}  # see `variants.py`
 
     def __len__(self) -> int:

@@ -4,8 +4,8 @@
     items:
       - suppress: pattern:bold       # suppress | amplify | keep | protect, of what
         method: offset               # how; auto chooses by forecast
-        to: base                     # how far: base | half | double, or a strength in the method's own unit
-      by: detector:bold-probe      # optional: whose score drives the method, instead of the concept's own
+        to: base                     # how far: base, half, 25%, double, none, "+5 points"; or a strength
+        by: detector:bold-probe    # optional: whose score drives the method, instead of the concept's own
         gate: group:12               # optional: only there
         note: customers dislike it
 
@@ -34,6 +34,9 @@ METHODS: tuple[Method, ...] = get_args(Method)
 CHANGING: tuple[Decision, ...] = ("suppress", "amplify")
 # Where the concept's predicted shift should end, as a share of its shift without the plan.
 TARGETS = {"base": 0.0, "half": 0.5, "double": 2.0}
+NONE_LEFT = "none"  # no answer that holds the concept
+POINTS = " points"  # how a goal in percentage points of answers ends: "+5 points"
+_OF_POINTS = ("percentage points", "percentage point", "points", "point", "pp")
 # Methods that a score other than the target's can drive, and those that read an instruction.
 DRIVEN: tuple[Method, ...] = ("drop", "weight", "swap", "mask", "offset", "steer-reference", "steer-policy")
 INSTRUCTED: tuple[Method, ...] = ("inoculate", "offset")
@@ -46,7 +49,7 @@ DIGITS, LEAST_DIGITS = 16, 8  # of the pairs' hash that a plan is written with, 
 
 @dataclass(frozen=True)
 class Item:
-    """One decision. Of `suppress` and `amplify` either `strength` or `share` is given; of the others neither."""
+    """One decision. Of `suppress` and `amplify` either `strength`, `share` or `goal` is given; of the others none."""
 
     decision: Decision
     target: str  # "pattern:bold", "group:12:7", "source:forum" …; see `targets.py`
@@ -58,6 +61,7 @@ class Item:
     line: int | None = None  # in the file, from 1
     by: str | None = None  # "detector:flattery", "logit:flattery" …: the concept whose score drives the method
     instruction: str | None = None  # a sentence that asks for the concept
+    goal: str | None = None  # "none", or "+5 points": a share of answers, until a plain training makes it a `share`
 
     @property
     def changes(self) -> bool:
@@ -71,7 +75,10 @@ class Item:
             values["method"] = self.method
             values |= {key: text for key, text in (("by", self.by), ("instruction", self.instruction)) if text}
             word = next((word for word, share in TARGETS.items() if share == self.share), None)
-            values |= {"strength": self.strength} if self.share is None else {"to": word or f"{self.share:.0%}"}
+            if self.goal is not None:
+                values["to"] = self.goal
+            else:
+                values |= {"strength": self.strength} if self.share is None else {"to": word or f"{self.share:.0%}"}
         values |= {"gate": self.gate} if self.gate else {}
         return values | ({"note": self.note} if self.note else {})
 
@@ -173,9 +180,11 @@ def _item(entry: Any, path: Path | None, line: int | None) -> Item:
         raise wrong("a strength belongs to a method", why="every method has a unit of its own", fix="Name the method")
 
     strength = _strength(entry["strength"], wrong) if "strength" in entry else None
-    share = None
+    share, goal = None, None
     if decision in CHANGING and strength is None:
-        share = _share(entry.get("to", "base" if decision == "suppress" else "double"), wrong)
+        to = entry.get("to", "base" if decision == "suppress" else "double")
+        goal = _goal(to)
+        share = None if goal is not None else _share(to, wrong)
     by, instruction = entry.get("by"), entry.get("instruction")
     return Item(
         decision,
@@ -188,6 +197,7 @@ def _item(entry: Any, path: Path | None, line: int | None) -> Item:
         line,
         by=None if by is None else by.strip(),
         instruction=None if instruction is None else instruction.strip(),
+        goal=goal,
     )
 
 
@@ -221,6 +231,21 @@ def _strength(value: Any, wrong: Any) -> float:
     return float(value)
 
 
+def _goal(value: Any) -> str | None:
+    """A goal in shares of answers, as it is written everywhere: "none", "+5 points". None for a share of the shift."""
+    text = str(value).strip()
+    if text == NONE_LEFT:
+        return text
+    ending = next((ending for ending in _OF_POINTS if text.endswith(ending)), None)
+    if ending is None:
+        return None
+    try:
+        points = float(text.removesuffix(ending).replace("\N{MINUS SIGN}", "-"))
+    except ValueError:
+        return None
+    return f"{points:+g}{POINTS}" if math.isfinite(points) else None
+
+
 def _share(value: Any, wrong: Any) -> float:
     """The share of the concept's own shift that should be left."""
     share = TARGETS.get(value)
@@ -231,9 +256,8 @@ def _share(value: Any, wrong: Any) -> float:
         except ValueError:
             share = None
     if share is None or not math.isfinite(share) or abs(share) > 100:
-        why = "the size of a forecast is known in units of the shift without a plan only" if "point" in text else ""
-        fix = f"Give {', '.join(TARGETS)}, or a share of the shift that it has without the plan, as 25%"
-        raise wrong(f"'to: {text[:40]}' is not understood", why=why, fix=fix)
+        fix = f"Give {', '.join(TARGETS)}, {NONE_LEFT}, a share of the shift without the plan as 25%, or '+5 points'"
+        raise wrong(f"'to: {text[:40]}' is not understood", fix=fix)
     if share == 1:
         raise wrong(f"'to: {text[:40]}' changes nothing", why="the shift is left as it is", fix="Leave the item out")
     return share

@@ -30,6 +30,7 @@ from pretilt.schema import (
     WHAT_IF_FILE,
 )
 from pretilt.settings import ShapeSettings
+from pretilt.shape.goals import check_measured, stages_measured
 from pretilt.shape.plan import Plan, check_same_pairs, dump_plan, load_plan, plan_of
 from pretilt.shape.targets import TrainingSets, settled
 from pretilt.text import counted
@@ -128,7 +129,8 @@ def shape_run(
     check_same_pairs(plan, pairs)
     plan = settled(TrainingSets(run), plan)
     config = {"plan": plan.identity, "compare": compare, "sweep": sweep, **resolved_options(run, options)}
-    reads = stages_read(run, config["rollouts"])
+    check_measured(run, plan)
+    reads = list(dict.fromkeys([*stages_read(run, config["rollouts"]), *stages_measured(plan)]))
     inputs = {"files": _files_named(plan), "measurement": run.manifest.get("measurement_id")}
     with run.stage(stage_of(name), version=VERSION, config=config, reads=reads, inputs=inputs) as stage:
         if not stage.done:
@@ -337,7 +339,8 @@ class _Shaping:
                     "pairs_inside": int((solution.work.inside if solution else target.rows).sum()),
                     "method": solution.method if solution else None,
                     "strength": solution.strength if solution else None,
-                    "unit": METHODS[solution.method].unit if solution else None, "share_wanted": item.share,
+                    "unit": METHODS[solution.method].unit if solution else None,
+                    "share_wanted": solution.work.item.share if solution else None,
                     "is_local": bool(solution and solution.work.is_local),
                     "plain_inside": inside[0], "shaped_inside": inside[1],
                     "reached": left[0], "reached_everywhere": left[1],

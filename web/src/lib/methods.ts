@@ -88,6 +88,21 @@ export const GOALS: Record<'suppress' | 'amplify', [string, string][]> = {
   amplify: [['double', 'twice its shift'], ['150%', 'half as much again'], ['base', 'what the labels punish: back to the untrained model’s rate']],
 };
 
+/** Goals in shares of answers: they need a plain training whose answers were read, and of a local target its prompts. */
+export const MEASURED_GOALS: Record<'suppress' | 'amplify', [string, string][]> = {
+  suppress: [['none', 'to no answer at all'], ['points', 'to so many points from the untrained model’s rate']],
+  amplify: [['points', 'to so many points above the untrained model’s rate']],
+};
+
+/** The number of a goal in points; null for another goal. */
+export function pointsOf(to: string | undefined): number | null {
+  const match = /^([+-]?\d+(?:\.\d+)?) points$/.exec(to ?? '');
+  return match ? Number(match[1]) : null;
+}
+
+/** A goal in points as a plan holds it. */
+export const inPoints = (points: number) => `${points < 0 ? '' : '+'}${points} points`;
+
 /** The kind of a gate, as the page offers them: its word before the colon; "" for none. */
 export const gateKind = (gate: string | undefined) => (gate ? gate.slice(0, gate.indexOf(':')) : '');
 
