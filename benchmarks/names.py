@@ -24,7 +24,8 @@ from pretilt.run import Run
 from pretilt.schema import LISTED
 from pretilt.settings import settings_of
 from pretilt.stats.sure import is_sure
-from pretilt.view.effects import is_vague, merged, shown_rows
+from pretilt.view.clear_names import is_vague
+from pretilt.view.effects import merged, shown_rows
 from pretilt.view.summary import report_tables
 from pretilt.view.tables import ReportTables
 

@@ -11,7 +11,8 @@ from rich.console import Console
 from synthetic_run import synthetic_tables
 
 from pretilt import schema
-from pretilt.view.effects import is_vague, merged
+from pretilt.view.clear_names import is_vague
+from pretilt.view.effects import merged
 from pretilt.view.summary import summarise
 from pretilt.view.tables import ReportTables
 from pretilt.view.terminal.audit import HIDDEN, print_summary

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pretilt.artifacts import finite
-from pretilt.concepts.readable import PERHAPS, UNNAMED
 from pretilt.schema import DETECTOR, IN_GROUPS, LISTED, OVER_ALL_PAIRS, PATTERN
 from pretilt.stats.sure import is_sure, sure_rows
 from pretilt.text import counted, mask_slurs
 from pretilt.view.certainty import signed, verdict
+from pretilt.view.clear_names import is_vague, without_number
 from pretilt.view.tables import ReportTables, n_train
 
 __all__ = [
@@ -28,7 +27,6 @@ __all__ = [
     "folded_effects",
     "in_words",
     "interval",
-    "is_vague",
     "merged",
     "n_shown",
     "prints_as_zero",
@@ -39,7 +37,6 @@ __all__ = [
     "unit_of",
 ]
 
-_NUMBER = re.compile(r" #\d+'*\Z")
 NAME_COLUMNS = ("concept_id", "kind", "name", "name_score")
 FOLLOWS_LENGTH = 0.3  # |correlation| with the length difference from which a person is warned
 MOST_UNSURE = 3  # rows told of a list in which nothing is sure
@@ -275,20 +272,6 @@ def prints_as_zero(row: Mapping[str, Any]) -> bool:
     return signed(row["delta"] if shrunken is None else shrunken) == "0"
 
 
-def is_vague(concept: Mapping[str, Any]) -> bool:
-    """Nothing that a reader could look for tells where the concept fires, or not well: it stands behind a fold.
-
-    By the name that the audit gave, whatever people called it since. Patterns and detectors are what they are called.
-    """
-    name = str(concept.get("name") or "")
-    return concept.get("kind") not in (PATTERN, DETECTOR) and name.startswith((UNNAMED, f"{PERHAPS} "))
-
-
-def _without_number(concept: Mapping[str, Any]) -> str:
-    """The name without the number that tells it from equal ones, and without its "mostly"."""
-    return _NUMBER.sub("", str(concept.get("name") or "")).removeprefix("mostly ")
-
-
 def merged(
     rows: Sequence[dict[str, Any]], concepts: Mapping[int, Mapping[str, Any]], alike: pa.Table | None
 ) -> list[dict[str, Any]]:
@@ -308,7 +291,7 @@ def merged(
         score = round(finite(concept.get("name_score")) or 0.0, 2)
         return not is_sure(rows[i]), is_vague(concept), -score, -abs(rows[i]["delta"])
 
-    names = {i: _without_number(concept) for i, concept in concepts.items() if not is_vague(concept)}
+    names = {i: without_number(concept) for i, concept in concepts.items() if not is_vague(concept)}
     standing: dict[tuple[str, int, int | str], int] = {}  # (view, where, concept or name) → the row that stands for it
     group_of_row: dict[int, list[int]] = {}
     for i in sorted(range(len(rows)), key=worth):

@@ -15,8 +15,9 @@ from pretilt.schema import GROUP_MEMBERS_FILE, OVER_ALL_PAIRS, PAIRS_FILE, PROMP
 from pretilt.stats.sure import sure_rows
 from pretilt.text import mask_slurs
 from pretilt.view.certainty import verdict
+from pretilt.view.clear_names import is_vague
 from pretilt.view.concept_map import ConceptMap
-from pretilt.view.effects import NAME_COLUMNS, in_words, is_vague, merged, shown_rows, unit_of
+from pretilt.view.effects import NAME_COLUMNS, in_words, merged, shown_rows, unit_of
 from pretilt.view.pair_map import pair_map
 from pretilt.view.site.facts import build_facts
 from pretilt.view.site.notable import notable

@@ -18,6 +18,7 @@ from pretilt.forecast.step import ForecastResult
 from pretilt.labels.described import named_table
 from pretilt.text import counted, mask_slurs, one_line
 from pretilt.view.certainty import signed
+from pretilt.view.clear_names import by_name
 from pretilt.view.effects import effect_id
 from pretilt.view.terminal.kit import Page, percent
 
@@ -113,7 +114,7 @@ def print_forecast(forecast: ForecastTold, console: Console) -> None:
         of_sign = [row for row in rows if row.shift * sign > 0]
         of_known_sign = [row for row in of_sign if row.sign_known]
         if of_known_sign:
-            _table(page, of_known_sign[:LISTED])
+            _table(page, of_known_sign)
         else:
             page.print(f"nothing: of {len(of_sign):,} concepts none is known to move this way")
     if advice := _more_answers(report, rows):
@@ -141,20 +142,25 @@ def _more_answers(report: Mapping[str, Any], rows: Sequence[Foreseen]) -> str:
 
 
 def _table(page: Page, rows: Sequence[Foreseen]) -> None:
+    """Of rows that move one way those with clear names first, one of each name."""
+    clear, n_vague = by_name(rows, lambda row: {"kind": row.kind, "name": row.name})
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False, expand=True)
     table.add_column("")
     table.add_column("concept", ratio=1, no_wrap=True, overflow=page.overflow)
     for name in ("will move", "95 % interval", "rewarded", "expressed"):
         table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
+    mark = page.text("▲" if rows[0].shift > 0 else "▼")
+    for row, n_alike in clear[:LISTED]:
         concept = page.text(one_line(mask_slurs(row.name)))
         if _KINDS[row.kind]:
             concept = Text.assemble(concept, page.text(f" · {_KINDS[row.kind]}", "dim"))
-        concept = Text.assemble(concept, page.text(f"\n{effect_id(row.concept_id, row.kind)}", "dim"))
+        note = effect_id(row.concept_id, row.kind) + (f" · and {n_alike:,} more like it" if n_alike else "")
+        concept = Text.assemble(concept, page.text(f"\n{note}", "dim"))
         limits = f"[{signed(row.lo, 2)}, {signed(row.hi, 2)}]"
         cells = [page.text(cell) for cell in (signed(row.shift, 2), limits, row.rewarded, row.expressed)]
-        mark = page.text("▲" if row.shift > 0 else "▼")
         table.add_row(mark, concept, *cells)
+    if n_vague:
+        table.add_row(mark, page.text(f"{n_vague:,} more without a clear name: in the viewer", "dim"))
     page.print(table)
 
 

@@ -13,6 +13,7 @@ from pretilt.labels.described import named_table, renamed
 from pretilt.shape.step import ShapeResult
 from pretilt.text import counted, mask_slurs, one_line
 from pretilt.view.certainty import signed
+from pretilt.view.clear_names import by_name
 from pretilt.view.effects import effect_id
 from pretilt.view.terminal.kit import Page, percent
 
@@ -132,7 +133,10 @@ def _swept(page: Page, item: Mapping[str, Any], points: list[Mapping[str, Any]])
 
 
 def _side_effects(result: ShapeResult) -> list[dict[str, Any]]:
-    """Sure changes of concepts that are no target, protected ones first; in units of their family's typical shift."""
+    """Sure changes of concepts that are no target, and of the protected ones all; the largest first.
+
+    In units of their family's typical shift.
+    """
     names = {row["concept_id"]: row for row in named_table(result.run, "concepts").to_pylist()}
     effects = result.report["effects"]
     rows = []
@@ -147,26 +151,42 @@ def _side_effects(result: ShapeResult) -> list[dict[str, Any]]:
                 **{key: row[key] / size for key in ("plain", "change", "change_lo", "change_hi")},
             }
         )  # fmt: skip
-    first = [row for row in rows if row["role"] == "protected"]
-    unprotected = sorted((row for row in rows if row["role"] != "protected"), key=lambda row: -abs(row["change"]))
-    return first + unprotected[: 2 * LISTED]
+    return sorted(rows, key=lambda row: -abs(row["change"]))
 
 
 def _effects(page: Page, rows: list[dict[str, Any]]) -> None:
+    """Protected concepts, whatever they are called; then of what falls and of what rises one of each clear name."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False, expand=True)
     table.add_column("")
     table.add_column("concept", ratio=1, no_wrap=True, overflow=page.overflow)
     for name in ("change", "95 % interval", "without plan"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        note = f"\n{effect_id(row['concept_id'], row['kind'])}"
-        note += {"protected": " · protected", "kept": " · kept"}.get(row["role"], "")
-        concept = Text.assemble(page.text(one_line(mask_slurs(row["name"] or ""))), page.text(note, "dim"))
-        limits = f"[{signed(row['change_lo'], 2)}, {signed(row['change_hi'], 2)}]"
-        cells = [signed(row["change"], 2), limits, signed(row["plain"], 2)]
-        mark = page.text("▲" if row["change"] > 0 else "▼")
-        table.add_row(mark, concept, *(page.text(cell) for cell in cells))
+        if row["role"] == "protected":
+            _effect(page, table, row, 0)
+    for sign in (-1, 1):
+        of_sign = [row for row in rows if row["role"] != "protected" and row["change"] * sign > 0]
+        clear, n_vague = by_name(of_sign, lambda row: row)
+        for row, n_alike in clear[:LISTED]:
+            _effect(page, table, row, n_alike)
+        if n_vague:
+            line = f"{n_vague:,} more without a clear name: in the viewer"
+            table.add_row(page.text(_mark(sign)), page.text(line, "dim"))
     page.print(table)
+
+
+def _effect(page: Page, table: Table, row: Mapping[str, Any], n_alike: int) -> None:
+    note = f"\n{effect_id(row['concept_id'], row['kind'])}"
+    note += {"protected": " · protected", "kept": " · kept"}.get(row["role"], "")
+    note += f" · and {n_alike:,} more like it" if n_alike else ""
+    concept = Text.assemble(page.text(one_line(mask_slurs(row["name"] or ""))), page.text(note, "dim"))
+    limits = f"[{signed(row['change_lo'], 2)}, {signed(row['change_hi'], 2)}]"
+    cells = [signed(row["change"], 2), limits, signed(row["plain"], 2)]
+    table.add_row(page.text(_mark(row["change"])), concept, *(page.text(cell) for cell in cells))
+
+
+def _mark(change: float) -> str:
+    return "▲" if change > 0 else "▼"
 
 
 def _reading(report: Mapping[str, Any]) -> list[tuple[str, str]]:
