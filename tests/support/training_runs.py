@@ -29,6 +29,7 @@ class Watcher(Events):
         self.said: list[str] = []
         self.steps: list[int] = []
         self.measured: list[int] = []
+        self.referenced: dict[str, list[int]] = {}
         self.at_step, self.at_words, self.at_measured = at_step, at_words, at_measured
 
     def say(self, text: str) -> None:
@@ -37,6 +38,9 @@ class Watcher(Events):
             raise Stopped
 
     def progress(self, label: str, done: int, total: int, unit: str) -> None:
+        if label.startswith("reference"):
+            self.referenced.setdefault(label, []).append(done)
+            return
         (self.steps if label == "training" else self.measured).append(done)
         if done == (self.at_step if label == "training" else self.at_measured):
             raise Stopped

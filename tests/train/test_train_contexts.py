@@ -170,6 +170,16 @@ def test_what_is_not_applied_is_found_at_the_first_batch(
     assert steps == []
 
 
+def test_the_reference_is_not_computed_in_silence(made: tuple[Path, Path], tmp_path: Path) -> None:
+    """It reads every pair before the first step: on a processor that is minutes."""
+    changes, watcher = Changes.none(N), Watcher(at_step=1)
+    changes.offset[:] = 0.5
+    with pytest.raises(Stopped):
+        train_run(Run(made[1]), plan=plan(changes), out=tmp_path / "t", events=watcher, model=str(made[0]), **QUICK)
+    done = watcher.referenced["reference of the training pairs"]
+    assert done == sorted(set(done)) and done[-1] == N and "reference of the held-out pairs" in watcher.referenced
+
+
 @pytest.mark.parametrize("where", [{"at_step": 3}, {"at_measured": 16}])
 def test_stopped_under_a_plan_it_ends_in_the_same_bits(
     where: dict[str, Any], made: tuple[Path, Path], tmp_path: Path

@@ -19,6 +19,7 @@ from datasets import Dataset
 from trl import DPOTrainer
 
 from pretilt.errors import UserError
+from pretilt.events import Events
 from pretilt.models.steering import Direction, Steering
 from pretilt.train.actions import LEAST, SIDES
 from pretilt.train.contexts import NUMBER, PROMPTS, PUSHES, collate_policy_prompts, pushes_of
@@ -39,7 +40,11 @@ class ShapedTrainer(DPOTrainer):  # type: ignore[misc]
     the policy is given its own prompts and pushes.
     """
 
-    def __init__(self, *args: Any, n_pairs: int, directions: Sequence[Direction] = (), **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, n_pairs: int, events: Events, directions: Sequence[Direction] = (), **kwargs: Any
+    ) -> None:
+        self.events = events
+        self._reference, self._pairs_done = ("", 0), 0  # whose reference is computed, of how many pairs
         self.passed = Passed.none(n_pairs, len(directions))
         self.directions = directions
         self.steering: Steering | None = None
@@ -76,10 +81,17 @@ class ShapedTrainer(DPOTrainer):  # type: ignore[misc]
 
     def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
         self.wrap_collator()  # the constructor computes the reference, with the masks
+        self._reference = ("training" if name == "train" else "held-out", len(dataset))
+        self._pairs_done = 0
         return super()._precompute_ref_logps(dataset, name, batch_size)
 
     def compute_ref_log_probs(self, model: Any, inputs: dict[str, Any]) -> Any:
-        return super().compute_ref_log_probs(model, {k: v for k, v in inputs.items() if k not in COLUMNS})
+        logps = super().compute_ref_log_probs(model, {k: v for k, v in inputs.items() if k not in COLUMNS})
+        split, n_pairs = self._reference
+        if self._pairs_done < n_pairs:
+            self._pairs_done = min(self._pairs_done + len(logps[0]) * self.accelerator.num_processes, n_pairs)
+            self.events.progress(f"reference of the {split} pairs", self._pairs_done, n_pairs, "pairs")
+        return logps
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()

@@ -76,7 +76,7 @@ def build(
     if "pair_number" in pairs.train.column_names:
         from pretilt.train.shaped import ShapedTrainer
 
-        kind = partial(ShapedTrainer, n_pairs=max(pairs.train["pair_number"]) + 1, directions=directions)
+        kind = partial(ShapedTrainer, n_pairs=max(pairs.train["pair_number"]) + 1, events=events, directions=directions)
     with quiet():
         try:
             trainer: Any = kind(
