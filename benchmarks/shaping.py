@@ -26,7 +26,8 @@ import pretilt
 from pretilt.events import Events
 from pretilt.run import Run
 from pretilt.shape.data import ShapeData
-from pretilt.shape.step import compiled_plan, open_shape
+from pretilt.shape.result import open_shape
+from pretilt.shape.step import compiled_plan
 from pretilt.shape.what_if import WHAT_IF_RUNGS, WhatIf
 from pretilt.stats.agreement import correlation, spearman
 

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from pretilt.rollouts.step import RolloutResult
     from pretilt.run import Run
     from pretilt.shape.plan import Plan
-    from pretilt.shape.step import ShapeResult
+    from pretilt.shape.result import ShapeResult
     from pretilt.trace.step import Trace
     from pretilt.train.step import TrainResult
     from pretilt.verify.step import VerifyResult

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pretilt.run import Run
     from pretilt.shape.export import ExportResult
     from pretilt.shape.plan import Plan
+    from pretilt.shape.result import ShapeResult
     from pretilt.shape.session import WhatIfSession
-    from pretilt.shape.step import ShapeResult
     from pretilt.verify.dose import DoseResult
     from pretilt.verify.plan import PlanOutcome
 
@@ -121,7 +121,7 @@ def export(
 
 def compiled_or_none(run: Run, plan: Any, events: Events) -> ShapeResult | None:
     """A plan that may be compiled already; None of None."""
-    from pretilt.shape.step import ShapeResult
+    from pretilt.shape.result import ShapeResult
 
     return plan if plan is None or isinstance(plan, ShapeResult) else shape(run, plan, events=events)
 

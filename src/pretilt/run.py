@@ -48,6 +48,7 @@ _COMMANDS = (
     (r"reference-logps", "export {run} OUT --reference"),
     (r"outcome-(?P<name>.*)", "verify {run} --plan {name}"),
     (r"shape-(?P<name>.*)", "shape {run} --plan PLAN --name {name}"),
+    (r"methods-(?P<name>.*)", "shape {run} --plan PLAN --name {name} --compare"),
     (r"detector-(?P<name>.*?)(-scores|-card)?", "detector {run} --name {name}"),
     (r"verification(-(?P<name>.*))?", "verify {run}"),
     (r"rollout-scores-(?P<role>.*):.*", "rollouts {run} --role {role}"),

@@ -313,6 +313,7 @@ SUMMARY_FILE, LABELS_FILE = "summary.json", "labels.parquet"
 FORECAST_FILE, FORECAST_REPORT = "forecast.parquet", "forecast.json"
 FORECAST_HALVES_FILE, FORECAST_SHUFFLED_FILE = "forecast_halves.parquet", "forecast_shuffled.parquet"
 ACTIONS_FILE, WHAT_IF_FILE, SHAPE_REPORT, PLAN_FILE = "actions.parquet", "what_if.parquet", "shape.json", "plan.yaml"
+METHODS_REPORT = "methods.json"  # of a compiled plan: other methods and strengths for the same wishes
 OUTCOME_FILE, OUTCOME_REPORT = "outcome.parquet", "outcome.json"
 DOSE_REPORT = "dose.json"  # dose-<detector>.json
 SHAPE_FOLDER = "shape"  # of a run: a folder for every plan

@@ -55,6 +55,7 @@ def test_every_table_of_reports_is_complete() -> None:
         "detector.json",
         "dose.json",
         "forecast.json",
+        "methods.json",
         "outcome.json",
         "rollouts.json",
         "shape.json",

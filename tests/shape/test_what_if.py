@@ -18,7 +18,8 @@ from pretilt.run import Run
 from pretilt.settings import ShapeSettings
 from pretilt.shape.data import ShapeData
 from pretilt.shape.methods import METHODS
-from pretilt.shape.step import ShapeResult, resolved_options
+from pretilt.shape.result import ShapeResult
+from pretilt.shape.step import resolved_options
 from pretilt.shape.what_if import FamilyWhatIf, WhatIf
 from pretilt.train.actions import Action, Changes, coverage
 
@@ -341,7 +342,29 @@ def test_a_sweep_says_what_each_strength_leaves(run: Run, data: ShapeData, rows:
     semicolon = rows["semicolon"]
     moved = 0.8 * semicolon[teaching].sum() / len(data) / np.sqrt(np.mean(semicolon**2.0))
     assert points[-1]["protected_effect"] == pytest.approx(abs(moved))
-    assert shape(run, *items).report["sweep"] == []
+
+
+def test_comparing_and_sweeping_make_no_other_plan(run: Run) -> None:
+    """Asked again with --compare, after a training even, it is the plan that was trained under, and what was listed
+    stays listed; another plan of the same name has none of it."""
+    item = {"suppress": "pattern:bold", "method": "drop", "to": "base"}
+    plain = shape(run, item)
+    assert plain.report["sweep"] == [] and plain.report["items"][0]["compared"] == []
+    seal = {key: plain.report[key] for key in ("sha256", "actions_sha256", "written")}
+    stored = (plain.folder / "shape.json").read_bytes()
+    compared = shape(run, item, compare=True)
+    swept = shape(run, item, sweep=True)
+    again = shape(run, item)
+    for result in (compared, swept, again):
+        assert {key: result.report[key] for key in seal} == seal
+        assert len(result.report["items"][0]["compared"]) == len(METHODS)
+    assert (plain.folder / "shape.json").read_bytes() == stored
+    assert compared.report["sweep"] == [] and len(swept.report["sweep"]) == len(again.report["sweep"]) > 3
+
+    (plain.folder / "methods.json").write_text("{", encoding="utf-8")  # damaged: not believed, and made again
+    assert shape(run, item).report["sweep"] == []
+    assert shape(run, item, compare=True).report["sweep"] == swept.report["sweep"]
+    assert shape(run, {**item, "to": "half"}).report["items"][0]["compared"] == []
 
 
 def test_a_local_target_goes_past_its_goal_under_neither_assumption(

@@ -19,7 +19,7 @@ from pretilt.reports.detector import DetectorReport
 from pretilt.reports.dose import DoseReport
 from pretilt.reports.forecast import ForecastReport
 from pretilt.reports.manifest import Manifest
-from pretilt.reports.shape import OutcomeReport, ShapeReport
+from pretilt.reports.shape import MethodsReport, OutcomeReport, ShapeReport
 from pretilt.reports.training import RolloutsReport, TrainReport
 from pretilt.reports.verification import VerificationReport
 from pretilt.schema import (
@@ -28,6 +28,7 @@ from pretilt.schema import (
     DOSE_REPORT,
     FORECAST_REPORT,
     MANIFEST,
+    METHODS_REPORT,
     OUTCOME_REPORT,
     PREFLIGHT_FILE,
     ROLLOUTS_REPORT,
@@ -49,6 +50,7 @@ MODELS: dict[str, type[Report]] = {
     DETECTOR_REPORT: DetectorReport,
     FORECAST_REPORT: ForecastReport,
     SHAPE_REPORT: ShapeReport,
+    METHODS_REPORT: MethodsReport,
     OUTCOME_REPORT: OutcomeReport,
     DOSE_REPORT: DoseReport,
     TRAIN_REPORT: TrainReport,

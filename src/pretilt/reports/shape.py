@@ -118,6 +118,14 @@ class ShapeReport(Report):
     pretilt: str
 
 
+class MethodsReport(Report):
+    """methods.json: what `shape --compare` and `--sweep` tell of a compiled plan; shown as part of its report."""
+
+    actions_sha256: str  # of the plan that it is about
+    compared: dict[str, list[CandidateReport]]  # number of an item → every method for it
+    sweep: list[SweepPointReport]
+
+
 class TargetOutcome(Report):
     """One decision: what was intended, foretold and seen. Scores are means over the answers, rates for patterns."""
 

@@ -28,7 +28,8 @@ from pretilt.run import Run
 from pretilt.schema import PAIRS_FILE
 from pretilt.settings import settings_of
 from pretilt.shape.export_readme import readme
-from pretilt.shape.step import ShapeResult, compiled_plan
+from pretilt.shape.result import ShapeResult
+from pretilt.shape.step import compiled_plan
 from pretilt.text import counted
 from pretilt.train.actions import SIDES, Changes
 

@@ -96,13 +96,13 @@ def share_of_goal(data: ShapeData, item: Item, target: Target, path: Path | None
     if not abs(moved) > RESOLVED * se:
         raise wrong(f"how far '{item.goal}' is cannot be measured by {item.target}", rates, shares)
     goal = str(item.goal)
-    wanted = -before if goal == NONE_LEFT else float(goal.removesuffix(POINTS)) / 100
-    if not -before <= wanted <= 1 - before:
+    change = -before if goal == NONE_LEFT else float(goal.removesuffix(POINTS)) / 100
+    if not -before <= change <= 1 - before:
         raise wrong(f"'to: {item.goal}' is beyond every answer or none", rates, shares)
-    if (wanted - moved) * (-1 if item.decision == "suppress" else 1) <= 0:
+    if (change - moved) * (-1 if item.decision == "suppress" else 1) <= 0:
         fix = "Give a goal on the other side of that, or the other decision"
         raise wrong(f"'to: {item.goal}' is no way to {item.decision} {item.target}", rates, fix)
-    return wanted / moved
+    return change / moved
 
 
 def _inside(data: ShapeData, item: Item, pair_ids: list[str]) -> np.ndarray:

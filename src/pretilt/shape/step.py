@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +15,14 @@ from pretilt.errors import UserError
 from pretilt.events import Events, watching
 from pretilt.forecast.step import checked_settings, rollout_role, stages_read
 from pretilt.forecast.uncertainty import Interval
-from pretilt.labels.described import renamed
 from pretilt.lock import writes
-from pretilt.result import Result
 from pretilt.run import Run, content_hash, file_hash
 from pretilt.schema import (
     ACTIONS_FILE,
     FORECAST_REPORT,
+    METHODS_REPORT,
     PAIRS_FILE,
     PLAN_FILE,
-    SHAPE_FOLDER,
     SHAPE_REPORT,
     WHAT_IF,
     WHAT_IF_FILE,
@@ -32,8 +30,8 @@ from pretilt.schema import (
 from pretilt.settings import ShapeSettings
 from pretilt.shape.goals import check_measured, stages_measured
 from pretilt.shape.plan import Plan, check_same_pairs, dump_plan, load_plan, plan_of
+from pretilt.shape.result import ShapeResult, file_of, open_shape, stage_of
 from pretilt.shape.targets import TrainingSets, settled
-from pretilt.text import counted
 from pretilt.version import __version__
 
 if TYPE_CHECKING:
@@ -45,63 +43,10 @@ if TYPE_CHECKING:
     from pretilt.train.step import CompiledPlan
 
 FORMAT_VERSION = 1
-VERSION = 2  # raise it when a change of code can change the bytes
+VERSION = 3  # raise it when a change of code can change the bytes
 DEFAULT_RUNG = "mean"  # chosen on two plans of one world: docs/results/shaping.md
 WHAT_IFS = "what_ifs"  # of run.json: every what-if that was ever sealed
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-
-
-@dataclass(frozen=True, repr=False)
-class ShapeResult(Result):
-    """A compiled plan; `report` is shape.json."""
-
-    run: Run
-    name: str
-    report: dict[str, Any]
-
-    @property
-    def headline(self) -> str:
-        coverage = self.report["coverage"]
-        touched = f"{coverage['touched']:,} of {counted(coverage['pairs'], 'pair')} touched"
-        sought = [item for item in self.report["items"] if item["reached"] is not None]
-        reached = [f"{item['name']} {item['reached']:.0%} left" for item in renamed(self.run, sought[:3])]
-        return f"{self.run.path}: plan '{self.name}', {touched}" + (f"; {', '.join(reached)}" if reached else "")
-
-    @property
-    def folder(self) -> Path:
-        """Where the plan, its actions and the what-if lie."""
-        return self.run.path / SHAPE_FOLDER / self.name
-
-    @property
-    def table(self) -> pa.Table:
-        """Schema WHAT_IF."""
-        return self.run.table(file_of(self.name, WHAT_IF_FILE))
-
-    @property
-    def actions(self) -> pa.Table:
-        """Schema ACTIONS."""
-        return self.run.table(file_of(self.name, ACTIONS_FILE))
-
-
-def file_of(name: str, file: str) -> str:
-    """The path in the run of a file of the plan `name`."""
-    return f"{SHAPE_FOLDER}/{name}/{file}"
-
-
-def stage_of(name: str) -> str:
-    """The stage of the plan `name`."""
-    return f"shape-{name}"
-
-
-def open_shape(run: Run, name: str) -> ShapeResult:
-    """A plan that `shape_run` has compiled. Raises UserError for one that the run does not hold, or that is damaged."""
-    if stage_of(name) not in run.manifest["stages"]:
-        held = [stage.removeprefix("shape-") for stage in run.manifest["stages"] if stage.startswith("shape-")]
-        raise UserError(
-            f"the run holds no compiled plan '{name}'", file=run.path,
-            why=f"it has {', '.join(held) or 'none'}", fix="Run `pretilt shape RUN --plan plan.yaml` first",
-        )  # fmt: skip
-    return ShapeResult(run, name, run.json(file_of(name, SHAPE_REPORT)))
 
 
 @writes("shape")
@@ -118,8 +63,9 @@ def shape_run(
     """Compile a plan to actions and predict what it changes; both are written into the run and sealed.
 
     `plan`: a file, a mapping as the file holds it, or a `Plan`. `name`: of the compiled plan, by default the file's
-    stem. `compare`: also every other method for each item; `sweep`: also each item alone at other strengths. Raises
-    UserError for every mistake of the plan, with its line, and where nothing would be left to train on.
+    stem. `compare`: also every other method for each item; `sweep`: also each item alone at other strengths; neither
+    makes another plan of it. Raises UserError for every mistake of the plan, with its line, and where nothing would be
+    left to train on.
     """
     events = watching(events)
     if not isinstance(plan, Plan):
@@ -128,13 +74,14 @@ def shape_run(
     pairs = file_hash(run.file(PAIRS_FILE))
     check_same_pairs(plan, pairs)
     plan = settled(TrainingSets(run), plan)
-    config = {"plan": plan.identity, "compare": compare, "sweep": sweep, **resolved_options(run, options)}
+    plan_config = {"plan": plan.identity, **resolved_options(run, options)}
     check_measured(run, plan)
-    reads = list(dict.fromkeys([*stages_read(run, config["rollouts"]), *stages_measured(plan)]))
+    reads = list(dict.fromkeys([*stages_read(run, plan_config["rollouts"]), *stages_measured(plan)]))
     inputs = {"files": _files_named(plan), "measurement": run.manifest.get("measurement_id")}
-    with run.stage(stage_of(name), version=VERSION, config=config, reads=reads, inputs=inputs) as stage:
+    shaping = None
+    with run.stage(stage_of(name), version=VERSION, config=plan_config, reads=reads, inputs=inputs) as stage:
         if not stage.done:
-            shaping = _Shaping(run, plan, name, config, events)
+            shaping = _Shaping(run, plan, name, plan_config, events)
             stage.write(file_of(name, ACTIONS_FILE), shaping.actions)
             stage.write(file_of(name, WHAT_IF_FILE), shaping.table)
             stage.write_text(file_of(name, PLAN_FILE), dump_plan(plan))
@@ -143,6 +90,15 @@ def shape_run(
             report["actions_sha256"] = file_hash(run.path / file_of(name, ACTIONS_FILE))
             stage.write_json(file_of(name, SHAPE_REPORT), report)
     _record(run, name)
+    if compare or sweep:
+        stage_name = f"methods-{name}"
+        listed = run.manifest["stages"].get(stage_name, {}).get("config", {})  # what was asked for once is kept
+        config = {"compare": compare or listed.get("compare", False), "sweep": sweep or listed.get("sweep", False)}
+        with run.stage(stage_name, version=VERSION, config=config, reads=[stage_of(name)]) as stage:
+            if not stage.done:
+                shaping = shaping or _Shaping(run, plan, name, plan_config, events)
+                actions = {"actions_sha256": file_hash(run.path / file_of(name, ACTIONS_FILE))}
+                stage.write_json(file_of(name, METHODS_REPORT), {**actions, **shaping.methods(**config)})
     return open_shape(run, name)
 
 
@@ -223,10 +179,9 @@ class _Shaping:
     """One plan on one run: solved, compiled, and forecast with intervals."""
 
     def __init__(self, run: Run, plan: Plan, name: str, config: dict[str, Any], events: Events) -> None:
-        from pretilt.shape.compile import candidates, solve, works
+        from pretilt.shape.compile import solve, works
         from pretilt.shape.data import ShapeData
         from pretilt.shape.reading import reread
-        from pretilt.shape.sweep import sweep
         from pretilt.shape.what_if import WhatIf
         from pretilt.train.actions import Changes, actions_table
 
@@ -236,12 +191,6 @@ class _Shaping:
         self.what_if: WhatIf = WhatIf(self.data, rung, config["eta"], config["seed"])
         items, self.roles = works(self.what_if, plan)
         self.solved: list[Solved] = solve(self.what_if, plan, items)
-        self.compared = {
-            solution.work.number: solution.compared
-            or (candidates(self.what_if, solution.work) if config["compare"] else ())
-            for solution in self.solved
-        }
-        self.swept = [point for solution in self.solved if config["sweep"] for point in sweep(self.what_if, solution)]
         self.all_actions = [action for solution in self.solved for action in solution.actions]
         self.changes: Changes = Changes.of(self.all_actions, len(self.data))
         if self.solved and not (self.changes.weight > 0).any():
@@ -285,6 +234,25 @@ class _Shaping:
                 )  # fmt: skip
         return pa.Table.from_pylist(sorted(rows, key=lambda row: row["concept_id"]), WHAT_IF)
 
+    def methods(self, *, compare: bool, sweep: bool) -> dict[str, Any]:
+        """Schema MethodsReport, but for the plan that it is about."""
+        from pretilt.artifacts import jsonable
+        from pretilt.shape.compile import candidates
+        from pretilt.shape.sweep import sweep as swept
+
+        compared = {
+            str(solution.work.number): solution.compared or candidates(self.what_if, solution.work)
+            for solution in (self.solved if compare else ())
+        }
+        points = [point for solution in self.solved if sweep for point in swept(self.what_if, solution)]
+        listed: dict[str, Any] = jsonable(
+            {
+                "compared": {number: [asdict(method) for method in methods] for number, methods in compared.items()},
+                "sweep": [asdict(point) for point in points],
+            }
+        )
+        return listed
+
     def report(self, pairs: str) -> dict[str, Any]:
         """Schema ShapeReport, but for the seal."""
         from pretilt.artifacts import jsonable
@@ -305,7 +273,7 @@ class _Shaping:
                 "needs_beta": any(METHODS[solution.method].needs_beta for solution in self.solved if solution.actions),
                 "items": self._items(covered["by_item"]),
                 "coverage": covered,
-                "sweep": [asdict(point) for point in self.swept],
+                "sweep": [],
                 "effects": self._effects(),
                 "needs": sorted({METHODS[solution.method].needs for solution in self.solved if solution.actions}),
             }
@@ -347,7 +315,7 @@ class _Shaping:
                     "is_exhausted": bool(solution and solution.is_exhausted),
                     "pairs_touched": touched.get(str(number), 0),
                     **numbers,
-                    "compared": [asdict(candidate) for candidate in self.compared.get(number, ())],
+                    "compared": [asdict(candidate) for candidate in (solution.compared if solution else ())],
                 }
             )  # fmt: skip
         return items

@@ -24,7 +24,7 @@ from pretilt.rollouts.step import AFTER, features_stage, open_rollouts, rollouts
 from pretilt.run import Run
 from pretilt.schema import OUTCOME, OUTCOME_FILE, OUTCOME_REPORT, TRAIN_REPORT, TRAINED_FOLDER
 from pretilt.settings import VerifySettings
-from pretilt.shape.step import ShapeResult, file_of, open_shape, stage_of
+from pretilt.shape.result import ShapeResult, file_of, open_shape, stage_of
 from pretilt.shape.targets import TrainingSets
 from pretilt.stats.ratio import Z95, ratio_interval
 from pretilt.train.folder import read_report

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pretilt.labels.described import renamed
-from pretilt.shape.step import open_shape
+from pretilt.shape.result import open_shape
 from pretilt.text import counted, mask_slurs, one_line
 from pretilt.verify.plan import PlanOutcome
 from pretilt.view.certainty import signed

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pretilt.labels.described import named_table, renamed
-from pretilt.shape.step import ShapeResult
+from pretilt.shape.result import ShapeResult
 from pretilt.text import counted, mask_slurs, one_line
 from pretilt.view.certainty import signed
 from pretilt.view.clear_names import by_name
