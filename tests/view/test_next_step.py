@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from command_line import in_process
 
-from pretilt.view.next_step import NEXT, next_step
+from pretilt.view.next_step import NEXT, judged_by, next_step
 from pretilt.view.terminal.labels import labels_text
 
 
@@ -22,6 +22,13 @@ def test_the_next_command_survives_a_shell() -> None:
     while order[-1] != "verify":
         order.append(NEXT[order[-1]][0][0])
     assert order == ["fit", "audit", "trace", "rollouts", "forecast", "train", "verify"]
+
+
+def test_answers_are_judged_by_the_plan_that_their_model_was_trained_under() -> None:
+    stages = ("pairs", "shape-less")
+    assert judged_by("after-less", stages) == ("--plan", "less")
+    assert judged_by("after-other", stages) == ("--after", "after-other")
+    assert judged_by("after", ("pairs",)) == ()
 
 
 def test_the_help_lists_the_commands_in_the_order_of_the_work() -> None:

@@ -14,7 +14,7 @@ from pretilt.settings import (
     RolloutSettings,
 )
 from pretilt.text import shown_json
-from pretilt.view.next_step import next_step
+from pretilt.view.next_step import judged_by, next_step
 
 
 @command(RolloutSettings)
@@ -77,7 +77,7 @@ def rollouts(
         return
     console.lines(rollouts_text(result.report))
     if role.startswith("after"):
-        console.say(next_step("train", run, *(["--after", role] if role != "after" else [])))
+        console.say(next_step("train", run, *judged_by(role, result.run.manifest["stages"])))
     elif result.run.holds(FORECAST_REPORT) and (result.run.path / TRAINED_FOLDER).is_dir():
         console.say(next_step("train", run))
     else:

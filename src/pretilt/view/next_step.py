@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection
 from pathlib import Path
 
 NEXT: dict[str, tuple[tuple[str, ...], str]] = {
@@ -39,3 +40,11 @@ def next_step(command: str, run: str | Path, *more: str | Path) -> str:
     words, purpose = NEXT[command]
     typed = ["pretilt", *(str(run) if word == "RUN" else word for word in words), *map(str, more)]
     return f"next: {shlex.join(typed)}   ({purpose})"
+
+
+def judged_by(role: str, stages: Collection[str]) -> tuple[str, ...]:
+    """What `verify` is given for the answers of a trained model's role: the plan that it was trained under, or it."""
+    plan = role.removeprefix("after-")
+    if f"shape-{plan}" in stages:
+        return ("--plan", plan)
+    return () if role == "after" else ("--after", role)
