@@ -17,7 +17,7 @@ from pretilt.rollouts.step import AFTER, BEFORE, features_stage
 from pretilt.run import Run
 from pretilt.shape.data import ConceptFamily, ShapeData
 from pretilt.shape.plan import NONE_LEFT, POINTS, Item, Plan
-from pretilt.shape.targets import Target, TrainingSets
+from pretilt.shape.targets import Target, prompts_inside
 from pretilt.stats.clustered import mean_errors
 
 RESOLVED = 2.0  # standard errors that plain training must have moved a concept by
@@ -85,7 +85,7 @@ def share_of_goal(data: ShapeData, item: Item, target: Target, path: Path | None
     if not plain.is_rate[m]:
         why = f"{target.name} has none: its score is a mean over several features"
         raise wrong(f"'to: {item.goal}' needs a share of answers", why, shares)
-    prompts = _inside(data, item, plain.pair_ids)
+    prompts = prompts_inside(data.run, item.target, item.gate, plain.pair_ids)
     if np.unique(plain.unit[prompts]).size < FEW_UNITS:
         why = f"{int(prompts.sum())} held-out prompts were answered inside of {item.gate or item.target}"
         raise wrong(f"'to: {item.goal}' cannot be measured", why, shares)
@@ -103,11 +103,3 @@ def share_of_goal(data: ShapeData, item: Item, target: Target, path: Path | None
         fix = "Give a goal on the other side of that, or the other decision"
         raise wrong(f"'to: {item.goal}' is no way to {item.decision} {item.target}", rates, fix)
     return change / moved
-
-
-def _inside(data: ShapeData, item: Item, pair_ids: list[str]) -> np.ndarray:
-    """bool [J]: the prompts in the place and the gate of an item."""
-    sets = TrainingSets(data.run, everywhere=True)
-    rows = sets.target(item.target).rows & sets.gate(item.gate)
-    ids = {pair_id for pair_id, is_inside in zip(sets.pair_ids, rows, strict=True) if is_inside}
-    return np.array([pair_id in ids for pair_id in pair_ids], bool)

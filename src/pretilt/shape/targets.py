@@ -10,6 +10,7 @@ logit:flattery                                         as `by`: the largest scor
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -198,6 +199,17 @@ class TrainingSets:
     def _concepts(self) -> dict[int, dict[str, str]]:
         table = self.run.table(CONCEPTS_FILE, ["concept_id", "name", "pattern", "detector"])
         return {row["concept_id"]: row for row in table.to_pylist()}
+
+
+def prompts_inside(run: Run, target: str, gate: str | None, pair_ids: Sequence[str]) -> np.ndarray:
+    """bool [J]: which prompts, named by a pair each, of training or held-out, lie in the place and the gate of an item.
+
+    Raises UserError as `TrainingSets.target` does.
+    """
+    sets = TrainingSets(run, everywhere=True)
+    rows = sets.target(target).rows & sets.gate(gate)
+    ids = {pair_id for pair_id, is_inside in zip(sets.pair_ids, rows, strict=True) if is_inside}
+    return np.array([pair_id in ids for pair_id in pair_ids], bool)
 
 
 def settled(sets: TrainingSets, plan: Plan) -> Plan:

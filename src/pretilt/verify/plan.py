@@ -25,7 +25,7 @@ from pretilt.run import Run
 from pretilt.schema import OUTCOME, OUTCOME_FILE, OUTCOME_REPORT, TRAIN_REPORT, TRAINED_FOLDER
 from pretilt.settings import VerifySettings
 from pretilt.shape.result import ShapeResult, file_of, open_shape, stage_of
-from pretilt.shape.targets import TrainingSets
+from pretilt.shape.targets import prompts_inside
 from pretilt.stats.ratio import Z95, ratio_interval
 from pretilt.train.folder import read_report
 from pretilt.verify.inputs import FEW_UNITS, Seen, check_same_prompts, seen
@@ -230,10 +230,7 @@ class _Judging:
         """bool [J]: the prompts in the place and the gate of a local target; None where these name too few of them."""
         if str(item["gate"]).startswith(("pair:", "pairs:")):
             return None  # a list of training pairs says nothing of other prompts
-        sets = TrainingSets(self.run, everywhere=True)
-        rows = sets.target(item["target"]).rows & sets.gate(item["gate"])
-        ids = {pair_id for pair_id, is_inside in zip(sets.pair_ids, rows, strict=True) if is_inside}
-        inside = np.array([pair_id in ids for pair_id in self.change.pair_ids], bool)
+        inside = prompts_inside(self.run, item["target"], item["gate"], self.change.pair_ids)
         n_units = [np.unique(self.change.observed.unit[part]).size for part in (inside, ~inside)]
         return inside if min(n_units) >= FEW_UNITS else None
 
