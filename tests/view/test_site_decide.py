@@ -149,6 +149,21 @@ def test_a_saved_plan_is_there_when_the_page_is_opened_again(page: Page, server:
     page.shows("Nothing is decided yet")
 
 
+def test_a_goal_in_points_is_read_changed_and_says_what_it_needs(page: Page, server: Viewer) -> None:
+    pretilt.mark(server.run, "suppress", "pattern:bold", to="+5 points", plan=server.plans.path)
+    page.at("#/decide").shows("'to: +5 points' needs a plain training to measure by")
+    assert page.js("[document.querySelector('.goal').value, document.querySelector('.points').value]") == [
+        "points",
+        "5",
+    ]
+    choose(page, ".points", "2.5")
+    page.shows("'to: +2.5 points' needs a plain training")
+    choose(page, ".goal", "half")
+    page.wait("document.querySelector('.points') === null")
+    page.wait("document.querySelectorAll('.bars.moving li').length > 3")
+    assert all("/api/what-if" in error and "409" in error for error in page.errors())  # refused, and nothing else
+
+
 def test_a_concept_is_renamed_by_hand(page: Page, server: Viewer) -> None:
     page.at("#/responses?q=bold").click_on(".curate summary")
     page.js(
