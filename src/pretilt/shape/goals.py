@@ -18,10 +18,7 @@ from pretilt.run import Run
 from pretilt.shape.data import ConceptFamily, ShapeData
 from pretilt.shape.plan import NONE_LEFT, POINTS, Item, Plan
 from pretilt.shape.targets import Target, prompts_inside
-from pretilt.stats.clustered import mean_errors
-
-RESOLVED = 2.0  # standard errors that plain training must have moved a concept by
-FEW_UNITS = 4  # independent prompts inside of a local target
+from pretilt.stats.clustered import FEW_UNITS, RESOLVED, mean_errors
 
 
 @dataclass(frozen=True)

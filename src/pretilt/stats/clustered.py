@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+RESOLVED = 2.0  # standard errors beyond which the sign of an observed shift counts as seen
+FEW_UNITS = 4  # independent prompts below which nothing is said of them
+
 
 def mean_errors(values: np.ndarray, family: np.ndarray) -> np.ndarray:
     """Standard error of the mean of each column, float64 [M], of values [N, M] whose rows belong to families [N].

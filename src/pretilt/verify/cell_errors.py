@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import ndtr, stdtrit
 
-from pretilt.verify.judge import RESOLVED
+from pretilt.stats.clustered import RESOLVED
 from pretilt.verify.observed import Observed
 
 FEWEST_UNITS = 2  # of a side: a single unit says nothing of its own spread

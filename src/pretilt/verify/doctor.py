@@ -12,8 +12,9 @@ from pretilt.audit.checks import Check
 from pretilt.audit.doctor import rollout_index_check
 from pretilt.rollouts.step import RolloutResult, features_stage
 from pretilt.run import Run
-from pretilt.verify.inputs import FEW_UNITS, Forecast, Seen
-from pretilt.verify.judge import FEW_CONCEPTS, RESOLVED, judge
+from pretilt.stats.clustered import FEW_UNITS, RESOLVED
+from pretilt.verify.inputs import Forecast, Seen
+from pretilt.verify.judge import FEW_CONCEPTS, judge
 from pretilt.verify.observed import Observed, realised
 from pretilt.verify.sets import Effort, label_null
 

@@ -21,12 +21,12 @@ from pretilt.rollouts.reading import check_measurement
 from pretilt.rollouts.step import RolloutResult
 from pretilt.run import Run
 from pretilt.schema import FORECAST_FILE, FORECAST_HALVES_FILE, FORECAST_REPORT, FORECAST_SHUFFLED_FILE
+from pretilt.stats.clustered import FEW_UNITS
 from pretilt.verify.observed import Observed, realised
 
 # Views of sets of prompts, and the kind of concepts that each is judged on.
 CELL_VIEWS = {"group": "community", "prompt_max": "shift_max", "prompt_freq": "shift_freq"}
 CELL_VIEWS |= {"pattern_group": "pattern", "detector_group": "detector"}
-FEW_UNITS = 4  # independent prompts: each half of them is cut in two again
 _Z95 = 1.959963984540054
 
 

@@ -9,13 +9,13 @@ import numpy as np
 
 from pretilt.forecast.uncertainty import Interval
 from pretilt.stats.agreement import Evidence, Figure, correlation, residualised, signed_square, spearman
+from pretilt.stats.clustered import RESOLVED
 from pretilt.verify.observed import SPLITS, Observed
 
 DRAWS = 500
 PERMUTATIONS = 1999  # smallest possible p: 1 / 2000
 TOP_LEFT_OUT = 10
 FEW_CONCEPTS = 3  # two points always lie on a line
-RESOLVED = 2.0  # standard errors beyond which the sign of an observed shift counts as seen
 
 
 @dataclass(frozen=True)

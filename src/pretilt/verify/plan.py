@@ -26,10 +26,11 @@ from pretilt.schema import OUTCOME, OUTCOME_FILE, OUTCOME_REPORT, TRAIN_REPORT, 
 from pretilt.settings import VerifySettings
 from pretilt.shape.result import ShapeResult, file_of, open_shape, stage_of
 from pretilt.shape.targets import prompts_inside
+from pretilt.stats.clustered import FEW_UNITS, RESOLVED
 from pretilt.stats.ratio import Z95, ratio_interval
 from pretilt.train.folder import read_report
-from pretilt.verify.inputs import FEW_UNITS, Seen, check_same_prompts, seen
-from pretilt.verify.judge import FEW_CONCEPTS, RESOLVED, judge
+from pretilt.verify.inputs import Seen, check_same_prompts, seen
+from pretilt.verify.judge import FEW_CONCEPTS, judge
 from pretilt.verify.observed import Observed
 from pretilt.verify.trained import same_model, sample_after
 from pretilt.version import __version__

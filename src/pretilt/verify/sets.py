@@ -15,11 +15,11 @@ import numpy as np
 from pretilt.forecast.baselines import length_slopes, prevalence_only
 from pretilt.forecast.uncertainty import Interval, law_error, predictive
 from pretilt.stats.agreement import Figure, correlation, signed_square
-from pretilt.stats.clustered import mean_errors
+from pretilt.stats.clustered import RESOLVED, mean_errors
 from pretilt.verify.cell_errors import cell_errors, resolving
 from pretilt.verify.cells import MIN_PROMPTS, CellJudgement, cell_shifts, judge_cells
 from pretilt.verify.inputs import CELL_VIEWS, Cells, Forecast, Seen
-from pretilt.verify.judge import FEW_CONCEPTS, RESOLVED, Judgement, judge, r2_draws
+from pretilt.verify.judge import FEW_CONCEPTS, Judgement, judge, r2_draws
 from pretilt.verify.observed import Observed
 
 LISTED = 10  # hits and misses

@@ -26,7 +26,7 @@ from pretilt.schema import (
     VERIFICATION,
 )
 from pretilt.settings import VerifySettings
-from pretilt.verify.judge import RESOLVED
+from pretilt.stats.clustered import RESOLVED
 from pretilt.verify.trained import answerer, check_model, check_pairs, same_model, sample_after, score, training_of
 from pretilt.verify.verdict import NOTHING, Seal, seal, statements, verdict
 from pretilt.version import __version__
