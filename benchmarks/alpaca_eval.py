@@ -5,7 +5,8 @@
 
 The data are CC BY-NC 4.0. An annotation is a preference from 1, the first answer, to 2, the second; only clear ones
 count. Both answers have 8 to 110 words, so that a small model can be trained on them without a GPU. Of the pairs of an
-instruction those whose content has the lowest SHA-256 are taken: chance decides, and always the same.
+instruction those whose content has the lowest SHA-256 are taken: chance decides, and always the same. With `--coin 1`
+the same pairs get labels by chance: what training on them changes, training changes without labels.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("clone", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--per-instruction", type=int, default=1, help="pairs of one instruction at most")
+    parser.add_argument("--coin", type=int, help="a seed: chance says of every pair which answer is the chosen one")
     options = parser.parse_args()
 
     files = sorted(options.clone.glob("results/*/*/annotations.json"))
@@ -38,12 +40,24 @@ def main() -> None:
                 content = json.dumps([pair["prompt"], pair["chosen"], pair["rejected"]], sort_keys=True)
                 of_instruction[annotation["instruction"]][hashlib.sha256(content.encode()).hexdigest()] = pair
     rows = sorted(
-        (digest, pairs[digest])
+        (digest, exchanged(pairs[digest]) if is_heads(options.coin, digest) else pairs[digest])
         for pairs in of_instruction.values()
         for digest in sorted(pairs)[: options.per_instruction]
     )
     options.out.write_text("".join(json.dumps(pair, ensure_ascii=False) + "\n" for _, pair in rows), encoding="utf-8")
     print(f"{options.out}: {len(rows):,} pairs of {len(of_instruction):,} instructions, from {len(files):,} files")
+
+
+def is_heads(seed: int | None, digest: str) -> bool:
+    """A fair coin for the pair with this digest; without a seed it always shows tails."""
+    return seed is not None and hashlib.sha256(f"{seed} {digest}".encode()).digest()[0] % 2 == 1
+
+
+def exchanged(pair: dict[str, Any]) -> dict[str, Any]:
+    """The pair with the contrary label."""
+    contrary = {"chosen": "rejected", "rejected": "chosen"}
+    contrary |= {f"{old}_model": f"{new}_model" for old, new in contrary.items()}
+    return {column: pair[contrary.get(column, column)] for column in pair}
 
 
 def pair_of(annotation: dict[str, Any], source: str) -> dict[str, Any] | None:

@@ -87,16 +87,27 @@ PLANS: dict[str, dict[str, list[dict[str, Any]]]] = {
         "local-drop": [less(CHEER, "drop", gate=HALF)],
         "plain-offset": [{"suppress": CHEER, "method": "offset", "strength": 1.0}],
         "gated-number": [more(NUMBER, "offset", 2.0, gate=HALF)],
+        # the contrary outside, so that what is learned inside does not spread
+        "held-number": [
+            more(NUMBER, "offset", 2.0, gate=HALF),
+            {"suppress": NUMBER, "method": "offset", "strength": 2.0, "gate": f"not:{HALF}"},
+        ],
+        "held-half": [
+            more(NUMBER, "offset", 2.0, gate=HALF),
+            {"suppress": NUMBER, "method": "offset", "strength": 1.0, "gate": f"not:{HALF}"},
+        ],
     },
     "P4": {  # a manner that the labels punish: brought back to the untrained model's rate
         "back-offset": [more_to(EXPERT, "offset", "base"), {"protect": CHEER}],
         "back-designed": [more_to(EXPERT, "designed-offset", "base"), {"protect": CHEER}],
         "back-drop": [more_to(EXPERT, "drop", "base"), {"protect": CHEER}],
+        "back-auto": [more_to(EXPERT, "auto", "base"), {"protect": CHEER}],
     },
     "P7": {  # two that go together
         "both-offset": [less(SMILE, "offset"), {"protect": CHEER}],
         "both-designed": [less(SMILE, "designed-offset"), {"protect": CHEER}],
         "both-drop": [less(SMILE, "drop"), {"protect": CHEER}],
+        "both-auto": [less(SMILE, "auto"), {"protect": CHEER}],
     },
     "S2": {  # of SmolLM2: answers that say "you"; a method of the loss, one of the data, one in the model
         "you-offset": [less(YOU, "offset")],

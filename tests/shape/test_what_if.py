@@ -144,6 +144,16 @@ def test_a_gate_leaves_the_outside_as_it_is(run: Run, data: ShapeData) -> None:
     assert set(result.actions["pair_id"].to_pylist()) <= inside and len(result.actions)
 
 
+def test_a_gate_and_its_contrary_are_all_pairs(run: Run, data: ShapeData) -> None:
+    item = {"suppress": "pattern:bold", "method": "offset", "strength": 3}
+    touched = [
+        set(shape(run, {**item, **gate}, name=f"plan{i}").actions["pair_id"].to_pylist())
+        for i, gate in enumerate([{}, {"gate": "source:second"}, {"gate": "not:source:second"}])
+    ]
+    assert touched[1] and touched[2] and not touched[1] & touched[2] and touched[0] == touched[1] | touched[2]
+    assert (data.sets.gate("not:source:second") == ~data.sets.rows("source:second")).all()
+
+
 @pytest.mark.parametrize("method", ["drop", "weight", "offset", "designed-offset", "swap", "rewrite"])
 @pytest.mark.parametrize(("to", "share"), [("base", 0.0), ("half", 0.5), ("25%", 0.25)])
 def test_the_strength_that_reaches_a_target_is_found(run: Run, method: str, to: str, share: float) -> None:
@@ -277,6 +287,8 @@ REFUSED: list[tuple[list[dict[str, Any]], str]] = [
     ([{"protect": "source:first"}], "is a set of pairs"),
     ([{"suppress": "pattern:bold", "method": "drop", "strength": 1, "gate": "bold"}], "names no set of pairs"),
     ([{"suppress": "pattern:bold", "method": "drop", "strength": 1, "gate": "prompt_has:bold"}], "no training pair is"),
+    ([{"suppress": "pattern:bold", "method": "drop", "strength": 1, "gate": "not:bold"}], "names no set of pairs"),
+    ([{"suppress": "pattern:bold", "method": "drop", "strength": 1, "gate": "not:source:x"}], "no training pair has"),
     ([{"suppress": "pair:0000", "method": "drop", "strength": 1}], "no training pairs of the run"),
     ([{"suppress": "pairs:/nowhere", "method": "drop", "strength": 1}], "the list of pairs cannot be read"),
     ([{"suppress": "row 7 of it"}], "A target is a concept|no id"),

@@ -26,7 +26,7 @@ def mark(
         ),
     ] = None,
     strength: Annotated[float | None, typer.Option(help="In the method's own unit, instead of --to.")] = None,
-    gate: Annotated[str | None, typer.Option(help="Only there: group:12, prompt:3, prompt_has:list …")] = None,
+    gate: Annotated[str | None, typer.Option(help="Only there: group:12, prompt_has:list …; not:group:12")] = None,
     by: Annotated[
         str | None, typer.Option(help="Whose score drives the method: detector:NAME, logit:NAME … Default: TARGET's.")
     ] = None,

@@ -6,7 +6,7 @@
         method: offset               # how; auto chooses by forecast
         to: base                     # how far: base, half, 25%, double, none, "+5 points"; or a strength
         by: detector:bold-probe    # optional: whose score drives the method, instead of the concept's own
-        gate: group:12               # optional: only there
+        gate: group:12               # optional: only there; not:group:12 everywhere else
         note: customers dislike it
 
 `suppress` and `amplify` change the data or the loss. `protect` lets no side effect on the concept pass unseen: it is
@@ -192,7 +192,7 @@ def _item(entry: Any, path: Path | None, line: int | None) -> Item:
         method,
         strength,
         share,
-        entry.get("gate"),
+        entry["gate"].strip() if "gate" in entry else None,
         entry.get("note", ""),
         line,
         by=None if by is None else by.strip(),

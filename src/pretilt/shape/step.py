@@ -31,7 +31,7 @@ from pretilt.settings import ShapeSettings
 from pretilt.shape.goals import check_measured, stages_measured
 from pretilt.shape.plan import Plan, check_same_pairs, dump_plan, load_plan, plan_of
 from pretilt.shape.result import ShapeResult, file_of, open_shape, stage_of
-from pretilt.shape.targets import TrainingSets, settled
+from pretilt.shape.targets import NOT, TrainingSets, settled
 from pretilt.version import __version__
 
 if TYPE_CHECKING:
@@ -152,8 +152,8 @@ def resolved_options(run: Run, options: ShapeSettings) -> dict[str, Any]:
 
 def _files_named(plan: Plan) -> dict[str, str]:
     """Hash of every list of pairs that the plan names."""
-    names = [text for item in plan.items for text in (item.target, item.gate) if text and text.startswith("pairs:")]
-    paths = {name: Path(name.removeprefix("pairs:").strip()) for name in names}
+    texts = [text.removeprefix(NOT).strip() for item in plan.items for text in (item.target, item.gate) if text]
+    paths = {text: Path(text.removeprefix("pairs:").strip()) for text in texts if text.startswith("pairs:")}
     return {name: file_hash(path) for name, path in paths.items() if path.is_file()}
 
 

@@ -4,6 +4,7 @@ concept:7   pattern:bold   global:7                    a concept over all pairs
 group:12:7  prompt_max:3:981  pattern_group:12:40      a concept on some pairs
 group:12  prompt:3  source:forum  chosen_model:x  rejected_model:x  pair:ID  pairs:FILE        a set of pairs
 prompt_has:bold                                        as a gate: pairs whose prompt holds the pattern
+not:group:12                                           as a gate: all pairs but those
 logit:flattery                                         as `by`: the largest score of a detector, standardised
 """
 
@@ -39,6 +40,7 @@ from pretilt.trace.ids import Cell, is_name, resolve
 
 _SET = re.compile(r"(group|prompt|source|chosen_model|rejected_model|pair|pairs|prompt_has):(.+)", re.DOTALL)
 _COLUMNS = ("source", "chosen_model", "rejected_model")
+NOT = "not:"  # before a gate: everywhere but there
 FORMS = (
     "A target is a concept (concept:7, pattern:bold, detector:NAME), an effect (group:12:7) or a set of pairs "
     "(group:12, prompt:3, source:NAME, chosen_model:NAME, rejected_model:NAME, pair:ID, pairs:FILE)"
@@ -118,13 +120,15 @@ class TrainingSets:
         """bool [n]: the pairs inside of a gate; of None all. Raises UserError for one that names no set of pairs."""
         if text is None:
             return np.ones(len(self), bool)
-        if not _SET.fullmatch(text):
-            fix = "A gate is group:12, prompt:3, source:NAME, pairs:FILE or prompt_has:PATTERN"
+        place = text.removeprefix(NOT).strip()
+        if not _SET.fullmatch(place):
+            fix = "A gate is group:12, prompt:3, source:NAME, pairs:FILE or prompt_has:PATTERN, or not: before one"
             raise UserError(f"'{text[:60]}' names no set of pairs", file=file, line=line, fix=fix)
         try:
-            return self.rows(text)
+            rows = self.rows(place)
         except UserError as error:
             raise UserError(error.what, why=error.why, fix=error.fix, file=file, line=line) from error
+        return ~rows if text.startswith(NOT) else rows
 
     def rows(self, text: str) -> np.ndarray:
         """bool [n]: the training pairs of a set, "group:12". Raises UserError for one that the run does not hold."""

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from pretilt.labels.described import named_table, renamed
 from pretilt.shape.result import ShapeResult
+from pretilt.shape.targets import NOT
 from pretilt.text import counted, mask_slurs, one_line
 from pretilt.view.certainty import signed
 from pretilt.view.clear_names import by_name
@@ -73,7 +74,8 @@ def _items(page: Page, report: Mapping[str, Any]) -> None:
         name = one_line(mask_slurs(item["name"]))
         words = Text.assemble(page.text(f"{item['decision']} {name}"), page.text(f"\n{item['target']}", "dim"))
         if item["gate"]:
-            words.append_text(page.text(f" only in {item['gate']}", "dim"))
+            where = f"only in {item['gate']}".replace(f"only in {NOT}", "not in ")
+            words.append_text(page.text(f" {where}", "dim"))
         if item["by"]:
             words.append_text(page.text(f" by {item['by']}", "dim"))
         if item["instruction"]:
