@@ -71,6 +71,8 @@ def test_a_plan_with_a_gate_a_driver_and_a_goal_is_one_that_shape_takes(page: Pa
     page.shows("gate: group:")
     group = page.js("document.querySelector('.gatevalue').value")
     page.shows("by: pattern:apology")
+    choose(page, ".gateside", "not")
+    page.shows(f"gate: not:group:{group}")
     choose(page, ".driver", "")
     choose(page, ".goal", "half")
     page.shows("to: half")
@@ -81,7 +83,7 @@ def test_a_plan_with_a_gate_a_driver_and_a_goal_is_one_that_shape_takes(page: Pa
     page.click_on("button", "Save")
     page.shows("Saved to")
     (item,) = pretilt.shape(server.run.path, server.plans.path).report["items"]
-    assert (item["by"], item["gate"], item["method"]) == ("pattern:semicolon", f"group:{group}", "offset")
+    assert (item["by"], item["gate"], item["method"]) == ("pattern:semicolon", f"not:group:{group}", "offset")
     assert page.errors() == [] and page.violations() == []
 
 

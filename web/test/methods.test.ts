@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { METHODS, asWritten, changed, drivers, gateKind, inPoints, isSet, lacking, marked, pointsOf, withMethod, type Item } from '../src/lib/methods';
+import { METHODS, asGate, asWritten, changed, drivers, gateOf, inPoints, isSet, lacking, marked, pointsOf, withMethod, type Item } from '../src/lib/methods';
 
 const TEXT = { hasTokens: false, detectors: [] };
 const LENS = { hasTokens: true, detectors: ['warm'] };
@@ -55,7 +55,11 @@ test('another method keeps what it can use and drops the rest', () => {
 });
 
 test('a gate begins with its kind', () => {
-  expect([gateKind(undefined), gateKind('group:3'), gateKind('source:a:b')]).toEqual(['', 'group', 'source']);
+  expect(gateOf(undefined).kind).toBe('');
+  expect(gateOf('source:a:b')).toEqual({ isOutside: false, kind: 'source', value: 'a:b' });
+  expect(gateOf('not:group:3')).toEqual({ isOutside: true, kind: 'group', value: '3' });
+  expect(['group:3', 'not:source:a:b'].map((gate) => asGate(gateOf(gate)))).toEqual(['group:3', 'not:source:a:b']);
+  expect(asGate(gateOf(undefined))).toBeUndefined();
 });
 
 test('a goal in points is written as a plan holds it, and read back', () => {

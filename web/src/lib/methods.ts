@@ -103,8 +103,19 @@ export function pointsOf(to: string | undefined): number | null {
 /** A goal in points as a plan holds it. */
 export const inPoints = (points: number) => `${points < 0 ? '' : '+'}${points} points`;
 
-/** The kind of a gate, as the page offers them: its word before the colon; "" for none. */
-export const gateKind = (gate: string | undefined) => (gate ? gate.slice(0, gate.indexOf(':')) : '');
+/** A gate in its parts: only there or everywhere but there, the kind of place ("" for none), and which. */
+export interface Gate { isOutside: boolean; kind: string; value: string }
+
+/** The parts of a gate as a plan holds it. */
+export function gateOf(gate = ''): Gate {
+  const isOutside = gate.startsWith('not:');
+  const place = isOutside ? gate.slice(4) : gate;
+  const colon = place.indexOf(':');
+  return { isOutside, kind: place.slice(0, Math.max(colon, 0)), value: place.slice(colon + 1) };
+}
+
+/** A gate as a plan holds it; none of no kind. */
+export const asGate = ({ isOutside, kind, value }: Gate) => (kind ? `${isOutside ? 'not:' : ''}${kind}:${value}` : undefined);
 
 /** The items after a decision about a target; the same decision again takes it back. */
 export function marked(items: Item[], decision: Decision, target: string, name: string): Item[] {
