@@ -31,6 +31,18 @@ def cosines(activity: csr_array, centroids: np.ndarray) -> np.ndarray:
     return (dense / np.linalg.norm(dense, axis=1, keepdims=True)) @ centroids.T.astype(float)
 
 
+def test_where_nearly_all_is_zero_the_groups_are_the_same() -> None:
+    """Columns that are never used change no cosine; beside many of them products are sparse."""
+    activity, _ = topics(5)
+    wide = csr_array((activity.data, activity.indices, activity.indptr), (activity.shape[0], 40 * activity.shape[1]))
+    assert wide.nnz < 0.05 * np.prod(wide.shape) < activity.nnz * 40
+    (model, group_id), (of_wide, group_of_wide) = fit_groups(activity, n_groups=8), fit_groups(wide, n_groups=8)
+    np.testing.assert_array_equal(group_id, group_of_wide)
+    used = of_wide.centroids[:, : activity.shape[1]]
+    np.testing.assert_allclose(used, model.centroids, atol=1e-6)
+    assert not of_wide.centroids[:, activity.shape[1] :].any()
+
+
 def test_how_many_groups() -> None:
     assert [n_groups_for(n) for n in (0, 99, 150, 1350, 25_599, 25_600, 260_000)] == [2, 2, 3, 27, 511, 512, 512]
 

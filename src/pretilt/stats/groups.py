@@ -22,7 +22,8 @@ from pretilt.schema import SILENT_GROUP
 MAX_GROUPS = 512  # the paper's number
 PAIRS_PER_GROUP = 50  # ours, for small data: twice the 25 pairs that a group needs to be shown
 SILENT_PERCENTILE = 5.0
-BLOCK_ROWS = 8192  # rows made dense at a time
+BLOCK_ROWS = 8192  # rows multiplied at a time
+MOSTLY_ZERO = 0.05  # share of values that are not 0, below which a sparse product is faster than a dense one
 FIT_ROWS = 50_000  # pairs that the centroids are fitted on, drawn at random from more: 98 for each of 512 groups
 SEEDING_ROWS = 8192  # k-means++ looks at no more rows than this, drawn at random
 MAX_ITERATIONS = 100
@@ -162,13 +163,19 @@ def _unit(activity: csr_array, norms: np.ndarray) -> csr_array:
 
 def _nearest(unit: csr_array, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Index of the centroid with the largest cosine, and that cosine."""
+    is_sparse = _is_mostly_zero(unit)
+    columns = np.ascontiguousarray(centroids.T)
     labels, cosine = np.empty(unit.shape[0], np.int64), np.empty(unit.shape[0], np.float32)
     for start in range(0, unit.shape[0], BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
-        scores = unit[rows].toarray() @ centroids.T  # (rows, K)
+        scores = (unit[rows] if is_sparse else unit[rows].toarray()) @ columns  # (rows, K)
         labels[rows] = scores.argmax(axis=1)
         cosine[rows] = scores.max(axis=1)
     return labels, cosine
+
+
+def _is_mostly_zero(unit: csr_array) -> bool:
+    return bool(unit.nnz < MOSTLY_ZERO * unit.shape[0] * unit.shape[1])
 
 
 def _drawn(unit: csr_array, seed: int) -> csr_array:
@@ -180,10 +187,15 @@ def _drawn(unit: csr_array, seed: int) -> csr_array:
 def _seeds(unit: csr_array, n_groups: int, rng: np.random.Generator) -> np.ndarray:
     """Greedy k-means++ in cosine distance: of a few rows drawn by 1 - cosine, the one that lowers the sum the most."""
     n_rows = min(unit.shape[0], max(SEEDING_ROWS, n_groups))
-    rows = unit[np.sort(rng.choice(unit.shape[0], n_rows, replace=False))].toarray()
+    drawn = unit[np.sort(rng.choice(unit.shape[0], n_rows, replace=False))]
+    rows = drawn if _is_mostly_zero(unit) else drawn.toarray()
+
+    def cosines(numbers: list[int] | np.ndarray) -> np.ndarray:
+        """Of every row with some of them, float32 [n_rows, n]."""
+        return np.asarray(rows @ drawn[numbers].toarray().T)
 
     picked = [int(rng.integers(n_rows))]
-    distance = np.clip(1.0 - rows @ rows[picked[0]], 0.0, None).astype(np.float64)
+    distance = np.clip(1.0 - cosines(picked)[:, 0], 0.0, None).astype(np.float64)
 
     for _ in range(1, n_groups):
         distance[distance < 1e-6] = 0.0  # the same direction up to rounding: never a second centroid
@@ -192,12 +204,12 @@ def _seeds(unit: csr_array, n_groups: int, rng: np.random.Generator) -> np.ndarr
             break
         tried = np.searchsorted(total, rng.random(2 + int(np.log(n_groups))) * total[-1], side="right")
         tried = np.minimum(tried, np.flatnonzero(distance)[-1])
-        shorter = np.minimum(distance[:, None], np.clip(1.0 - rows @ rows[tried].T, 0.0, None))
+        shorter = np.minimum(distance[:, None], np.clip(1.0 - cosines(tried), 0.0, None))
         best = int(shorter.sum(axis=0).argmin())
         picked.append(int(tried[best]))
         distance = shorter[:, best]
 
-    return rows[picked]
+    return drawn[picked].toarray()
 
 
 def _lloyd(unit: csr_array, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
