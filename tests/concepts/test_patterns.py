@@ -22,7 +22,7 @@ from pattern_examples import BY_NAME, IN_FILE, PATTERNS, ROOT, named, written
 from pretilt.concepts import patterns as engine
 from pretilt.concepts.pattern_files import load_patterns
 from pretilt.concepts.pattern_speed import LIMIT_S, seconds_on_hardest
-from pretilt.concepts.patterns import Pattern, count, n_words, spans, without, without_all
+from pretilt.concepts.patterns import Pattern, count, matched_texts, n_words, spans, without, without_all
 from pretilt.errors import UserError
 
 
@@ -155,6 +155,24 @@ def test_spans_agree_with_counts(demo: tuple[list[str], list[str]]) -> None:
         assert all(0 <= start <= end <= len(texts[row]) for start, end in places)
         assert all(left[1] <= right[0] for left, right in pairwise(places))
     assert spans(BY_NAME["bold"], "no", "") == []
+
+
+def test_matches_of_many_texts_are_those_of_each(demo: tuple[list[str], list[str]]) -> None:
+    prompts, texts = (part[:150] for part in demo)
+    texts = [
+        *texts,
+        "",
+        "**x** ```\n**y**\n``` **é**  `**z**`",
+        '"run `ls` now" and\n\n- `a` **b `c` d**',
+        "**a\ufffcb** `q`",
+    ]
+    prompts = [*prompts, *[""] * 4]
+    for pattern in PATTERNS:
+        expected = [
+            [text[slice(*span)] for span in spans(pattern, text, prompt)]
+            for text, prompt in zip(texts, prompts, strict=True)
+        ]
+        assert matched_texts(pattern, texts, prompts) == expected, pattern.name
 
 
 def test_spans_are_in_characters_of_the_whole_text() -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pretilt.audit.presence_effects import Presence
 from pretilt.audit.training_pairs import TrainingPairs
 from pretilt.concepts.pattern_step import PatternCounts, answer_text, pattern_counts, question, stored_patterns
-from pretilt.concepts.patterns import Pattern, spans
+from pretilt.concepts.patterns import Pattern, matched_texts
 from pretilt.run import Run
 from pretilt.schema import PAIRS_FILE, PATTERN
 from pretilt.settings import AuditSettings
@@ -67,11 +67,11 @@ def _frequent_matches(
 
     lists = []
     for pattern, (rows, sides) in zip(patterns, places, strict=True):
-        matches: Counter[str] = Counter()
-        for row, side in zip(rows.tolist(), sides.tolist(), strict=True):
-            pair = texts[row]
-            text = answer_text(pair["rejected" if side else "chosen"])
-            for start, end in spans(pattern, text, question(pair["prompt"])):
-                matches[one_line(text[start : min(end, start + LONGEST)])] += 1
+        held = [texts[row] for row in rows.tolist()]
+        answers = [
+            answer_text(pair["rejected" if side else "chosen"]) for pair, side in zip(held, sides.tolist(), strict=True)
+        ]
+        listed = matched_texts(pattern, answers, [question(pair["prompt"]) for pair in held])
+        matches = Counter(one_line(match[:LONGEST]) for matches_of_text in listed for match in matches_of_text)
         lists.append([match for match, _ in matches.most_common(N_PHRASES)])
     return lists

@@ -142,6 +142,26 @@ def spans(pattern: Pattern, text: str, prompt: str = "") -> list[tuple[int, int]
     return matches
 
 
+def matched_texts(pattern: Pattern, texts: Sequence[str], prompts: Sequence[str]) -> list[list[str]]:
+    """Of each text the matches that `spans` gives; one pass over all texts, not one for each."""
+    if pattern.function:
+        return [
+            [text[start:end] for start, end in spans(pattern, text, prompt)]
+            for text, prompt in zip(texts, prompts, strict=True)
+        ]
+
+    readings = _array(texts)
+    for expression in _cuts(pattern.reads):
+        readings = pc.replace_substring_regex(readings, pattern=expression, replacement=CODE_MARK)
+    matches = []
+    for text, prompt, pieces in zip(texts, prompts, _cut_at_matches(pattern.expression, readings), strict=True):
+        listed = [piece.strip() or piece for piece in pieces[1::2]]
+        if any(CODE_MARK in match for match in listed):  # it covers code that is not read
+            listed = [text[start:end] for start, end in spans(pattern, text, prompt)]
+        matches.append(listed)
+    return matches
+
+
 def covered_pieces(pattern: Pattern, pieces: Sequence[str], prompt: str = "") -> np.ndarray:
     """bool [n]: a match of the pattern in the joined pieces covers a character of the piece. Pieces are tokens."""
     ends = np.cumsum([len(piece) for piece in pieces])
@@ -261,12 +281,16 @@ def _n_matches(expression: str, texts: pa.LargeStringArray) -> Counts:
 
 def _matches(expression: str, text: str) -> list[tuple[int, int]]:
     """(start, end) of every match, in characters."""
-    marked = pc.replace_substring_regex(
-        _array([text]), pattern=expression, replacement=_SEPARATOR + rb"\0" + _SEPARATOR
-    )
-    pieces = marked.cast(pa.large_binary(), safe=False)[0].as_py().split(_SEPARATOR)
-    ends = np.cumsum([len(piece.decode()) for piece in pieces]).tolist()
+    (pieces,) = _cut_at_matches(expression, _array([text]))
+    ends = np.cumsum([len(piece) for piece in pieces]).tolist()
     return [(ends[i - 1], ends[i]) for i in range(1, len(pieces), 2)]
+
+
+def _cut_at_matches(expression: str, texts: pa.LargeStringArray) -> list[list[str]]:
+    """Each text in pieces: what is before the first match, the match, what is before the next, the next …"""
+    marked = pc.replace_substring_regex(texts, pattern=expression, replacement=_SEPARATOR + rb"\0" + _SEPARATOR)
+    whole = marked.cast(pa.large_binary(), safe=False).to_pylist()
+    return [[piece.decode() for piece in text.split(_SEPARATOR)] for text in whole]
 
 
 def _cuts(reads: str) -> list[str]:
