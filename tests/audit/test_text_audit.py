@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -16,6 +17,8 @@ from text_pairs import planted_rows, write_planted
 import pretilt
 from pretilt.errors import UserError
 from pretilt.settings import AuditSettings
+from pretilt.view.plain_words import opening
+from pretilt.view.summary import summary_of
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +69,14 @@ def test_the_opening_says_what_a_product_manager_asks(audited: pretilt.AuditResu
     first = audited.summary["opening"][0]
     assert first.startswith("Training on these pairs would make the model use bold text (in 30 % of chosen and 0 % of")
     assert "It would use apologies (in 0 % of chosen and 21 % of rejected answers) and first person" in first
+
+
+def test_the_opening_says_what_speaks_against_a_trait(audited: pretilt.AuditResult) -> None:
+    effect = next(e for e in summary_of(audited.run).amplified_patterns if e.pattern == "bold")
+    doubted = replace(effect, cautions=["near-duplicates", "length or source"])
+    assert opening([doubted], [], {}, {}, 90, None)[0].endswith(
+        "of rejected answers; most of it may be length or source) more."
+    )
 
 
 def test_each_source_alone(audited: pretilt.AuditResult) -> None:

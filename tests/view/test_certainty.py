@@ -10,7 +10,7 @@ import pytest
 from synthetic_run import synthetic_tables
 
 from pretilt import schema
-from pretilt.view.certainty import chance, sure_text, verdict
+from pretilt.view.certainty import POINTS, chance, sure_text, verdict
 from pretilt.view.effects import Labels, shown_rows
 
 CLEAR = {
@@ -27,6 +27,7 @@ def test_nothing_against_it() -> None:
         "+0.310 is left after length and source."
     )
     assert "+0.380 sd" in verdict(CLEAR, "sd").sentence
+    assert "+31.0 points is left after length and source" in verdict(CLEAR, POINTS).sentence
 
 
 @pytest.mark.parametrize(
@@ -34,8 +35,9 @@ def test_nothing_against_it() -> None:
     [
         ({"n_eff": 19.0}, "near-duplicates", "its 40 pairs are 38 families, worth 19 independent pairs"),
         ({"delta_heldout": 0.19}, "less held out", "families that did not select it give only +0.190"),
-        ({"delta_heldout": -0.4}, "less held out", "only -0.400"),  # as large, but of the other sign
+        ({"delta_heldout": -0.4}, "less held out", "point the other way (-0.400)"),  # as large
         ({"delta_residual": 0.02}, "length or source", "only +0.020 is left after length and source"),
+        ({"delta_residual": -0.02}, "length or source", "it has the other sign (-0.020) after length and source"),
         ({"p_flip": 0.12}, "sign flips", "12 % of the draws"),
     ],
 )

@@ -87,6 +87,33 @@ def test_a_plan_with_a_gate_a_driver_and_a_goal_is_one_that_shape_takes(page: Pa
     assert page.errors() == [] and page.violations() == []
 
 
+def test_a_plan_that_cannot_be_carried_out_shows_no_prediction_of_the_one_before(page: Page) -> None:
+    page.at("#/responses?q=semicolon").click_on(".marks .suppress")
+    page.click_on("nav a", "Decide")
+    page.wait("!!document.querySelector('.bars.moving')")
+    choose(page, ".how select", "rewrite")
+    page.shows("nothing rewrites")
+    page.wait("!document.querySelector('.bars.moving')")
+    page.shows("cannot be carried out as it stands")
+
+
+def test_what_is_protected_and_moves_all_the_same_says_what_would_hold_it(page: Page) -> None:
+    page.at("#/responses?q=bold").click_on(".marks .suppress")
+    page.js("location.hash = '#/responses?q=apology'")
+    page.wait("document.querySelector('.card h2').textContent.includes('apolog')")
+    page.click_on(".marks .protect")
+    page.click_on("nav a", "Decide")
+    page.wait("!!document.querySelector('.item.protect')")
+    set_range(page, 4)
+    page.shows("Listed first among the side effects")
+
+
+def test_a_plan_without_a_verdict_names_the_command_that_comes_next(page: Page, server: Viewer) -> None:
+    pretilt.shape(server.run.path, {"items": [{"suppress": "pattern:bold", "method": "drop", "strength": 0.5}]})
+    page.driver.refresh()
+    page.at("#/outcome").shows("Next: pretilt rollouts RUN")
+
+
 def test_a_method_that_the_run_cannot_use_says_what_it_needs(page: Page) -> None:
     page.at("#/responses?q=bold").click_on(".marks .suppress")
     page.click_on("nav a", "Decide")

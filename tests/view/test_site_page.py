@@ -138,6 +138,11 @@ def test_lists_are_walked_with_the_keyboard(page: Page) -> None:
     first = page.text(".card h2")
     page.press(".vlist", "ArrowDown")
     page.wait("document.querySelector('.card h2').textContent !== arguments[0]", first)
+    second = page.text(".card h2")
+    page.press(".vlist", "k")
+    page.wait("document.querySelector('.card h2').textContent === arguments[0]", first)
+    page.press(".vlist", "j")
+    page.wait("document.querySelector('.card h2').textContent === arguments[0]", second)
     assert page.js("document.querySelector('.vlist').tabIndex") == 0
     assert page.js("document.querySelector('.vrow[aria-selected=true]').id") == page.js(
         "document.querySelector('.vlist').getAttribute('aria-activedescendant')"

@@ -303,6 +303,7 @@ def test_summary_is_json_without_nan() -> None:
 
 def _row(**given: Any) -> dict[str, Any]:
     row = {"view": "group", "delta": 0.3, "mean_in": 0.4, "mean_out": 0.1, "lfsr": 0.01, "q_value": 0.01}
+    row |= {"se_moderated": 0.04}
     return {**row, "n_in": 40, "n_out": 860, "n_eff": 38.0, "family_n": 40, **given}
 
 
@@ -311,6 +312,12 @@ def test_words_do_not_claim_more_than_the_numbers() -> None:
     less = in_words(_row(mean_in=-0.1, mean_out=-0.4))  # delta > 0, and still more in rejected: that was not tested
     assert "The rejected responses show it more in these 40 pairs too, but less than in the 860 others" in less
     assert "Training" not in less
+    elsewhere = in_words(_row(delta=-0.115, mean_in=0.0, mean_out=0.115))
+    assert elsewhere == "Neither side shows it more in these 40 pairs; in the 860 others the chosen responses do."
+    small = in_words(_row(delta=-0.2, mean_in=-0.05, mean_out=0.15))  # within twice its error of nothing
+    assert small.startswith("Neither side clearly shows it more in these 40 pairs; in the 860 others the chosen")
+    assert "Training would suppress it there" in in_words(_row(delta=-0.2, mean_in=-0.09, mean_out=0.11))
+    assert "the others differ. The difference may be chance." in in_words(_row(mean_in=0.0, mean_out=-0.1, lfsr=0.5))
     assert "may be chance" not in in_words(_row())
     for unsure in (
         _row(lfsr=0.05),

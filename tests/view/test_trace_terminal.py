@@ -35,6 +35,7 @@ def quote(**changes: Any) -> Quote:
 def row(**changes: Any) -> dict[str, Any]:
     values: dict[str, Any] = dict.fromkeys(schema.HYPOTHESES.names)
     values |= {"n_in": 40, "n_out": 200, "mean_in": 0.3, "mean_out": 0.1, "delta": 0.2, "family_n": 30, "n_eff": 33.0}
+    values |= {"se_moderated": 0.04}
     values |= {"ci_lo": 0.1, "ci_hi": 0.3, "posterior_delta": 0.15, "posterior_lo": 0.05, "posterior_hi": 0.25}
     return {**values, "lfsr": 0.004, "q_value": 0.02, "shown": True, "rank": 2, **changes}
 
@@ -123,6 +124,8 @@ def test_noise_is_not_told_as_a_finding() -> None:
          "the rejected responses show it more in these pairs too, but less than in the others; this may be chance"),
         ({"mean_in": -0.1, "mean_out": -0.3},
          "the rejected responses show it more in these pairs too, but less than in the others"),
+        ({"mean_in": 0.05, "mean_out": -0.2},
+         "neither side clearly shows it more in these pairs, unlike in the others"),
         ({}, "training would amplify it"),
     ],
 )  # fmt: skip

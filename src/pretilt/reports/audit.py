@@ -233,6 +233,7 @@ class ListedEffect(Report):
     ci_hi: Number
     mean_in: Number
     mean_out: Number
+    side_inside: Literal[-1, 0, 1] | None  # of the place: 1 chosen shows it more there, -1 rejected, 0 neither
     n_in: int
     n_out: int
     family_n: int

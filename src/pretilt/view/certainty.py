@@ -15,7 +15,17 @@ from pretilt.stats.sure import SURE_LFSR, SURE_PAIRS, SURE_Q, is_sure
 
 SHRUNK = 0.5  # an estimate below this share of the observed effect speaks against it
 FLIPPED = 0.05  # sign flips that give as much in so many of the draws speak against it
+POINTS = "points"  # of percentage: the unit of a share of answers or pairs
 COPIES = 0.5  # pairs inside are worth less than this share of their number: they are copies of each other
+
+CAUTIONS = {  # what the short cautions of a verdict say where there is no room for their numbers
+    "few pairs": "it rests on few independent pairs",
+    "near-duplicates": "most of its pairs are near-duplicates",
+    "less held out": "it is weaker in pairs that did not select it",
+    "length or source": "most of it may be length or source",
+    "among many tests": "among so many tests it may be chance",
+    "sign flips": "labels at random give as much",
+}
 
 Level = Literal["sure", "probably", "unsure", "unknown"]
 
@@ -55,7 +65,7 @@ def signed(value: float | None, digits: int = 3) -> str:
 
 
 def verdict(row: Mapping[str, Any], unit: str = "") -> Verdict:
-    """The row of HYPOTHESES judged; `unit` stands behind effects, "sd" or nothing.
+    """The row of HYPOTHESES judged; `unit` stands behind effects, "sd", POINTS or nothing.
 
     sure: sure by the rule, and nothing below speaks against it. probably: sure by the rule, but sign flips of families
     give as much, families that did not select it or an adjustment for length and source leave less than half, or the
@@ -84,6 +94,18 @@ def verdict(row: Mapping[str, Any], unit: str = "") -> Verdict:
     return Verdict("probably", f"Probably: {right}. But {'; '.join(against.values())}.", tuple(against))
 
 
+def side_inside(row: Mapping[str, Any]) -> int:
+    """Inside of a place, of a row of HYPOTHESES: 1 if chosen responses show it more there, -1 if rejected ones, 0 if
+    neither does.
+
+    Such an effect is a difference to what is elsewhere, which may lie elsewhere alone. Of a sure one the mean inside
+    has to stand out by itself: by twice the error of the difference, which is no smaller than its own.
+    """
+    inside, error = finite(row["mean_in"]), finite(row["se_moderated"])
+    least = 0.0 if not is_sure(row) else math.inf if error is None else 2 * error
+    return 0 if inside is None or abs(inside) <= least else int(math.copysign(1, inside))
+
+
 def _against(row: Mapping[str, Any], unit: str) -> dict[str, str]:
     """What speaks against an effect that looks sure: short → clause."""
     doubts = {}
@@ -99,9 +121,13 @@ def _against(row: Mapping[str, Any], unit: str) -> dict[str, str]:
             f"worth {n_eff:,.0f} independent pairs"
         )
     if _less_than_half(row, "delta_heldout"):
-        doubts["less held out"] = f"families that did not select it give only {_amount(row['delta_heldout'], unit)}"
+        amount, is_contrary = _amount(row["delta_heldout"], unit), row["delta_heldout"] * row["delta"] < 0
+        how = f"point the other way ({amount})" if is_contrary else f"give only {amount}"
+        doubts["less held out"] = f"families that did not select it {how}"
     if _less_than_half(row, "delta_residual"):
-        doubts["length or source"] = f"only {_amount(row['delta_residual'], unit)} is left after length and source"
+        amount, is_contrary = _amount(row["delta_residual"], unit), row["delta_residual"] * row["delta"] < 0
+        how = f"it has the other sign ({amount})" if is_contrary else f"only {amount} is left"
+        doubts["length or source"] = f"{how} after length and source"
     q, p_flip = finite(row["q_value"]), finite(row["p_flip"])
     if q is None or q > SURE_Q:
         doubts["among many tests"] = f"among all that was tested it does not stand out (q {_q(q)})"
@@ -132,4 +158,4 @@ def _less_than_half(row: Mapping[str, Any], column: str) -> bool:
 
 
 def _amount(value: float, unit: str) -> str:
-    return f"{signed(value)} {unit}".rstrip()
+    return f"{signed(100 * value, 1)} {unit}" if unit == POINTS else f"{signed(value)} {unit}".rstrip()

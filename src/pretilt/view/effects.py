@@ -16,7 +16,7 @@ from pretilt.artifacts import finite
 from pretilt.schema import DETECTOR, IN_GROUPS, LISTED, OVER_ALL_PAIRS, PATTERN
 from pretilt.stats.sure import is_sure, sure_rows
 from pretilt.text import counted, mask_slurs
-from pretilt.view.certainty import signed, verdict
+from pretilt.view.certainty import POINTS, side_inside, signed, verdict
 from pretilt.view.clear_names import is_vague, without_number
 from pretilt.view.tables import ReportTables, n_train
 
@@ -81,6 +81,7 @@ class Effect:
     ci_hi: float | None
     mean_in: float | None
     mean_out: float | None
+    side_inside: int | None  # which side shows it more inside of the place: 1 chosen, -1 rejected, 0 neither
     n_in: int
     n_out: int
     family_n: int | None
@@ -146,7 +147,7 @@ class Labels:
         concept, unit = self.concepts.get(row["concept_id"], {}), self.unit(row["concept_id"])
         active = concept.get("n_pairs_active")
         correlation = finite(concept.get("length_correlation"))
-        judged = verdict(row, unit)
+        judged = verdict(row, POINTS if concept.get("kind") in (PATTERN, DETECTOR) else unit)
         posterior = finite(row["posterior_delta"])
         shown = ("posterior_delta", "posterior_lo", "posterior_hi") if posterior is not None else ("", "ci_lo", "ci_hi")
         return Effect(
@@ -174,6 +175,7 @@ class Labels:
             ci_hi=finite(row["ci_hi"]),
             mean_in=finite(row["mean_in"]),
             mean_out=finite(row["mean_out"]),
+            side_inside=None if row["view"] in OVER_ALL_PAIRS else side_inside(row),
             n_in=row["n_in"],
             n_out=row["n_out"],
             family_n=row["family_n"],
@@ -213,11 +215,17 @@ def in_words(row: Mapping[str, Any]) -> str:
     follows = f"Training would {verb} it there." if sure else "This may be chance."
     if inside is None or outside is None:
         return f"The {side} responses show it more {place} than elsewhere. {follows}"
-    if inside == 0 or (inside > 0) == amplify:
+    sign, side_of_place = (1 if amplify else -1), side_inside(row)
+    if side_of_place == sign:
         return f"The {side} responses show it more {place} than in the {row['n_out']:,} others. {follows}"
     other = "rejected" if amplify else "chosen"
-    less = f"The {other} responses show it more {place} too, but less than in the {row['n_out']:,} others."
-    return less + ("" if sure else " The difference may be chance.")
+    if side_of_place == -sign:
+        words = f"The {other} responses show it more {place} too, but less than in the {row['n_out']:,} others."
+    else:
+        words = f"Neither side {'clearly ' if inside else ''}shows it more {place}"
+        does = outside * sign < 0 and abs(outside) >= abs(row["delta"]) / 2
+        words += f"; in the {row['n_out']:,} others the {other} responses do." if does else "; the others differ."
+    return words + ("" if sure else " The difference may be chance.")
 
 
 def shown_rows(tables: ReportTables, views: Sequence[str], direction: str, limit: int) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pretilt.text import counted, one_line
+from pretilt.view.certainty import CAUTIONS
 from pretilt.view.effects import Effect
 
 MOST_NAMED = 3  # traits of each direction that the paragraph names
@@ -66,7 +67,10 @@ def _trait(effect: Effect) -> str:
     name = one_line(effect.concept)
     if effect.share_chosen is None or effect.share_rejected is None:
         return name
-    return f"{name} (in {share(effect.share_chosen)} of chosen and {share(effect.share_rejected)} of rejected answers)"
+    # That pairs are near-duplicates is true of all traits alike, and is said once, with the families.
+    doubts = [CAUTIONS.get(caution, caution) for caution in effect.cautions if caution != "near-duplicates"]
+    shares = f"in {share(effect.share_chosen)} of chosen and {share(effect.share_rejected)} of rejected answers"
+    return f"{name} ({'; '.join([shares, *doubts[:1]])})"
 
 
 def _power(smallest: float | None, n_pairs: int, n_independent: float | None) -> list[str]:

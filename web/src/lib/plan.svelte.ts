@@ -88,6 +88,7 @@ class PlanStore {
       this.error = '';
     } catch (error) {
       this.error = (error as Error).message;
+      this.whatIf = null; // of the plan before
     }
     this.busy = false;
     if (number !== this.wanted) this.ask();

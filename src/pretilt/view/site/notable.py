@@ -6,19 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from pretilt.text import one_line
+from pretilt.view.certainty import CAUTIONS
 from pretilt.view.effects import Effect
 from pretilt.view.plain_words import share
 from pretilt.view.summary import Summary
 
 MOST = 3
-CAUTIONS = {  # what the short cautions of `certainty.py` say where there is no room for their numbers
-    "few pairs": "it rests on few independent pairs",
-    "near-duplicates": "most of its pairs are near-duplicates",
-    "less held out": "it is weaker in pairs that did not select it",
-    "length or source": "most of it may be length or source",
-    "among many tests": "among so many tests it may be chance",
-    "sign flips": "labels at random give as much",
-}
 
 
 def notable(summary: Summary) -> list[dict[str, Any]]:
@@ -48,7 +41,12 @@ def notable(summary: Summary) -> list[dict[str, Any]]:
 
 
 def _sure_first(effects: Sequence[Effect]) -> list[Effect]:
-    return sorted(effects, key=lambda effect: (not effect.is_sure, effect.level != "sure"))
+    """And of those first what is so inside of its place, not only less so there than elsewhere."""
+
+    def is_elsewhere(effect: Effect) -> bool:
+        return effect.side_inside is not None and effect.side_inside != (1 if effect.direction == "amplify" else -1)
+
+    return sorted(effects, key=lambda effect: (not effect.is_sure, is_elsewhere(effect), effect.level != "sure"))
 
 
 def _entry(effect: Effect) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pretilt.run import Run
 from pretilt.schema import GROUP_MEMBERS_FILE, OVER_ALL_PAIRS, PAIRS_FILE, PROMPT_MEMBERS_FILE, VIEWS
 from pretilt.stats.sure import sure_rows
 from pretilt.text import mask_slurs
-from pretilt.view.certainty import verdict
+from pretilt.view.certainty import POINTS, Verdict, verdict
 from pretilt.view.clear_names import is_vague
 from pretilt.view.concept_map import ConceptMap
 from pretilt.view.effects import NAME_COLUMNS, in_words, merged, shown_rows, unit_of
@@ -185,7 +185,7 @@ class Hypotheses:
         """Columns of the shard's rows."""
         part = self.views[view].slice(shard * ROWS, ROWS)
         known_columns = [name for name in HYPOTHESIS_COLUMNS if name in part.column_names]
-        judged = [verdict(row, unit_of(self.kinds.get(row["concept_id"]))) for row in part.to_pylist()]
+        judged = [self._judged(row) for row in part.to_pylist()]
         return {
             **columns(part.select(known_columns)),
             "hypothesis_id": part["hypothesis_id"].to_pylist(),
@@ -193,10 +193,14 @@ class Hypotheses:
             "level": [LEVELS.index(one_verdict.level) for one_verdict in judged],
         }
 
+    def _judged(self, row: dict[str, Any]) -> Verdict:
+        """Effects stand in points on the page, but for those in standard deviations."""
+        return verdict(row, unit_of(self.kinds.get(row["concept_id"])) or POINTS)
+
     def words(self, view: str, shard: int) -> dict[str, Any]:
         """What the same rows say, in sentences."""
         rows = self.views[view].slice(shard * ROWS, ROWS).to_pylist()
-        judged = [verdict(row, unit_of(self.kinds.get(row["concept_id"]))) for row in rows]
+        judged = [self._judged(row) for row in rows]
         return {
             "sentence": [in_words(row) for row in rows],
             "how_sure": [one_verdict.sentence for one_verdict in judged],

@@ -20,7 +20,7 @@ from pretilt.schema import DETECTOR, OVER_ALL_PAIRS, PATTERN
 from pretilt.stats.sure import is_sure
 from pretilt.text import counted, one_line, snippet, visible
 from pretilt.trace.types import Contribution, EffectTrace, Fired, Lesson, PairTrace, Quote, Trace
-from pretilt.view.certainty import signed, verdict
+from pretilt.view.certainty import POINTS, side_inside, signed, verdict
 from pretilt.view.effects import MOST_UNSURE, interval, unit_of
 from pretilt.view.plain_words import points
 from pretilt.view.terminal.audit import HIDDEN
@@ -134,11 +134,13 @@ def _claim(trace: EffectTrace) -> str:
     side, other = _SIDES[trace.direction], _SIDES["suppress" if trace.direction == "amplify" else "amplify"]
     if trace.row is None:
         return f"the {side} responses show it more in these pairs; this was not tested"
-    sure = is_sure(trace.row)
-    inside = None if trace.view in OVER_ALL_PAIRS else finite(trace.row["mean_in"])
-    if inside and (inside > 0) != (trace.direction == "amplify"):
-        less = f"the {other} responses show it more in these pairs too, but less than in the others"
-        return less + ("" if sure else "; this may be chance")
+    sure, sign = is_sure(trace.row), 1 if trace.direction == "amplify" else -1
+    inside = sign if trace.view in OVER_ALL_PAIRS else side_inside(trace.row)
+    if inside != sign:
+        words = f"the {other} responses show it more in these pairs too, but less than in the others"
+        if inside == 0:
+            words = "neither side clearly shows it more in these pairs, unlike in the others"
+        return words + ("" if sure else "; this may be chance")
     if sure:
         return f"training would {trace.direction} it"
     return f"the {side} responses show it more in these pairs; this may be chance"
@@ -196,7 +198,7 @@ def _sureness(trace: EffectTrace) -> str:
     if row is None:
         return "Not tested, or not among the hypotheses that a large run keeps."
     q = finite(row["q_value"])
-    words = [verdict(row, unit_of(kind)).sentence]
+    words = [verdict(row, POINTS if kind in (PATTERN, DETECTOR) else unit_of(kind)).sentence]
     words += [f"q {q:.2g}."] if q is not None else []
     return " ".join([*words, f"Rank {row['rank']:,} of its list." if row["shown"] else "Not shown in the lists."])
 
