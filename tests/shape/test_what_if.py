@@ -184,7 +184,9 @@ def test_methods_are_compared_and_auto_takes_one_that_gets_there(run: Run) -> No
     item = result.report["items"][0]
     compared = {one["method"]: one for one in item["compared"]}
     assert set(compared) == set(METHODS) and compared["mask"]["refusal"]
-    usable = [one for one in compared.values() if not one["refusal"] and one["method"] not in ("swap", "group-offset")]
+    aside = ("swap", "group-offset", "rewrite", "mask")
+    usable = [one for one in compared.values() if not one["refusal"] and one["method"] not in aside]
+    assert not compared["rewrite"]["refusal"] and item["method"] not in aside
     assert compared[item["method"]]["side_effect"] == min(one["side_effect"] for one in usable)
     assert item["reached"] == pytest.approx(0.5, abs=0.02)
 
