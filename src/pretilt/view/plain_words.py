@@ -46,7 +46,10 @@ def opening(
         sentences.append(f"Training on these pairs would make the model use {' It would use '.join(changes)}")
     n_named = sum(min(MOST_NAMED, sum(e.is_sure for e in effects)) for effects in (amplified, suppressed))
     if more := sum(n_sure.values()) - n_named:
-        sentences.append(f"{counted(more, 'more effect is', 'more effects are')} sure: see the lists.")
+        singular, plural = ("more effect is", "more effects are")
+        if not changes:
+            singular, plural = ("effect of another kind is", "effects of other kinds are")
+        sentences.append(f"{counted(more, singular, plural)} sure: see the lists.")
     if changes:
         return sentences
 
