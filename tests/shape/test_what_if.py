@@ -179,29 +179,6 @@ def test_an_exhausted_method_says_so(run: Run) -> None:
     assert result.report["items"][0]["is_exhausted"]
 
 
-def test_methods_are_compared_and_auto_takes_one_that_gets_there(run: Run) -> None:
-    result = shape(run, {"suppress": "pattern:bold", "to": "half"})
-    item = result.report["items"][0]
-    compared = {one["method"]: one for one in item["compared"]}
-    assert set(compared) == set(METHODS) and compared["mask"]["refusal"]
-    aside = ("swap", "group-offset", "rewrite", "mask")
-    usable = [one for one in compared.values() if not one["refusal"] and one["method"] not in aside]
-    assert not compared["rewrite"]["refusal"] and item["method"] not in aside
-    assert compared[item["method"]]["side_effect"] == min(one["side_effect"] for one in usable)
-    assert item["reached"] == pytest.approx(0.5, abs=0.02)
-
-
-def test_methods_are_compared_at_what_the_named_strength_reaches(run: Run) -> None:
-    """An offset of 2 leaves 2 sigma(-2) = 24 % of a concept that no rejected response shows: so must the others."""
-    left = 2 / (1 + math.exp(2.0))
-    item = {"suppress": "pattern:bold", "method": "offset", "strength": 2.0}
-    compared = {one["method"]: one for one in shape(run, item, compare=True).report["items"][0]["compared"]}
-    assert compared["offset"]["strength"] == 2.0
-    for method in ("offset", "drop", "weight", "rewrite", "designed-offset"):
-        assert compared[method]["reached"] == pytest.approx(left, abs=0.01), method
-    assert compared["drop"]["strength"] == pytest.approx(1 - left, abs=0.01)
-
-
 def test_what_is_left_is_said_also_where_it_is_nothing(run: Run) -> None:
     result = shape(run, {"suppress": "pattern:bold", "method": "drop", "strength": 1.0})
     assert "0% left" in result.headline

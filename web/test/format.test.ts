@@ -14,6 +14,7 @@ test('an effect is in points of answers, a response shift in standard deviations
   expect(amount(0.296, '')).toBe('+29.6');
   expect(amount(-0.0002, '')).toBe('0');
   expect(amount(-0.304, 'sd')).toBe('−0.30 sd');
+  expect(amount(0.004, 'sd')).toBe('0');
 });
 
 test('shares are per cent, and small ones are not none', () => {

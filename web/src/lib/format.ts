@@ -33,7 +33,7 @@ export const inOrder = (kinds: Iterable<string>) => {
 /** An effect in the words of its unit: percentage points of answers or pairs, or standard deviations. */
 export function amount(value: Num | undefined, unit: string): string {
   if (value === null || value === undefined) return '–';
-  if (unit === 'sd') return `${signed(value, 2)} sd`;
+  if (unit === 'sd') return signed(value, 2) === '0' ? '0' : `${signed(value, 2)} sd`;
   const text = Math.abs(100 * value).toFixed(1);
   return Number(text) === 0 ? '0' : `${value < 0 ? '−' : '+'}${text}`;
 }
