@@ -1,7 +1,7 @@
 """Does a plan do what its what-if said? Trainings under plans on finished worlds of `benchmarks/worlds`.
 
-    python benchmarks/worlds --out runs/worlds --worlds P2 P3-on P7 --seeds 1 --no-controls
-    python benchmarks/worlds --out runs/worlds --worlds P2 --seeds 2 --no-controls
+    python benchmarks/worlds --out runs/worlds --worlds P2 P3-on P4 P7 --seeds 1 --no-controls
+    python benchmarks/worlds --out runs/worlds --worlds P2 P3-on P4 P7 --seeds 2 --no-controls
     python benchmarks/shaping.py --runs runs/worlds/small/P2-1/run                    # every plan of that world
     python benchmarks/shaping.py --runs runs/worlds/small/P2-1/run --plans drop       # some of them
     python benchmarks/shaping.py --runs runs/worlds/small/*/run --tables --store      # what is finished, for the docs

@@ -70,6 +70,8 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     pairs, run, site = (options.out / f"{options.pairs}{end}" for end in (".jsonl", "-run", "-site"))
+    if run.exists() or site.exists():
+        parser.error(f"{run} or {site} is there: what is finished would not be measured. Name another --out")
     if not pairs.exists():
         write_pairs(pairs, options.pairs)
 

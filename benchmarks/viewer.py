@@ -137,7 +137,8 @@ def write_site(out: Path, n_pairs: int) -> None:
         "views": {view: {"rows": n, "left_out": 0, "shards": -(-n // ROWS), "of_shard": ROWS}
                   for view, n in ROWS_OF_VIEW.items()},
         "n_pairs": n_pairs, "n_train": n_pairs, "pairs_of_shard": PAIRS, "concepts_of_shard": of_shard,
-        "n_concepts": CONCEPTS, "fired": [], "answers": None, "is_text_alone": False, "files": [], "errors": [],
+        "n_concepts": CONCEPTS, "fired": [], "answers": None, "is_text_alone": False,
+        "towards_verdict": "", "files": [], "errors": [],
         "has": dict.fromkeys(("forecast", "verification", "verifications", "plans", "doses", "versus"), False),
     })  # fmt: skip
 

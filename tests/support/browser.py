@@ -71,7 +71,7 @@ class Browser:
     def press(self, selector: str, key: str) -> None:
         self.js(
             "document.querySelector(arguments[0])"
-            ".dispatchEvent(new KeyboardEvent('keydown', {key: arguments[1], bubbles: true}))",
+            ".dispatchEvent(new KeyboardEvent('keydown', {key: arguments[1], bubbles: true, cancelable: true}))",
             selector,
             key,
         )

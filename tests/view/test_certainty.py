@@ -37,6 +37,7 @@ def test_nothing_against_it() -> None:
         ({"delta_heldout": 0.19}, "less held out", "families that did not select it give only +0.190"),
         ({"delta_heldout": -0.4}, "less held out", "point the other way (-0.400)"),  # as large
         ({"delta_residual": 0.02}, "length or source", "only +0.020 is left after length and source"),
+        ({"delta_residual": -0.00002}, "length or source", "only 0 is left after length and source"),
         ({"delta_residual": -0.02}, "length or source", "it has the other sign (-0.020) after length and source"),
         ({"p_flip": 0.12}, "sign flips", "12 % of the draws"),
     ],

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from command_line import in_process
 
-from pretilt.view.next_step import NEXT, judged_by, next_step
+from pretilt.view.next_step import NEXT, judged_by, next_step, towards_verdict
 from pretilt.view.terminal.labels import labels_text
 
 
@@ -22,6 +22,21 @@ def test_the_next_command_survives_a_shell() -> None:
     while order[-1] != "verify":
         order.append(NEXT[order[-1]][0][0])
     assert order == ["fit", "audit", "trace", "rollouts", "forecast", "train", "verify"]
+
+
+@pytest.mark.parametrize(
+    ("stages", "is_trained", "command"),
+    [
+        (["pairs", "audit"], False, "pretilt rollouts RUN"),
+        (["pairs", "rollouts-reference"], False, "pretilt forecast RUN"),
+        (["pairs", "rollouts-before", "rollouts-after", "shape-less"], True, "pretilt forecast RUN"),
+        (["rollouts-before", "forecast"], False, "pretilt train RUN"),
+        (["rollouts-before", "forecast"], True, "pretilt verify RUN"),
+        (["rollouts-before", "forecast", "rollouts-after", "verification"], True, ""),
+    ],
+)
+def test_the_way_to_a_verdict(stages: list[str], is_trained: bool, command: str) -> None:
+    assert towards_verdict(stages, is_trained=is_trained) == command
 
 
 def test_answers_are_judged_by_the_plan_that_their_model_was_trained_under() -> None:

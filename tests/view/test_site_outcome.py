@@ -81,6 +81,19 @@ def test_the_verdict_its_claims_and_every_concept_are_shown(page: Page, verified
     assert page.errors() == []
 
 
+def test_without_a_verdict_the_command_that_is_missing_is_named(
+    chromium: Any, outcome_site: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(outcome_site, tmp_path / "site")
+    path = tmp_path / "site" / "data" / "index.js"
+    _, index = read_shard(path.read_text(encoding="utf-8"))
+    assert index["towards_verdict"] == ""  # of text alone there is none
+    index["has"]["verification"], index["towards_verdict"] = False, "pretilt verify RUN"
+    path.write_bytes(script("index", index))
+    page = Page(chromium, (tmp_path / "site" / "index.html").as_uri())
+    page.at("#/outcome").shows("Not verified yet. Next: pretilt verify RUN")
+
+
 def test_answers_before_and_after_stand_side_by_side(page: Page, verified: Run) -> None:
     answers = outcomes.Answers(verified)
     first = answers.shard(0)[0]

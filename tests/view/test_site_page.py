@@ -149,6 +149,15 @@ def test_lists_are_walked_with_the_keyboard(page: Page) -> None:
     )
 
 
+def test_a_key_in_the_list_of_pairs_goes_on_by_one(page: Page) -> None:
+    page.at("#/pairs").wait("document.querySelectorAll('.vrow').length > 3")
+    page.click_on(".vrow")
+    selected = "[...document.querySelectorAll('.vrow')].findIndex((row) => row.classList.contains('selected'))"
+    for key, place in (("j", 1), ("j", 2), ("k", 1)):
+        page.press(".vlist", key)
+        page.wait(f"{selected} === arguments[0]", place)
+
+
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 def test_no_view_has_a_serious_accessibility_fault_or_is_cut_off(page: Page, place: str) -> None:
     """In both colour schemes, in a window of 1280 pixels."""

@@ -317,7 +317,9 @@ def test_words_do_not_claim_more_than_the_numbers() -> None:
     small = in_words(_row(delta=-0.2, mean_in=-0.05, mean_out=0.15))  # within twice its error of nothing
     assert small.startswith("Neither side clearly shows it more in these 40 pairs; in the 860 others the chosen")
     assert "Training would suppress it there" in in_words(_row(delta=-0.2, mean_in=-0.09, mean_out=0.11))
-    assert "the others differ. The difference may be chance." in in_words(_row(mean_in=0.0, mean_out=-0.1, lfsr=0.5))
+    assert "; against the 860 others the chosen responses do. The difference may be chance." in in_words(
+        _row(mean_in=0.0, mean_out=-0.1, lfsr=0.5)
+    )
     assert "may be chance" not in in_words(_row())
     for unsure in (
         _row(lfsr=0.05),

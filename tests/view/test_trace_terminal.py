@@ -125,7 +125,7 @@ def test_noise_is_not_told_as_a_finding() -> None:
         ({"mean_in": -0.1, "mean_out": -0.3},
          "the rejected responses show it more in these pairs too, but less than in the others"),
         ({"mean_in": 0.05, "mean_out": -0.2},
-         "neither side clearly shows it more in these pairs, unlike in the others"),
+         "neither side clearly shows it more in these pairs, the chosen responses do against the others"),
         ({}, "training would amplify it"),
     ],
 )  # fmt: skip

@@ -265,11 +265,11 @@ def language(share: float | None, n_english: int, n_patterns: int) -> Check:
     """`share` of the longer responses that read as English, None without any; `n_english` of the patterns know English
     words alone. Amber at worst: the patterns stay silent, and say nothing that is false."""
     name = "language of the patterns"
-    limits = ">= 80% of the longer responses read as English green, else amber"  # of English ones with lists 88% do
+    limits = ">= 90% of the longer responses read as English green, else amber"
     meaning = f"{n_english} of {n_patterns} patterns know English words: in another language they count 0"
     if share is None:
         return Check(name, "not run", None, limits, meaning)
-    verdict: Verdict = "green" if share >= 0.8 or not n_english else "amber"
+    verdict: Verdict = "green" if share >= 0.9 or not n_english else "amber"
     fix = "Add patterns in the language of the pairs with --patterns; believe marks of formatting, not words"
     return Check(name, verdict, f"{share:.0%}", limits, meaning, "" if verdict == "green" else fix)
 

@@ -22,7 +22,7 @@ LARGEST = 64.0  # log-odds; an offset of that size leaves nothing of a pair's pu
 ROUNDS = 2  # over the items whose strength is sought, since one moves the other's concept too
 CLOSE = 0.02  # of the plain shift: a target counts as reached
 # They teach something new; need a number that nobody can guess; or take the trait itself out of a text and leave what
-# goes with it, which teaches on and which no what-if counts: of what was to be 0, rewriting left 3 to 30 %, masking 98.
+# goes with it, which teaches on and which no what-if counts (their `doubt`).
 NEVER_AUTO = ("swap", "group-offset", "rewrite", "mask")
 
 

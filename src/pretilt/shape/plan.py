@@ -35,6 +35,7 @@ CHANGING: tuple[Decision, ...] = ("suppress", "amplify")
 # Where the concept's predicted shift should end, as a share of its shift without the plan.
 TARGETS = {"base": 0.0, "half": 0.5, "double": 2.0}
 NONE_LEFT = "none"  # no answer that holds the concept
+NOT = "not:"  # before a gate: everywhere but there
 POINTS = " points"  # how a goal in percentage points of answers ends: "+5 points"
 _OF_POINTS = ("percentage points", "percentage point", "points", "point", "pp")
 # Methods that a score other than the target's can drive, and those that read an instruction.
@@ -147,6 +148,12 @@ def check_same_pairs(plan: Plan, pairs: str) -> None:
     )  # fmt: skip
 
 
+def _gate(text: str) -> str:
+    """One way to write a gate, whatever spaces stand in it."""
+    text = text.strip()
+    return NOT + text.removeprefix(NOT).strip() if text.startswith(NOT) else text
+
+
 def _item(entry: Any, path: Path | None, line: int | None) -> Item:
     def wrong(what: str, why: str = "", fix: str = "") -> UserError:
         return UserError(what, file=path, line=line, why=why, fix=fix)
@@ -192,7 +199,7 @@ def _item(entry: Any, path: Path | None, line: int | None) -> Item:
         method,
         strength,
         share,
-        entry["gate"].strip() if "gate" in entry else None,
+        _gate(entry["gate"]) if "gate" in entry else None,
         entry.get("note", ""),
         line,
         by=None if by is None else by.strip(),

@@ -29,9 +29,9 @@ from pretilt.schema import (
 )
 from pretilt.settings import ShapeSettings
 from pretilt.shape.goals import check_measured, stages_measured
-from pretilt.shape.plan import Plan, check_same_pairs, dump_plan, load_plan, plan_of
+from pretilt.shape.plan import NOT, Plan, check_same_pairs, dump_plan, load_plan, plan_of
 from pretilt.shape.result import ShapeResult, file_of, open_shape, stage_of
-from pretilt.shape.targets import NOT, TrainingSets, settled
+from pretilt.shape.targets import TrainingSets, settled
 from pretilt.version import __version__
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from pretilt.train.step import CompiledPlan
 
 FORMAT_VERSION = 1
-VERSION = 3  # raise it when a change of code can change the bytes
+VERSION = 4  # raise it when a change of code can change the bytes
 DEFAULT_RUNG = "mean"  # chosen on two plans of one world: docs/results/shaping.md
 WHAT_IFS = "what_ifs"  # of run.json: every what-if that was ever sealed
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -152,7 +152,7 @@ def resolved_options(run: Run, options: ShapeSettings) -> dict[str, Any]:
 
 def _files_named(plan: Plan) -> dict[str, str]:
     """Hash of every list of pairs that the plan names."""
-    texts = [text.removeprefix(NOT).strip() for item in plan.items for text in (item.target, item.gate) if text]
+    texts = [text.removeprefix(NOT) for item in plan.items for text in (item.target, item.gate) if text]
     paths = {text: Path(text.removeprefix("pairs:").strip()) for text in texts if text.startswith("pairs:")}
     return {name: file_hash(path) for name, path in paths.items() if path.is_file()}
 

@@ -34,13 +34,12 @@ from pretilt.schema import (
     PROMPT_CONCEPTS_FILE,
     PROMPT_MEMBERS_FILE,
 )
-from pretilt.shape.plan import Plan
+from pretilt.shape.plan import NOT, Plan
 from pretilt.text import one_line
 from pretilt.trace.ids import Cell, is_name, resolve
 
 _SET = re.compile(r"(group|prompt|source|chosen_model|rejected_model|pair|pairs|prompt_has):(.+)", re.DOTALL)
 _COLUMNS = ("source", "chosen_model", "rejected_model")
-NOT = "not:"  # before a gate: everywhere but there
 FORMS = (
     "A target is a concept (concept:7, pattern:bold, detector:NAME), an effect (group:12:7) or a set of pairs "
     "(group:12, prompt:3, source:NAME, chosen_model:NAME, rejected_model:NAME, pair:ID, pairs:FILE)"
@@ -120,7 +119,7 @@ class TrainingSets:
         """bool [n]: the pairs inside of a gate; of None all. Raises UserError for one that names no set of pairs."""
         if text is None:
             return np.ones(len(self), bool)
-        place = text.removeprefix(NOT).strip()
+        place = text.removeprefix(NOT)
         if not _SET.fullmatch(place):
             fix = "A gate is group:12, prompt:3, source:NAME, pairs:FILE or prompt_has:PATTERN, or not: before one"
             raise UserError(f"'{text[:60]}' names no set of pairs", file=file, line=line, fix=fix)

@@ -24,8 +24,9 @@ from pretilt.rollouts.step import AFTER, features_stage, open_rollouts, rollouts
 from pretilt.run import Run
 from pretilt.schema import OUTCOME, OUTCOME_FILE, OUTCOME_REPORT, TRAIN_REPORT, TRAINED_FOLDER
 from pretilt.settings import VerifySettings
+from pretilt.shape.plan import NOT
 from pretilt.shape.result import ShapeResult, file_of, open_shape, stage_of
-from pretilt.shape.targets import NOT, prompts_inside
+from pretilt.shape.targets import prompts_inside
 from pretilt.stats.clustered import FEW_UNITS, RESOLVED
 from pretilt.stats.ratio import Z95, ratio_interval
 from pretilt.train.folder import read_report

@@ -94,16 +94,18 @@ def verdict(row: Mapping[str, Any], unit: str = "") -> Verdict:
     return Verdict("probably", f"Probably: {right}. But {'; '.join(against.values())}.", tuple(against))
 
 
-def side_inside(row: Mapping[str, Any]) -> int:
+def side_inside(row: Mapping[str, Any]) -> int | None:
     """Inside of a place, of a row of HYPOTHESES: 1 if chosen responses show it more there, -1 if rejected ones, 0 if
-    neither does.
+    neither does, None where the mean inside is not known.
 
     Such an effect is a difference to what is elsewhere, which may lie elsewhere alone. Of a sure one the mean inside
     has to stand out by itself: by twice the error of the difference, which is no smaller than its own.
     """
     inside, error = finite(row["mean_in"]), finite(row["se_moderated"])
     least = 0.0 if not is_sure(row) else math.inf if error is None else 2 * error
-    return 0 if inside is None or abs(inside) <= least else int(math.copysign(1, inside))
+    if inside is None:
+        return None
+    return 0 if abs(inside) <= least else int(math.copysign(1, inside))
 
 
 def _against(row: Mapping[str, Any], unit: str) -> dict[str, str]:
@@ -121,11 +123,11 @@ def _against(row: Mapping[str, Any], unit: str) -> dict[str, str]:
             f"worth {n_eff:,.0f} independent pairs"
         )
     if _less_than_half(row, "delta_heldout"):
-        amount, is_contrary = _amount(row["delta_heldout"], unit), row["delta_heldout"] * row["delta"] < 0
+        amount, is_contrary = _amount(row["delta_heldout"], unit), _is_contrary(row, "delta_heldout", unit)
         how = f"point the other way ({amount})" if is_contrary else f"give only {amount}"
         doubts["less held out"] = f"families that did not select it {how}"
     if _less_than_half(row, "delta_residual"):
-        amount, is_contrary = _amount(row["delta_residual"], unit), row["delta_residual"] * row["delta"] < 0
+        amount, is_contrary = _amount(row["delta_residual"], unit), _is_contrary(row, "delta_residual", unit)
         how = f"it has the other sign ({amount})" if is_contrary else f"only {amount} is left"
         doubts["length or source"] = f"{how} after length and source"
     q, p_flip = finite(row["q_value"]), finite(row["p_flip"])
@@ -155,6 +157,11 @@ def _less_than_half(row: Mapping[str, Any], column: str) -> bool:
     """The estimate is known, and of the other sign or less than half the observed effect."""
     value, delta = finite(row[column]), finite(row["delta"])
     return value is not None and delta is not None and value * math.copysign(1.0, delta) < SHRUNK * abs(delta)
+
+
+def _is_contrary(row: Mapping[str, Any], column: str, unit: str) -> bool:
+    """The estimate is of the other sign, and not so small that it is written as 0."""
+    return row[column] * row["delta"] < 0 and not _amount(row[column], unit).startswith("0")
 
 
 def _amount(value: float, unit: str) -> str:

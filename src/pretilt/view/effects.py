@@ -223,8 +223,11 @@ def in_words(row: Mapping[str, Any]) -> str:
         words = f"The {other} responses show it more {place} too, but less than in the {row['n_out']:,} others."
     else:
         words = f"Neither side {'clearly ' if inside else ''}shows it more {place}"
-        does = outside * sign < 0 and abs(outside) >= abs(row["delta"]) / 2
-        words += f"; in the {row['n_out']:,} others the {other} responses do." if does else "; the others differ."
+        lies_outside = outside * sign < 0 and abs(outside) >= abs(row["delta"]) / 2
+        difference = f"in the {row['n_out']:,} others the {other} responses do"
+        if not lies_outside:
+            difference = f"against the {row['n_out']:,} others the {side} responses do"
+        words += f"; {difference}."
     return words + ("" if sure else " The difference may be chance.")
 
 

@@ -42,6 +42,19 @@ def next_step(command: str, run: str | Path, *more: str | Path) -> str:
     return f"next: {shlex.join(typed)}   ({purpose})"
 
 
+def towards_verdict(stages: Collection[str], *, is_trained: bool) -> str:
+    """The command that comes next on the way to the verification of a run with a lens; "" where it is verified.
+
+    `stages`: those that the run holds. `is_trained`: `pretilt train RUN` has ended.
+    """
+    if any(stage.startswith("verification") for stage in stages):
+        return ""
+    if "forecast" in stages:
+        return "pretilt verify RUN" if is_trained else "pretilt train RUN"
+    sampled = any(stage.startswith(("rollouts-before", "rollouts-reference")) for stage in stages)
+    return "pretilt forecast RUN" if sampled else "pretilt rollouts RUN"
+
+
 def judged_by(role: str, stages: Collection[str]) -> tuple[str, ...]:
     """What `verify` is given for the answers of a trained model's role: the plan that it was trained under, or it."""
     plan = role.removeprefix("after-")

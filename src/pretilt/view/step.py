@@ -9,7 +9,7 @@ from pretilt.schema import SUMMARY_FILE
 from pretilt.version import __version__
 from pretilt.view.summary import AUDIT_STAGES, report_tables, summarise
 
-VERSION = 7  # raise it when a change of code can change the bytes
+VERSION = 8  # raise it when a change of code can change the bytes
 
 
 def write_summary(run: Run) -> dict[str, Any]:

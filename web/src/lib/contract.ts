@@ -43,6 +43,7 @@ export interface Index {
   answers: AnswerShards | null;
   has: Has;
   is_text_alone: boolean;
+  towards_verdict: string;
   files: string[];
   errors: string[];
 }

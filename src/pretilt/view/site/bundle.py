@@ -15,9 +15,10 @@ from pretilt.comparison.step import compare_runs
 from pretilt.concepts.curation import curation
 from pretilt.events import Events
 from pretilt.run import Run
-from pretilt.schema import HYPOTHESES_FILE, PATTERNS_FILE
+from pretilt.schema import HYPOTHESES_FILE, PATTERNS_FILE, TRAIN_REPORT, TRAINED_FOLDER
 from pretilt.version import __version__
 from pretilt.view.concept_map import concept_map, prompt_map
+from pretilt.view.next_step import towards_verdict
 from pretilt.view.site import outcomes, tables
 from pretilt.view.site.scores import Scores
 from pretilt.view.site.shards import script
@@ -96,9 +97,16 @@ class Bundle:
                 "versus": self._versus is not None,
             },
             "is_text_alone": self.tables.is_text_alone,
+            "towards_verdict": self._towards_verdict(),
             "files": self.names(),
             "errors": self.errors,
         }
+
+    def _towards_verdict(self) -> str:
+        if self.tables.is_text_alone:
+            return ""  # nothing can be foretold or sampled
+        is_trained = (self.run.path / TRAINED_FOLDER / TRAIN_REPORT).is_file()
+        return towards_verdict(self.run.manifest["stages"], is_trained=is_trained)
 
     def _numbers(self, view: str) -> range:
         return range(self._hypotheses.n_shards(view))

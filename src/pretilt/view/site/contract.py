@@ -57,6 +57,7 @@ class Index(Report):
     answers: AnswerShards | None
     has: Has
     is_text_alone: bool
+    towards_verdict: str  # the command that comes next on the way to a verification; "" where there is one
     files: list[str]
     errors: list[str]
 

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from pretilt.labels.described import named_table, renamed
 from pretilt.shape.methods import METHODS
+from pretilt.shape.plan import NOT
 from pretilt.shape.result import ShapeResult
-from pretilt.shape.targets import NOT
 from pretilt.text import counted, mask_slurs, one_line
 from pretilt.view.certainty import signed
 from pretilt.view.clear_names import by_name
@@ -20,7 +20,6 @@ from pretilt.view.effects import effect_id
 from pretilt.view.terminal.kit import Page, percent
 
 LISTED = 8  # side effects of either direction
-REMOVING = {name for name, facts in METHODS.items() if facts.removes}
 FEW_LEFT = 0.5  # share of the pairs' weight below which a plan is a different dataset
 
 
@@ -63,9 +62,9 @@ def _coverage(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("Conflict", f"{words}, in {counted(n, 'pair')}"))
     if report["needs"]:
         rows.append(("Trainer", "; ".join(report["needs"])))
-    if removing := sorted({item["method"] for item in report["items"]} & REMOVING):
-        rows.append(("Doubt", f"{' and '.join(removing)}: what is gone from the text is foretold as not learned. "
-                              "Trained, 3 to 98 % of the shift was left where nothing should be"))  # fmt: skip
+    for method in sorted({item["method"] for item in report["items"]} & METHODS.keys()):
+        if doubt := METHODS[method].doubt:
+            rows.append(("Doubt", f"{method}: {doubt}"))
     return rows
 
 

@@ -136,10 +136,10 @@ def _claim(trace: EffectTrace) -> str:
         return f"the {side} responses show it more in these pairs; this was not tested"
     sure, sign = is_sure(trace.row), 1 if trace.direction == "amplify" else -1
     inside = sign if trace.view in OVER_ALL_PAIRS else side_inside(trace.row)
-    if inside != sign:
+    if inside is not None and inside != sign:
         words = f"the {other} responses show it more in these pairs too, but less than in the others"
         if inside == 0:
-            words = "neither side clearly shows it more in these pairs, unlike in the others"
+            words = f"neither side clearly shows it more in these pairs, the {side} responses do against the others"
         return words + ("" if sure else "; this may be chance")
     if sure:
         return f"training would {trace.direction} it"
