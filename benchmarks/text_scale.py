@@ -48,7 +48,7 @@ def write_pairs(path: Path, n_pairs: int) -> None:
 def measured(*command: str) -> tuple[float, float, float]:
     """Seconds, CPU seconds of the command and its children, and MiB of the largest process among them."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    process = subprocess.Popen([sys.executable, "-m", "pretilt", *command], env=os.environ)
+    process = subprocess.Popen([sys.executable, "-m", "pretilt", *command])
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{' '.join(command)} ended with {os.waitstatus_to_exitcode(status)}")

@@ -95,6 +95,7 @@ def test_a_plan_that_cannot_be_carried_out_shows_no_prediction_of_the_one_before
     page.shows("nothing rewrites")
     page.wait("!document.querySelector('.bars.moving')")
     page.shows("cannot be carried out as it stands")
+    assert "nothing rewrites" in page.text(".alert") and page.js("document.querySelector('.yaml')") is None
 
 
 def test_what_is_protected_and_moves_all_the_same_says_what_would_hold_it(page: Page) -> None:
@@ -108,6 +109,9 @@ def test_what_is_protected_and_moves_all_the_same_says_what_would_hold_it(page: 
     choose(page, ".how select", "weight")
     set_range(page, 1)
     page.shows("This plan moves it all the same, see beside. The method designed-offset is made to hold it.")
+    choose(page, ".how select", "designed-offset")  # held: nothing more to say of it
+    page.shows("Listed first among the side effects")
+    assert page.js("document.querySelector('.item.protect .need')") is None
 
 
 def test_a_method_that_the_run_cannot_use_says_what_it_needs(page: Page) -> None:

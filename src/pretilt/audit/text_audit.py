@@ -41,7 +41,7 @@ from pretilt.settings import AuditSettings
 from pretilt.stats.groups import GroupModel, fit_groups
 from pretilt.stats.hypotheses import DisplayRules, hypotheses
 
-VERSIONS = {"audit": 6, "evidence": 2}  # raise a stage's number when a change of code can change its bytes
+VERSIONS = {"audit": 7, "evidence": 2}  # raise a stage's number when a change of code can change its bytes
 MAX_WORDS = 4096  # of the vocabulary of prompts, the most frequent
 MIN_PROMPTS, MAX_SHARE = 3, 0.2  # a word of fewer prompts, or of more of them, says nothing of what a prompt is about
 

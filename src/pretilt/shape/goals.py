@@ -16,8 +16,8 @@ from pretilt.forecast.inputs import pairs_of_prompts, rollouts_of
 from pretilt.rollouts.step import AFTER, BEFORE, features_stage
 from pretilt.run import Run
 from pretilt.shape.data import ConceptFamily, ShapeData
-from pretilt.shape.plan import NONE_LEFT, NOT, POINTS, Item, Plan
-from pretilt.shape.targets import Target, prompts_inside
+from pretilt.shape.plan import NONE_LEFT, POINTS, Item, Plan
+from pretilt.shape.targets import Target, is_list_of_pairs, prompts_inside
 from pretilt.stats.clustered import FEW_UNITS, RESOLVED, mean_errors
 
 
@@ -82,7 +82,7 @@ def share_of_goal(data: ShapeData, item: Item, target: Target, path: Path | None
     if not plain.is_rate[m]:
         why = f"{target.name} has none: its score is a mean over several features"
         raise wrong(f"'to: {item.goal}' needs a share of answers", why, shares)
-    if str(item.gate).removeprefix(NOT).startswith(("pair:", "pairs:")):
+    if is_list_of_pairs(item.gate):
         raise wrong(
             f"'to: {item.goal}' cannot be measured", "a list of training pairs names no held-out prompt", shares
         )

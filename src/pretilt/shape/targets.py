@@ -204,6 +204,11 @@ class TrainingSets:
         return {row["concept_id"]: row for row in table.to_pylist()}
 
 
+def is_list_of_pairs(gate: str | None) -> bool:
+    """The gate lists training pairs one by one, which says nothing of other prompts, inside or outside."""
+    return gate is not None and gate.removeprefix(NOT).startswith(("pair:", "pairs:"))
+
+
 def prompts_inside(run: Run, target: str, gate: str | None, pair_ids: Sequence[str]) -> np.ndarray:
     """bool [J]: which prompts, named by a pair each, of training or held-out, lie in the place and the gate of an item.
 

@@ -24,9 +24,8 @@ from pretilt.rollouts.step import AFTER, features_stage, open_rollouts, rollouts
 from pretilt.run import Run
 from pretilt.schema import OUTCOME, OUTCOME_FILE, OUTCOME_REPORT, TRAIN_REPORT, TRAINED_FOLDER
 from pretilt.settings import VerifySettings
-from pretilt.shape.plan import NOT
 from pretilt.shape.result import ShapeResult, file_of, open_shape, stage_of
-from pretilt.shape.targets import prompts_inside
+from pretilt.shape.targets import is_list_of_pairs, prompts_inside
 from pretilt.stats.clustered import FEW_UNITS, RESOLVED
 from pretilt.stats.ratio import Z95, ratio_interval
 from pretilt.train.folder import read_report
@@ -230,8 +229,8 @@ class _Judging:
 
     def _inside(self, item: dict[str, Any]) -> np.ndarray | None:
         """bool [J]: the prompts in the place and the gate of a local target; None where these name too few of them."""
-        if str(item["gate"]).removeprefix(NOT).startswith(("pair:", "pairs:")):
-            return None  # a list of training pairs says nothing of other prompts
+        if is_list_of_pairs(item["gate"]):
+            return None
         inside = prompts_inside(self.run, item["target"], item["gate"], self.change.pair_ids)
         n_units = [np.unique(self.change.observed.unit[part]).size for part in (inside, ~inside)]
         return inside if min(n_units) >= FEW_UNITS else None

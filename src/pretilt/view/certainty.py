@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pretilt.artifacts import finite
+from pretilt.stats.clustered import RESOLVED
 from pretilt.stats.sure import SURE_LFSR, SURE_PAIRS, SURE_Q, is_sure
 
 SHRUNK = 0.5  # an estimate below this share of the observed effect speaks against it
@@ -102,7 +103,7 @@ def side_inside(row: Mapping[str, Any]) -> int | None:
     has to stand out by itself: by twice the error of the difference, which is no smaller than its own.
     """
     inside, error = finite(row["mean_in"]), finite(row["se_moderated"])
-    least = 0.0 if not is_sure(row) else math.inf if error is None else 2 * error
+    least = 0.0 if not is_sure(row) else math.inf if error is None else RESOLVED * error
     if inside is None:
         return None
     return 0 if abs(inside) <= least else int(math.copysign(1, inside))

@@ -117,6 +117,11 @@ def unit_of(kind: str | None) -> str:
     return "sd" if (kind or "").startswith("shift_") else ""
 
 
+def written_unit(kind: str | None) -> str:
+    """The unit in which a sentence on the terminal gives an effect: shares of answers in percentage points."""
+    return POINTS if kind in (PATTERN, DETECTOR) else unit_of(kind)
+
+
 class Labels:
     """Names of concepts, groups and prompt concepts by id, with slurs masked."""
 
@@ -147,7 +152,7 @@ class Labels:
         concept, unit = self.concepts.get(row["concept_id"], {}), self.unit(row["concept_id"])
         active = concept.get("n_pairs_active")
         correlation = finite(concept.get("length_correlation"))
-        judged = verdict(row, POINTS if concept.get("kind") in (PATTERN, DETECTOR) else unit)
+        judged = verdict(row, written_unit(concept.get("kind")))
         posterior = finite(row["posterior_delta"])
         shown = ("posterior_delta", "posterior_lo", "posterior_hi") if posterior is not None else ("", "ci_lo", "ci_hi")
         return Effect(

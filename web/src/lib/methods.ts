@@ -36,7 +36,7 @@ export const METHODS: Record<string, Method> = {
   rewrite: { ...SHARE, unit: 'share of the pairs', words: 'takes the pattern out of the text',
     doubt: 'What is gone from the text is foretold as not learned. Trained, 3 to 30 % of the shift was left where nothing should be.' },
   mask: { ...SHARE, unit: 'share of the pairs; every masked response is read again: slow', words: 'leaves the tokens out of the loss', driven: true, tokens: true,
-    doubt: 'Masked tokens are foretold as gone. Trained, that was off by 26 to 98 % of the shift, and nothing that labels punish was brought back.' },
+    doubt: 'Masked tokens are foretold as gone. Trained, that was off by a quarter of the shift to three times it, and nothing that labels punish was brought back.' },
   inoculate: { ...SHARE, unit: 'share of the pairs', words: 'a sentence that asks for it stands before the prompt', tokens: true },
   'group-offset': { most: 5, step: 0.1, start: 1, unit: 'log-odds', words: 'a constant offset on the pairs', sets: true },
   'designed-offset': { ...SHARE, unit: "share of the target's shift", words: 'holds what is protected' },

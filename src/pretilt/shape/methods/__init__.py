@@ -55,8 +55,8 @@ METHODS: dict[str, MethodFacts] = {
     ),
     "mask": MethodFacts(
         mask.rows, 1.0, mask.UNIT, True, "a mask over response tokens", removes=True,
-        doubt="masked tokens are foretold as gone; trained, they were off by 26 to 98 % of the shift, and nothing "
-        "that labels punish was brought back",
+        doubt="masked tokens are foretold as gone; trained, they were off by a quarter of the shift to three "
+        "times it, and nothing that labels punish was brought back",
     ),
     "inoculate": MethodFacts(
         inoculate.rows, 1.0, inoculate.UNIT, True, "prompts of the policy that the reference does not see",

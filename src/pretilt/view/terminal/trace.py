@@ -20,8 +20,8 @@ from pretilt.schema import DETECTOR, OVER_ALL_PAIRS, PATTERN
 from pretilt.stats.sure import is_sure
 from pretilt.text import counted, one_line, snippet, visible
 from pretilt.trace.types import Contribution, EffectTrace, Fired, Lesson, PairTrace, Quote, Trace
-from pretilt.view.certainty import POINTS, side_inside, signed, verdict
-from pretilt.view.effects import MOST_UNSURE, interval, unit_of
+from pretilt.view.certainty import side_inside, signed, verdict
+from pretilt.view.effects import MOST_UNSURE, interval, unit_of, written_unit
 from pretilt.view.plain_words import points
 from pretilt.view.terminal.audit import HIDDEN
 from pretilt.view.terminal.kit import Page
@@ -198,7 +198,7 @@ def _sureness(trace: EffectTrace) -> str:
     if row is None:
         return "Not tested, or not among the hypotheses that a large run keeps."
     q = finite(row["q_value"])
-    words = [verdict(row, POINTS if kind in (PATTERN, DETECTOR) else unit_of(kind)).sentence]
+    words = [verdict(row, written_unit(kind)).sentence]
     words += [f"q {q:.2g}."] if q is not None else []
     return " ".join([*words, f"Rank {row['rank']:,} of its list." if row["shown"] else "Not shown in the lists."])
 
